@@ -1,0 +1,264 @@
+"""What a market is made of, as frozen dataclasses that are checked when they are built.
+
+Every field says its unit, its default and, in its type, its range. A bad value raises :class:`ConfigError`,
+one line that names the field, what was expected and what was given. Nothing here knows a policy: an agent is
+a seat (id, kind as a label, cash, bounds, arrivals).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+
+from market_env import actions
+
+STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*$")]
+AgentId = Annotated[str, Field(pattern=r"^[a-z][a-z0-9]*_[0-9]+$")]
+Positive = Annotated[float, Field(gt=0)]
+Int32 = Annotated[int, Field(gt=0, lt=2**31)]
+MAX_CASH = 2**53
+"""Largest cash or bound: exact as float64, and far from overflow in int64."""
+
+Parsed = TypeVar("Parsed")
+
+
+class ConfigError(ValueError):
+    """A configuration that cannot be: one line with the field, what was expected and what was given."""
+
+
+def explain(error: ValidationError) -> str:
+    """One line per mistake: where, what was expected, what was given."""
+    return "; ".join(
+        f"{error.title}{''.join(f'[{part}]' if isinstance(part, int) else f'.{part}' for part in detail['loc'])}: "
+        f"{detail['msg'].removeprefix('Value error, ')}"
+        + ("" if detail["type"] in {"value_error", "missing"} else f", got {detail['input']!r}")
+        for detail in error.errors()
+    )
+
+
+def parse_json(kind: type[Parsed], text: str | bytes) -> Parsed:
+    """Build a config dataclass from JSON.
+
+    Raises:
+        ConfigError: the text is no JSON, has an unknown key or a bad value.
+    """
+    try:
+        return TypeAdapter(kind).validate_json(text)
+    except ValidationError as error:
+        raise ConfigError(explain(error)) from None
+
+
+def to_json(config: Any) -> Any:
+    """A config dataclass as plain JSON data (dicts, lists, numbers, strings)."""
+    return TypeAdapter(type(config)).dump_python(config, mode="json")
+
+
+@dataclass(frozen=True, config=STRICT)
+class Every:
+    """Arrive once every ``period`` timesteps."""
+
+    period: Positive = 1.0
+    """Timesteps between two arrivals."""
+    phase: Annotated[float, Field(ge=0)] | None = None
+    """Time of the first arrival, in [0, period); drawn once if None."""
+    process: Literal["every"] = "every"
+
+    def __post_init__(self) -> None:
+        if self.phase is not None and self.phase >= self.period:
+            raise ValueError(f"phase must be below the period ({self.period}), got {self.phase}")
+
+
+@dataclass(frozen=True, config=STRICT)
+class Poisson:
+    """Arrive at the points of a Poisson process."""
+
+    rate: Positive
+    """Arrivals a timestep."""
+    process: Literal["poisson"] = "poisson"
+
+
+@dataclass(frozen=True, config=STRICT)
+class Hawkes:
+    """Share the clock of a group whose arrivals cluster: a Hawkes process with an exponential kernel.
+
+    The group's intensity is ``m (1 - n) rate + sum over past arrivals of n decay exp(-decay age)`` for ``m``
+    members and branching ratio ``n`` (Hawkes, 1971); each arrival belongs to a member drawn uniformly. All
+    members of a group carry the same parameters.
+    """
+
+    rate: Positive = 0.2
+    """Mean arrivals a timestep of each member, in the stationary state."""
+    branching_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.6
+    """Mean number of arrivals that one arrival sets off directly; below 1."""
+    decay: Positive = 1.0
+    """How fast an arrival's influence fades, per timestep."""
+    group: Name = "crowd"
+    """Name of the group."""
+    process: Literal["hawkes"] = "hawkes"
+
+
+Arrivals = Annotated[Every | Poisson | Hawkes, Field(discriminator="process")]
+
+
+@dataclass(frozen=True, config=STRICT)
+class AgentConfig:
+    """One seat in the market."""
+
+    id: AgentId
+    """``<word>_<n>``, unique in the market."""
+    kind: Name
+    """Label that groups agents in figures and picks a policy."""
+    cash: Annotated[int, Field(ge=-MAX_CASH, le=MAX_CASH)] = 2_000_000
+    """Cash at the start, tick-lots."""
+    inventory: Annotated[int, Field(ge=-(2**31), lt=2**31)] = 0
+    """Lots held at the start, signed."""
+    inventory_bound: Int32 = 100
+    """Largest absolute inventory, lots, even if all open orders of a side filled."""
+    cash_floor: Annotated[int, Field(ge=-MAX_CASH, le=MAX_CASH)] = 0
+    """Cash that buying may not go below, tick-lots."""
+    max_open_orders: Annotated[int, Field(gt=0, le=256)] = 16
+    """Resting orders at one time."""
+    post_only: bool = False
+    """Reject this agent's limit orders that would trade on arrival."""
+    arrivals: Arrivals = Every()
+    """When this agent's turns come."""
+
+    def __post_init__(self) -> None:
+        if abs(self.inventory) > self.inventory_bound:
+            raise ValueError(
+                f"inventory of {self.id} must lie within its bound ±{self.inventory_bound}, got {self.inventory}"
+            )
+        if self.cash < self.cash_floor:
+            raise ValueError(f"cash of {self.id} must be at least its cash_floor ({self.cash_floor}), got {self.cash}")
+
+
+SEATS: dict[str, AgentConfig] = {
+    "ppo": AgentConfig("ppo_0", "ppo", cash=2_000_000, inventory_bound=100, arrivals=Every(1.0, 0.0)),
+    "noise": AgentConfig("noise_0", "noise", cash=1_000_000, inventory_bound=60, arrivals=Hawkes(), max_open_orders=12),
+    "maker": AgentConfig("maker_0", "maker", cash=6_000_000, inventory_bound=300, post_only=True, max_open_orders=24),
+    "momentum": AgentConfig("momentum_0", "momentum", cash=2_000_000, inventory_bound=80, arrivals=Every(4.0)),
+}
+"""The default seat of each kind; :func:`roster` numbers copies of them."""
+
+
+def roster(ppo: int = 1, noise: int = 20, maker: int = 4, momentum: int = 1) -> tuple[AgentConfig, ...]:
+    """Agents of the four known kinds, in the default seats.
+
+    Raises:
+        ConfigError: a count is negative.
+    """
+    counts = {"ppo": ppo, "noise": noise, "maker": maker, "momentum": momentum}
+    for kind, count in counts.items():
+        if count < 0:
+            raise ConfigError(f"number of {kind} agents: must be 0 or more, got {count}")
+    return tuple(
+        replace(SEATS[kind], id=f"{kind}_{number}") for kind, count in counts.items() for number in range(count)
+    )
+
+
+def _unique(name: str, values: Iterable[Any]) -> None:
+    seen = set()
+    for value in values:
+        if value in seen:
+            raise ValueError(f"{name} must be unique, got {value!r} twice")
+        seen.add(value)
+
+
+@dataclass(frozen=True, config=STRICT)
+class MarketConfig:
+    """The rules of one market and who sits in it."""
+
+    timesteps: Annotated[int, Field(gt=0, lt=2**31)] = 5_000
+    """Length of an episode; the clock runs over [0, timesteps)."""
+    tick_size: Positive = 0.01
+    """Currency units of one tick; prices in the engine and in files are whole ticks."""
+    lot_size: Positive = 1.0
+    """Units of the asset in one lot; quantities in the engine and in files are whole lots."""
+    first_price: Annotated[int, Field(gt=0, lt=2**30)] = 10_000
+    """Reference price at the start, ticks."""
+    price_band: Annotated[int, Field(gt=0, lt=512)] = 200
+    """An order is accepted within this many ticks of the reference price."""
+    protection_ticks: Annotated[int, Field(gt=0, lt=512)] = 50
+    """A market order trades at most this many ticks through the reference price."""
+    offsets: Annotated[tuple[int, ...], Field(min_length=1, max_length=actions.MAX_GRID - 1)] = (
+        -8, -4, -2, -1, 0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 32,
+    )  # fmt: skip
+    """Grid of order offsets: ticks from the reference price, ascending; one code more means a market order."""
+    lots: Annotated[tuple[int, ...], Field(min_length=2, max_length=actions.MAX_GRID)] = (
+        0, 1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 30, 50,
+    )  # fmt: skip
+    """Grid of order quantities: lots, ascending from 0 = no order."""
+    agents: Annotated[tuple[AgentConfig, ...], Field(min_length=1)] = roster()
+    """Who trades."""
+
+    def __post_init__(self) -> None:
+        _unique("agents: ids", (agent.id for agent in self.agents))
+        if self.protection_ticks > self.price_band:
+            raise ValueError(
+                f"protection_ticks must not exceed price_band ({self.price_band}), got {self.protection_ticks}"
+            )
+        if list(self.offsets) != sorted(set(self.offsets)):
+            raise ValueError(f"offsets must be ascending, got {self.offsets}")
+        if max(abs(offset) for offset in self.offsets) > self.price_band:
+            raise ValueError(f"offsets must lie within the price band ±{self.price_band}, got {self.offsets}")
+        if self.lots[0] != 0 or list(self.lots) != sorted(set(self.lots)) or self.lots[-1] >= 2**31:
+            raise ValueError(f"lots must ascend from 0 to below 2**31, got {self.lots}")
+        groups: dict[str, Hawkes] = {}
+        for agent in self.agents:
+            if isinstance(agent.arrivals, Hawkes):
+                first = groups.setdefault(agent.arrivals.group, agent.arrivals)
+                if first != agent.arrivals:
+                    raise ValueError(
+                        f"agents of the Hawkes group {first.group!r} must share one set of parameters, "
+                        f"got {agent.arrivals} for {agent.id} beside {first}"
+                    )
+
+    @property
+    def agent_ids(self) -> list[str]:
+        """Ids of all agents, in the roster's order, which is the order of the engine's agent indices."""
+        return [agent.id for agent in self.agents]
+
+
+def build(kind: type[Parsed], /, **fields: Any) -> Parsed:
+    """Build a config dataclass from Python values.
+
+    Raises:
+        ConfigError: in place of pydantic's error of several lines.
+    """
+    try:
+        return kind(**fields)
+    except ValidationError as error:
+        raise ConfigError(explain(error)) from None
+
+
+def amend(config: Parsed, /, **changes: Any) -> Parsed:
+    """A copy of a config dataclass with some fields replaced, checked anew.
+
+    Raises:
+        ConfigError: a field is unknown or a value is bad.
+    """
+    try:
+        return replace(config, **changes)  # type: ignore[type-var]
+    except TypeError as error:
+        raise ConfigError(f"{type(config).__name__}: {error}") from None
+    except ValidationError as error:
+        raise ConfigError(explain(error)) from None
+
+
+def load_json(text: str, where: str) -> Any:
+    """JSON data from ``text``.
+
+    Raises:
+        ConfigError: ``text`` is no JSON; names ``where`` it came from.
+    """
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ConfigError(f"{where}: not JSON: {error}") from None

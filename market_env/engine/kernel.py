@@ -1,0 +1,129 @@
+"""The one way to compile a function of the market: ``@kernel``, and ``@policy_kernel`` for policies.
+
+Promise: compiled code is kept on disk and is never stale. Numba's own cache looks only at the file that
+holds a function; a kernel that inlined another file's kernel would stay old when that file changes. Here
+the cache folder is named by a hash of every source file a kernel can reach (its own folder and the folders
+of all kernels that its module imports) and of numba's version, and no other library's cache is moved.
+
+Cost: the first call in a fresh cache compiles (seconds); later processes load machine code in a fraction of
+a second. The cache lies in ``$MARKET_ENV_CACHE`` if set, else in the user's cache folder.
+
+No ``fastmath`` anywhere: the same seed gives the same bits.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import inspect
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numba
+import platformdirs
+from numba import types
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+
+ENGINE_FOLDER = Path(__file__).resolve().parent
+
+POLICY_SIGNATURE = types.void(
+    types.CPointer(types.float32),
+    types.CPointer(types.float64),
+    types.CPointer(types.uint64),
+    types.CPointer(types.int64),
+)
+"""C signature of every compiled policy: (observation, parameters, stream, action), four pointers."""
+
+
+def cache_root() -> Path:
+    """Folder that holds all compiled kernels."""
+    chosen = os.environ.get("MARKET_ENV_CACHE")
+    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("market_env")) / "kernels"
+
+
+@functools.cache
+def _folder_digest(folder: Path) -> bytes:
+    digest = hashlib.sha256()
+    for source in sorted(folder.glob("*.py")):
+        digest.update(source.name.encode())
+        digest.update(source.read_bytes())
+    return digest.digest()
+
+
+def source_hash(function: Callable[..., Any]) -> str:
+    """Hash of every source that ``function`` can have inlined, and of numba's version."""
+    folders = {ENGINE_FOLDER, ENGINE_FOLDER.parent, Path(inspect.getfile(function)).resolve().parent}
+    for value in function.__globals__.values():
+        inner = getattr(value, "py_func", None)
+        if inner is not None:
+            folders.add(Path(inspect.getfile(inner)).resolve().parent)
+    digest = hashlib.sha256(numba.__version__.encode())
+    for folder in sorted(folders):
+        digest.update(_folder_digest(folder))
+    return digest.hexdigest()[:16]
+
+
+class _SourceHashLocator(_CacheLocator):
+    def __init__(self, function: Callable[..., Any], file: str) -> None:
+        self._py_file = file
+        self._hash = source_hash(function)
+        # Module names repeat across packages; the line number alone would let them share a file.
+        self._tag = hashlib.sha256(f"{function.__module__}:{function.__code__.co_firstlineno}".encode()).hexdigest()[:8]
+
+    def get_cache_path(self) -> str:
+        return str(cache_root() / self._hash)
+
+    def get_source_stamp(self) -> str:
+        return self._hash
+
+    def get_disambiguator(self) -> str:
+        return self._tag
+
+    @classmethod
+    def from_function(cls, py_func: Callable[..., Any], py_file: str) -> _SourceHashLocator | None:
+        if not os.path.exists(py_file):
+            return None
+        locator = cls(py_func, py_file)
+        try:
+            locator.ensure_cache_path()
+        except OSError:
+            return None
+        return locator
+
+
+class _KernelCacheImpl(CompileResultCacheImpl):
+    # A function typed at a prompt or a read-only home falls back to numba's own places.
+    _locator_classes = [_SourceHashLocator, *CompileResultCacheImpl._locator_classes]
+
+
+class _KernelCache(FunctionCache):
+    _impl_class = _KernelCacheImpl
+
+
+def kernel(function: Callable[..., Any]) -> Any:
+    """Compile ``function`` to machine code on first call and keep the result on disk."""
+    dispatcher = numba.njit(nogil=True, error_model="numpy")(function)
+    dispatcher._cache = _KernelCache(function)
+    return dispatcher
+
+
+def policy_kernel(function: Callable[..., Any]) -> Any:
+    """Compile a policy ``f(observation, parameters, stream, action)`` to a C function with an ``.address``.
+
+    The four arguments are pointers: read ``observation[i]`` (float32) and ``parameters[i]`` (float64), hand
+    ``stream`` to the draws of :mod:`market_env.engine.streams`, write ``action[i]`` (int64).
+    """
+    from numba.core.ccallback import CFunc
+
+    compiled = CFunc(function, (POLICY_SIGNATURE.args, POLICY_SIGNATURE.return_type), locals={}, options={"nogil": True})
+    compiled._cache = _KernelCache(function)
+    compiled.compile()
+    return compiled
+
+
+def is_compiled(entry: Any) -> bool:
+    """Whether the cache already holds machine code for ``entry`` (a kernel), as far as its index file tells."""
+    path = Path(entry._cache._cache_file._index_path)
+    return path.exists()

@@ -1,0 +1,225 @@
+"""What an agent sees: fills the vector that :mod:`market_env.observations` names. No side effects.
+
+:func:`observe` writes float32 features, :func:`describe` a row of plain figures for infos. Cost: about 0.2 µs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from market_env.engine import accounts, book
+from market_env.engine.kernel import kernel
+from market_env.engine.state import BUY, HISTORY, NONE, REASONS, SELL
+from market_env.observations import AGE, HORIZON, INDEX, LEVELS, LOG_LOTS, RETURN_WINDOWS, TICKS
+
+BID_LEVELS = INDEX["bid_distance_1"]
+ASK_LEVELS = INDEX["ask_distance_1"]
+SPREAD = INDEX["spread"]
+IMBALANCE = INDEX["imbalance"]
+IMBALANCE_5 = INDEX["imbalance_5"]
+MICROPRICE = INDEX["microprice"]
+RETURNS = INDEX[f"return_{RETURN_WINDOWS[0]}"]
+VOLATILITY_FAST = INDEX["volatility_fast"]
+VOLATILITY_SLOW = INDEX["volatility_slow"]
+FLOW_FAST = INDEX["flow_fast"]
+FLOW_SLOW = INDEX["flow_slow"]
+VOLUME_FAST = INDEX["volume_fast"]
+ACTIVITY_FAST = INDEX["activity_fast"]
+INVENTORY = INDEX["inventory"]
+CASH = INDEX["cash"]
+OPEN_BID_LOTS = INDEX["open_bid_lots"]
+OPEN_ASK_LOTS = INDEX["open_ask_lots"]
+OPEN_ORDERS = INDEX["open_orders"]
+OWN_BID_DISTANCE = INDEX["own_bid_distance"]
+OWN_ASK_DISTANCE = INDEX["own_ask_distance"]
+OWN_BID_AT_TOUCH = INDEX["own_bid_at_touch"]
+OWN_ASK_AT_TOUCH = INDEX["own_ask_at_touch"]
+OLDEST_ORDER_AGE = INDEX["oldest_order_age"]
+WAITED = INDEX["waited"]
+TIME_LEFT = INDEX["time_left"]
+
+INFO = np.dtype(
+    [
+        ("timestep", "i8"),
+        ("time", "f8"),
+        ("best_bid", "i8"),
+        ("best_ask", "i8"),
+        ("spread", "i8"),
+        ("mid", "f8"),
+        ("imbalance", "f8"),
+        ("bid_depth", "i8"),
+        ("ask_depth", "i8"),
+        ("inventory", "i8"),
+        ("cash", "i8"),
+        ("wealth", "f8"),
+        ("open_orders", "i8"),
+        ("open_bid_lots", "i8"),
+        ("open_ask_lots", "i8"),
+        ("maker_lots", "i8"),
+        ("taker_lots", "i8"),
+        ("trimmed", "i8", (len(REASONS),)),
+    ],
+    align=True,
+)
+"""An agent's info: the market now, its account now, and what came of its last turn."""
+
+INFO_LEVELS = 10
+"""Levels of each side that the infos' depth adds up."""
+
+
+@kernel
+def clip(value, low, high):
+    """``value`` within [low, high]."""
+    return min(max(value, low), high)
+
+
+@kernel
+def log_lots(lots):
+    """A quantity as a feature in [0, 1]."""
+    return min(np.log1p(float(lots)) / LOG_LOTS, 1.0)
+
+
+@kernel
+def balance(bids, asks):
+    """(bids - asks) / sum, 0 if both are 0."""
+    total = bids + asks
+    return (bids - asks) / total if total > 0 else 0.0
+
+
+@kernel
+def observe_levels(market, side, out, start):
+    """Write distance and lots of the first levels of a side; return their total lots."""
+    if side == BUY:
+        price, levels, step = market.best_bid, market.bid_levels, -1
+    else:
+        price, levels, step = market.best_ask, market.ask_levels, 1
+    total = 0
+    for rank in range(LEVELS):
+        if rank < levels:
+            while book.level_of(market, price).head == NONE:
+                price += step
+            lots = book.level_of(market, price).lots
+            total += lots
+            out[start + 2 * rank] = clip(step * (price - market.reference) / TICKS, 0.0, 1.0)
+            out[start + 2 * rank + 1] = log_lots(lots)
+            price += step
+        else:
+            out[start + 2 * rank] = 1.0
+            out[start + 2 * rank + 1] = 0.0
+    return total
+
+
+@kernel
+def observe(market, agent, out):
+    """Write agent ``agent``'s observation to ``out``, float32 of shape (SIZE,)."""
+    account = market.agents[agent]
+    bids = observe_levels(market, BUY, out, BID_LEVELS)
+    asks = observe_levels(market, SELL, out, ASK_LEVELS)
+    out[IMBALANCE_5] = balance(float(bids), float(asks))
+    if market.best_bid != 0 and market.best_ask != 0:
+        bid_lots = float(book.level_of(market, market.best_bid).lots)
+        ask_lots = float(book.level_of(market, market.best_ask).lots)
+        spread = market.best_ask - market.best_bid
+        touch = balance(bid_lots, ask_lots)
+        out[SPREAD] = min(spread / TICKS, 1.0)
+        out[IMBALANCE] = touch
+        out[MICROPRICE] = clip(0.5 * touch * spread / TICKS, -1.0, 1.0)
+    else:
+        out[SPREAD] = 1.0
+        out[IMBALANCE] = 0.0
+        out[MICROPRICE] = 0.0
+    for i in range(len(RETURN_WINDOWS)):
+        past = market.history[(market.timestep - RETURN_WINDOWS[i]) % HISTORY]
+        out[RETURNS + i] = clip((market.reference - past) / TICKS, -1.0, 1.0)
+    out[VOLATILITY_FAST] = min(np.sqrt(market.variance[0]) / TICKS, 1.0)
+    out[VOLATILITY_SLOW] = min(np.sqrt(market.variance[1]) / TICKS, 1.0)
+    out[FLOW_FAST] = flow_share(market.flow[0], market.volume[0])
+    out[FLOW_SLOW] = flow_share(market.flow[1], market.volume[1])
+    out[VOLUME_FAST] = min(np.log1p(market.volume[0]) / LOG_LOTS, 1.0)
+    out[ACTIVITY_FAST] = market.activity / (market.activity + 8.0)
+    bound = float(account.inventory_bound)
+    out[INVENTORY] = account.inventory / bound
+    free = float(accounts.free_cash(account))
+    out[CASH] = free / (free + bound * market.reference)
+    out[OPEN_BID_LOTS] = account.open_bid_lots / (2.0 * bound)
+    out[OPEN_ASK_LOTS] = account.open_ask_lots / (2.0 * bound)
+    out[OPEN_ORDERS] = account.open_orders / account.max_open_orders
+    observe_own_orders(market, account, out)
+    out[WAITED] = min(account.outcome.elapsed / AGE, 1.0) if account.outcome.turn != NONE else 0.0
+    out[TIME_LEFT] = clip((market.end - market.time) / HORIZON, 0.0, 1.0)
+
+
+@kernel
+def flow_share(flow, volume):
+    """Signed flow over volume, in [-1, 1]."""
+    return clip(flow / volume, -1.0, 1.0) if volume > 1e-9 else 0.0
+
+
+@kernel
+def observe_own_orders(market, account, out):
+    """Write where the agent's own orders stand."""
+    best_bid = 0
+    best_ask = 0
+    slot = account.oldest
+    while slot != NONE:
+        order = market.orders[slot]
+        if order.side == BUY:
+            best_bid = max(best_bid, order.price)
+        elif best_ask == 0 or order.price < best_ask:
+            best_ask = order.price
+        slot = order.own_next
+    out[OWN_BID_DISTANCE] = clip((market.reference - best_bid) / TICKS, -1.0, 1.0) if best_bid != 0 else 1.0
+    out[OWN_ASK_DISTANCE] = clip((best_ask - market.reference) / TICKS, -1.0, 1.0) if best_ask != 0 else 1.0
+    out[OWN_BID_AT_TOUCH] = 1.0 if best_bid != 0 and best_bid == market.best_bid else 0.0
+    out[OWN_ASK_AT_TOUCH] = 1.0 if best_ask != 0 and best_ask == market.best_ask else 0.0
+    if account.oldest == NONE:
+        out[OLDEST_ORDER_AGE] = 0.0
+    else:
+        out[OLDEST_ORDER_AGE] = min((market.time - market.orders[account.oldest].time) / AGE, 1.0)
+
+
+@kernel
+def depth_near(market, side, levels):
+    """Total lots of the first ``levels`` price levels of a side."""
+    if side == BUY:
+        price, occupied, step = market.best_bid, market.bid_levels, -1
+    else:
+        price, occupied, step = market.best_ask, market.ask_levels, 1
+    total = 0
+    for _ in range(min(levels, occupied)):
+        while book.level_of(market, price).head == NONE:
+            price += step
+        total += book.level_of(market, price).lots
+        price += step
+    return total
+
+
+@kernel
+def describe(market, agent, row):
+    """Write agent ``agent``'s info to ``row``, an INFO record. A missing quote is 0, an undefined imbalance NaN."""
+    account = market.agents[agent]
+    row.timestep = market.timestep
+    row.time = market.time
+    row.best_bid = market.best_bid
+    row.best_ask = market.best_ask
+    row.mid = market.reference
+    if market.best_bid != 0 and market.best_ask != 0:
+        row.spread = market.best_ask - market.best_bid
+        row.imbalance = balance(
+            float(book.level_of(market, market.best_bid).lots), float(book.level_of(market, market.best_ask).lots)
+        )
+    else:
+        row.spread = 0
+        row.imbalance = np.nan
+    row.bid_depth = depth_near(market, BUY, INFO_LEVELS)
+    row.ask_depth = depth_near(market, SELL, INFO_LEVELS)
+    row.inventory = account.inventory
+    row.cash = account.cash
+    row.wealth = accounts.wealth(market, account)
+    row.open_orders = account.open_orders
+    row.open_bid_lots = account.open_bid_lots
+    row.open_ask_lots = account.open_ask_lots
+    row.maker_lots = account.outcome.maker_lots
+    row.taker_lots = account.outcome.taker_lots
+    for reason in range(len(REASONS)):
+        row.trimmed[reason] = account.outcome.trimmed[reason]

@@ -1,0 +1,252 @@
+"""What a market is: one row of a structured array.
+
+Everything that a market remembers (book, accounts, clocks, random streams, counters, configuration) is one
+record with nested tables. A snapshot is a copy of the record, a batch is many rows, and pickling, shared
+memory and restoring need no code. Kernels take a row.
+
+Capacities are part of the dtype and compile anew when they change, so there are a few presets. The record of
+the default market takes about 130 KiB. Prices are ticks, quantities lots, cash tick-lots, times timesteps.
+"""
+
+from __future__ import annotations
+
+import functools
+from typing import NamedTuple
+
+import numpy as np
+
+from market_env.actions import MAX_GRID
+
+NONE = -1
+"""No order, no agent."""
+
+BUY, SELL = 0, 1
+SIDES = ("buy", "sell")
+
+KINDS = ("turn", "accept", "trade", "cancel", "reject")
+KIND_TURN, KIND_ACCEPT, KIND_TRADE, KIND_CANCEL, KIND_REJECT = range(5)
+
+REASONS = (
+    "agent", "self_trade", "ioc", "price_band", "inventory", "cash", "open_orders", "self_cross", "post_only",
+)  # fmt: skip
+"""Reasons of cancels and rejects; an event's ``reason`` indexes this, or is NONE."""
+(
+    REASON_AGENT, REASON_SELF_TRADE, REASON_IOC, REASON_PRICE_BAND,
+    REASON_INVENTORY, REASON_CASH, REASON_OPEN_ORDERS, REASON_SELF_CROSS, REASON_POST_ONLY,
+) = range(9)  # fmt: skip
+REJECT_REASONS = ("price_band", "inventory", "cash", "open_orders", "self_cross", "post_only")
+CANCEL_REASONS = ("agent", "self_trade", "ioc", "price_band")
+
+CLOCK_EVERY, CLOCK_POISSON, CLOCK_HAWKES = range(3)
+
+HISTORY = 64
+"""Past reference prices kept, one a timestep; longer than the longest return window."""
+
+FILL_TRADE, FILL_SELF = range(2)
+
+ORDER = np.dtype(
+    [
+        ("id", "i8"),        # order id, NONE while the slot is free
+        ("time", "f8"),      # of acceptance
+        ("agent", "i4"),     # owner's index
+        ("side", "i4"),      # BUY or SELL
+        ("price", "i4"),     # ticks
+        ("lots", "i4"),      # still resting
+        ("next", "i4"),      # in its level's queue, older first
+        ("prev", "i4"),
+        ("own_next", "i4"),  # in its owner's list, older first
+        ("own_prev", "i4"),
+    ],
+    align=True,
+)  # fmt: skip
+"""A resting order."""
+
+LEVEL = np.dtype([("lots", "i8"), ("head", "i4"), ("tail", "i4")], align=True)
+"""A price level: total resting lots and the ends of its queue. Price p stands at p modulo the number of levels."""
+
+FILL = np.dtype([("order_id", "i8"), ("maker", "i4"), ("price", "i4"), ("lots", "i4"), ("kind", "i4")], align=True)
+"""What one incoming order did to one resting order: a trade, or a cancel of the taker's own order."""
+
+OUTCOME = np.dtype(
+    [
+        ("turn", "i8"),             # number of the agent's turn that this is the outcome of; NONE before its first
+        ("time", "f8"),             # when it was settled: the agent's next arrival, or the end
+        ("elapsed", "f8"),          # since that turn
+        ("wealth", "f8"),           # at settlement, tick-lots
+        ("wealth_change", "f8"),    # since the agent saw the market at that turn, tick-lots
+        ("inventory", "i8"),        # at settlement, lots
+        ("inventory_bound", "i8"),
+        ("cash", "i8"),             # at settlement, tick-lots
+        ("maker_lots", "i8"),       # traded by its resting orders since that turn began
+        ("taker_lots", "i8"),       # traded by its incoming orders in that turn
+        ("trimmed", "i8", (len(REASONS),)),  # lots rejected in that turn, by reason
+    ],
+    align=True,
+)  # fmt: skip
+"""What came of one turn of one agent: all that a reward may depend on."""
+
+AGENT = np.dtype(
+    [
+        ("inventory", "i8"),
+        ("cash", "i8"),
+        ("reserved", "i8"),         # cash bound by open bids
+        ("open_bid_lots", "i8"),
+        ("open_ask_lots", "i8"),
+        ("open_orders", "i4"),
+        ("oldest", "i4"),           # ends of the list of own orders
+        ("newest", "i4"),
+        ("clock", "i4"),
+        ("turns", "i8"),
+        ("last_turn", "i8"),        # number of its last turn
+        ("seen_time", "f8"),        # when it last saw the market, and its wealth then
+        ("seen_wealth", "f8"),
+        ("maker_lots", "i8"),       # since its last turn began
+        ("taker_lots", "i8"),
+        ("trimmed", "i8", (len(REASONS),)),
+        ("clock_stream", "u8", (4,)),
+        ("policy_stream", "u8", (4,)),
+        ("outcome", OUTCOME),
+        # configuration
+        ("name", "u8"),             # key of its id
+        ("start_inventory", "i8"),
+        ("start_cash", "i8"),
+        ("inventory_bound", "i8"),
+        ("cash_floor", "i8"),
+        ("max_open_orders", "i4"),
+        ("post_only", "i4"),
+    ],
+    align=True,
+)  # fmt: skip
+"""One agent's account, clock, streams and limits."""
+
+CLOCK = np.dtype(
+    [
+        ("time", "f8"),        # of the next arrival
+        ("tie", "u8"),         # orders equal times
+        ("agent", "i4"),       # whose arrival it is
+        ("process", "i4"),
+        ("count", "i8"),       # arrivals so far
+        ("start", "f8"),       # phase
+        ("excitation", "f8"),  # Hawkes: intensity above the baseline, just after the last arrival
+        ("stream", "u8", (4,)),  # Hawkes; the other clocks draw from their agent's clock stream
+        # configuration
+        ("name", "u8"),        # key of the group's name
+        ("period", "f8"),      # every; negative phase: draw it
+        ("phase", "f8"),
+        ("rate", "f8"),        # poisson: arrivals a timestep; hawkes: of the whole group
+        ("branching", "f8"),
+        ("decay", "f8"),
+        ("first_member", "i4"),
+        ("members", "i4"),
+    ],
+    align=True,
+)  # fmt: skip
+"""An arrival process: one agent's own, or a Hawkes group's."""
+
+EVENT = np.dtype(
+    [
+        ("seq", "i8"),
+        ("time", "f8"),
+        ("order_id", "i8"),
+        ("maker_order_id", "i8"),
+        ("timestep", "i4"),
+        ("agent", "i4"),
+        ("price", "i4"),
+        ("lots", "i4"),
+        ("maker", "i4"),
+        ("kind", "i1"),
+        ("side", "i1"),
+        ("reason", "i1"),
+    ],
+    align=True,
+)  # fmt: skip
+"""One line of the exchange's log. Absent fields are NONE, an absent price 0."""
+
+
+class Capacity(NamedTuple):
+    """Sizes that are compiled in."""
+
+    agents: int
+    orders: int
+    levels: int  # a power of two
+
+
+PRESETS = (Capacity(32, 512, 1024), Capacity(128, 2048, 1024), Capacity(1024, 16384, 1024))
+
+
+@functools.cache
+def market_dtype(capacity: Capacity) -> np.dtype[np.void]:
+    """The record of a market of this capacity: the same dtype object on every call, which makes calls cheap."""
+    return np.dtype(
+        [
+            # clock
+            ("time", "f8"),             # of the turn under way
+            ("end", "f8"),              # timesteps of an episode
+            ("timestep", "i8"),
+            ("acting", "i4"),           # whose turn it is; NONE once the episode is over
+            ("finished", "i4"),
+            ("turns", "i8"),            # begun so far
+            ("heap", "i4", (capacity.agents,)),  # clocks, next arrival first
+            ("clocks", CLOCK, (capacity.agents,)),
+            ("members", "i4", (capacity.agents,)),  # agents of each Hawkes group, side by side
+            # book
+            ("reference", "f8"),
+            ("best_bid", "i4"),         # 0 if there is none
+            ("best_ask", "i4"),
+            ("bid_levels", "i4"),       # occupied
+            ("ask_levels", "i4"),
+            ("free_orders", "i4"),      # entries of `free` in use
+            ("fill_count", "i4"),
+            ("next_order_id", "i8"),
+            ("orders", ORDER, (capacity.orders,)),
+            ("free", "i4", (capacity.orders,)),
+            ("levels", LEVEL, (capacity.levels,)),
+            ("fills", FILL, (capacity.orders + 1,)),
+            # accounts
+            ("agents", AGENT, (capacity.agents,)),
+            # what has been, for the observation
+            ("history", "f8", (HISTORY,)),
+            ("variance", "f8", (2,)),   # moving averages, fast and slow
+            ("flow", "f8", (2,)),       # aggressor's buys - sells, lots a timestep
+            ("volume", "f8", (2,)),
+            ("activity", "f8"),         # turns a timestep
+            ("trades", "i8"),
+            ("traded_lots", "i8"),
+            # log
+            ("seq", "i8"),              # events so far
+            ("logged", "i8"),           # of them, in the buffer now
+            # configuration
+            ("key", "u8"),
+            ("agent_count", "i4"),
+            ("clock_count", "i4"),
+            ("first_price", "i4"),
+            ("price_band", "i4"),
+            ("protection_ticks", "i4"),
+            ("offset_count", "i4"),
+            ("lots_count", "i4"),
+            ("offsets", "i4", (MAX_GRID,)),
+            ("lots", "i4", (MAX_GRID,)),
+        ],
+        align=True,
+    )  # fmt: skip
+
+
+def fitting(agents: int, orders: int) -> Capacity:
+    """The smallest preset that holds so many agents and open orders.
+
+    Raises:
+        ValueError: no preset is large enough.
+    """
+    for capacity in PRESETS:
+        if agents <= capacity.agents and orders <= capacity.orders:
+            return capacity
+    largest = PRESETS[-1]
+    raise ValueError(
+        f"a market holds at most {largest.agents} agents and {largest.orders} open orders in all "
+        f"(the sum of max_open_orders), got {agents} agents and {orders} open orders"
+    )
+
+
+def longest_turn(capacity: Capacity) -> int:
+    """Most events that one turn can log: each order in the book may end once, beside a few of the turn's own."""
+    return capacity.orders + 32
