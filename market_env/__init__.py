@@ -1,0 +1,31 @@
+"""A multi-agent market: a limit order book as PettingZoo and Gymnasium environments.
+
+``env()`` and ``raw_env`` are the PettingZoo faces, :class:`LearnerEnv` the Gymnasium one, :class:`MarketConfig`
+what a market is made of. Nothing in this package knows a policy or a runner.
+"""
+
+import pettingzoo
+
+from market_env.aec import EnvState, env, raw_env
+from market_env.config import AgentConfig, ConfigError, Every, Hawkes, MarketConfig, Poisson, roster
+from market_env.learner import LearnerEnv
+from market_env.market import Market
+from market_env.rewards import WealthReward
+
+__all__ = [
+    "AgentConfig",
+    "ConfigError",
+    "EnvState",
+    "Every",
+    "Hawkes",
+    "LearnerEnv",
+    "Market",
+    "MarketConfig",
+    "Poisson",
+    "WealthReward",
+    "env",
+    "raw_env",
+    "roster",
+]
+
+pettingzoo.register("aec", id="market_env/market-v1", entry_point=env)

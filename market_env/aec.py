@@ -1,0 +1,301 @@
+"""The market as a PettingZoo environment: one agent acts at a time, whoever arrives next.
+
+``env()`` is ``raw_env`` with PettingZoo's ``OrderEnforcing``. A step costs a few µs more than PettingZoo's own
+loop, whatever the number of agents: rewards and infos are settled for the one agent whose turn comes.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from gymnasium import spaces
+from gymnasium.utils import EzPickle, seeding
+from numpy.typing import NDArray
+from pettingzoo import AECEnv
+from pettingzoo.utils.wrappers import OrderEnforcingWrapper
+
+from market_env import actions, observations, render
+from market_env.config import MarketConfig
+from market_env.engine import accounts, state
+from market_env.market import Info, Market, Records, check_seed
+from market_env.rewards import DEFAULT_REWARD, Reward
+
+Observation = NDArray[np.float32]
+Action = NDArray[np.int64]
+
+STATE_LEVELS = 20
+"""Levels of each side in the global state."""
+
+
+@dataclass(frozen=True)
+class EnvState:
+    """A saved environment: the market's record and what the face has told its agents."""
+
+    market: Records
+    agents: list[str]
+    agent_selection: str
+    rewards: dict[str, float]
+    cumulative_rewards: dict[str, float]
+    truncations: dict[str, bool]
+    infos: dict[str, Info]
+
+
+def env(**arguments: Any) -> OrderEnforcingWrapper[str, Observation, Action]:
+    """The environment with PettingZoo's checks of call order; takes what :class:`raw_env` takes."""
+    return OrderEnforcingWrapper(raw_env(**arguments))
+
+
+class raw_env(AECEnv[str, Observation, Action], EzPickle):  # noqa: N801 (PettingZoo's name)
+    """A limit order book in which every agent trades by the same rules.
+
+    ## Description
+    A continuous double auction with price-time priority. Each agent has an arrival process in continuous
+    market time; whoever arrives next is ``agent_selection``. In its turn an agent may cancel own orders and
+    place one order on each side, which pass risk checks, trade against resting orders and rest. Agents only see
+    their observation. A timestep (read it as one second) holds a varying number of turns.
+
+    ## Action Space
+    ``MultiDiscrete([cancel, bid_offset, bid_lots, ask_offset, ask_lots])``, see :mod:`market_env.actions`.
+
+    ## Observation Space
+    A bounded ``Box`` of named features, see :data:`market_env.observations.FEATURES` and ``docs/observations.md``.
+
+    ## Rewards
+    By default the change in wealth since the agent's last turn less an inventory penalty, at a fixed scale; see
+    :class:`market_env.rewards.WealthReward`. It is settled when the agent's next turn comes, and at the end.
+
+    ## Starting State
+    An empty book at the first price; every agent has its starting cash and inventory.
+
+    ## Episode End
+    All agents are truncated when the clock passes the last timestep. None is ever terminated.
+
+    ## Arguments
+    | argument | default | meaning |
+    |---|---|---|
+    | ``config`` | ``MarketConfig()`` | rules and roster |
+    | ``reward`` | ``WealthReward()`` | pure function of outcome rows |
+    | ``render_mode`` | ``None`` | ``"ansi"``, ``"rgb_array"`` or ``"human"`` |
+    | ``log`` | ``False`` | keep the event log for :meth:`drain` |
+
+    ## Version History
+    * v1: first version.
+    """
+
+    metadata = {  # noqa: RUF012 (PettingZoo's convention)
+        "name": "market_v1",
+        "render_modes": ["ansi", "rgb_array", "human"],
+        "is_parallelizable": False,
+        "render_fps": 10,
+    }
+
+    def __init__(
+        self,
+        config: MarketConfig | None = None,
+        reward: Reward = DEFAULT_REWARD,
+        render_mode: str | None = None,
+        log: bool = False,
+    ) -> None:
+        EzPickle.__init__(self, config, reward, render_mode, log)
+        super().__init__()
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            raise ValueError(f"render_mode: expected one of {self.metadata['render_modes']} or None, got {render_mode!r}")
+        self.config = MarketConfig() if config is None else config
+        self.reward = reward
+        self.render_mode = render_mode
+        self.market = Market(self.config, log=log)
+        self.possible_agents = self.market.agent_ids
+        self.agents: list[str] = []
+        self.observation_spaces: dict[str, Any] = {agent: observations.space() for agent in self.possible_agents}
+        self.action_spaces: dict[str, Any] = {
+            agent: actions.space(self.config.offsets, self.config.lots) for agent in self.possible_agents
+        }
+        self.state_space = spaces.Box(-1.0, 1.0, (4 * STATE_LEVELS + 2 + 4 * len(self.possible_agents),), np.float32)
+        self.rewards: dict[str, float] = {}
+        self._cumulative_rewards: dict[str, float] = {}
+        self.terminations: dict[str, bool] = {}
+        self.truncations: dict[str, bool] = {}
+        self.infos: dict[str, Info] = {}
+        self.agent_selection = ""
+        self._np_random: np.random.Generator | None = None
+        self._depth_history = render.DepthHistory()
+        self._drawn_timestep = -1
+
+    def observation_space(self, agent: str) -> spaces.Space[Any]:
+        """The observation space of ``agent``, the same object on every call."""
+        space: spaces.Space[Any] = self.observation_spaces[agent]
+        return space
+
+    def action_space(self, agent: str) -> spaces.Space[Any]:
+        """The action space of ``agent``, the same object on every call."""
+        space: spaces.Space[Any] = self.action_spaces[agent]
+        return space
+
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
+        """Start an episode.
+
+        Args:
+            seed: the run's seed; without one the next is drawn from the generator that the last seed started.
+            options: ignored.
+
+        Raises:
+            ValueError: the seed is no non-negative integer.
+        """
+        if seed is not None:
+            seed = check_seed(seed)
+            self._np_random, _ = seeding.np_random(seed)
+        else:
+            if self._np_random is None:
+                self._np_random, _ = seeding.np_random(None)
+            seed = int(self._np_random.integers(2**63))
+        self.agents = list(self.possible_agents)
+        self.rewards = dict.fromkeys(self.agents, 0.0)
+        self._cumulative_rewards = dict.fromkeys(self.agents, 0.0)
+        self.terminations = dict.fromkeys(self.agents, False)
+        self.truncations = dict.fromkeys(self.agents, False)
+        self.agent_selection = self.agents[0]
+        self._skip_agent_selection = None
+        self._depth_history = render.DepthHistory()
+        self._drawn_timestep = -1
+        ready = self.market.reset(seed)
+        self.infos = {agent: self.market.info(i) for i, agent in enumerate(self.agents)}
+        self._next(ready)
+
+    def step(self, action: Any) -> None:
+        """Carry out the selected agent's action and select whoever arrives next.
+
+        Raises:
+            RuntimeError: the environment was not reset, or the episode is over.
+            TypeError: the action is no sequence of integers.
+            ValueError: its shape or a component is out of range, or it is not None for an agent that is done.
+        """
+        if not self.agents:
+            raise RuntimeError("step(): no episode is under way; call reset() first")
+        agent = self.agent_selection
+        if self.truncations[agent]:
+            self._was_dead_step(action)
+            return
+        codes = actions.coerce(action, self.market.codes, agent)
+        self.rewards[agent] = 0.0
+        self._cumulative_rewards[agent] = 0.0
+        self._next(self.market.act(codes))
+
+    def _next(self, ready: bool) -> None:
+        if self.render_mode == "rgb_array" and self._drawn_timestep != (timestep := int(self.market.records["timestep"][0])):
+            self._depth_history.add(self.market)
+            self._drawn_timestep = timestep
+        if ready:
+            index = self.market.acting
+            agent = self.possible_agents[index]
+            self.agent_selection = agent
+            self._settle(agent, index)
+            self.infos[agent] = self.market.acting_info()
+            return
+        for index, agent in enumerate(self.agents):
+            self._settle(agent, index)
+            self.infos[agent] = self.market.info(index)
+            self.truncations[agent] = True
+        self.agent_selection = self.agents[0]
+
+    def _settle(self, agent: str, index: int) -> None:
+        outcome = self.market.outcome(index)
+        if outcome["turn"] != state.NONE:
+            reward = float(self.reward(outcome))
+            self.rewards[agent] = reward
+            self._cumulative_rewards[agent] = reward
+
+    def observe(self, agent: str) -> Observation:
+        """What ``agent`` sees now: float32 of shape (SIZE,), a fresh array; no side effects."""
+        index = self.market.index[agent]
+        if index == self.market.acting:
+            return self.market.observation.copy()
+        return self.market.observe(index)
+
+    def state(self) -> Observation:
+        """The whole market as one float32 vector in [-1, 1], shape (82 + 4 * agents,).
+
+        Bid distances, bid lots, ask distances, ask lots of 20 levels (ticks / 512; log(1 + lots) / 7; distance 1
+        and 0 lots beyond the book); price against the first price (log return); share of the episode that is
+        left; then inventory / bound, open bid and open ask lots / (2 x bound), and free cash / (itself + price of
+        the bound) of every agent in the roster's order.
+        """
+        market = self.market.records[0]
+        parts: list[NDArray[Any]] = []
+        bid_prices, bid_lots, ask_prices, ask_lots = self.market.depth(STATE_LEVELS)
+        for prices, lots in ((bid_prices, bid_lots), (ask_prices, ask_lots)):
+            parts.append(np.where(prices > 0, np.abs(prices - self.market.reference) / 512.0, 1.0))
+            parts.append(np.log1p(lots) / observations.LOG_LOTS)
+        parts.append(np.array([np.log(self.market.reference / market["first_price"]), 1.0 - market["time"] / market["end"]]))
+        seats = market["agents"][: len(self.possible_agents)]
+        bound = seats["inventory_bound"].astype(np.float64)
+        free = np.array([accounts.free_cash(seat) for seat in seats], np.float64)
+        parts.append(
+            np.stack(
+                [
+                    seats["inventory"] / bound,
+                    seats["open_bid_lots"] / (2.0 * bound),
+                    seats["open_ask_lots"] / (2.0 * bound),
+                    free / (free + bound * self.market.reference),
+                ],
+                axis=1,
+            ).ravel()
+        )
+        return np.clip(np.concatenate(parts), -1.0, 1.0).astype(np.float32)
+
+    def render(self) -> NDArray[np.uint8] | str | None:
+        """The ladder as text (``ansi``), printed (``human``), or recent depth as an image (``rgb_array``).
+
+        Raises:
+            ValueError: the environment was made without a render mode.
+        """
+        match self.render_mode:
+            case "ansi":
+                return render.ladder(self.market)
+            case "human":
+                print(render.ladder(self.market))
+                return None
+            case "rgb_array":
+                return self._depth_history.image()
+        raise ValueError(f"render(): make the environment with render_mode in {self.metadata['render_modes']}, it has None")
+
+    def policy_stream(self, agent: str) -> NDArray[np.uint64]:
+        """The random stream of ``agent``'s policy: uint64 of shape (4,), a view that save and restore cover."""
+        return self.market.policy_stream(self.market.index[agent])
+
+    def drain(self) -> NDArray[np.void]:
+        """Events since the last call, as :data:`market_env.engine.state.EVENT` rows; none unless made with ``log``."""
+        return self.market.drain()
+
+    def save(self) -> EnvState:
+        """The whole environment as it stands; it pickles and restores into any environment of the same config."""
+        return EnvState(
+            self.market.save(),
+            list(self.agents),
+            self.agent_selection,
+            dict(self.rewards),
+            dict(self._cumulative_rewards),
+            dict(self.truncations),
+            copy.deepcopy(self.infos),
+        )
+
+    def restore(self, saved: EnvState) -> None:
+        """Go back to a saved state; what follows is the same to the bit.
+
+        Raises:
+            ValueError: the state was saved by an environment of another config.
+        """
+        self.market.restore(saved.market)
+        self.agents = list(saved.agents)
+        self.agent_selection = saved.agent_selection
+        self.rewards = dict(saved.rewards)
+        self._cumulative_rewards = dict(saved.cumulative_rewards)
+        self.terminations = dict.fromkeys(self.agents, False)
+        self.truncations = dict(saved.truncations)
+        self.infos = copy.deepcopy(saved.infos)
+        self._skip_agent_selection = None
+
+    def close(self) -> None:
+        """Nothing is held open."""

@@ -1,0 +1,142 @@
+"""The market as a Gymnasium environment for one learner, the other agents played by a background.
+
+A background moves the market through the others' turns up to the learner's next; ``scripted_agents`` has a
+compiled one and one for plain-Python policies. Cost: a few µs a step with a compiled background.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import gymnasium as gym
+import numpy as np
+from gymnasium import spaces
+from numpy.typing import NDArray
+
+from market_env import actions, observations, render
+from market_env.config import MarketConfig
+from market_env.engine import state
+from market_env.market import Market
+from market_env.rewards import DEFAULT_REWARD, Reward
+
+
+class Background(Protocol):
+    """Plays every agent but the learner."""
+
+    def reset(self, market: Market) -> None:
+        """Get ready for an episode that has just begun."""
+        ...
+
+    def play(self, market: Market, learner: int) -> bool:
+        """Play the turns that have begun until it is the learner's; False once the episode is over."""
+        ...
+
+
+class LearnerEnv(gym.Env[NDArray[np.float32], NDArray[np.int64]]):
+    """One agent of a market learns, the rest is background.
+
+    ## Description
+    The market of :class:`market_env.aec.raw_env`, seen from one seat. A step carries out the learner's action and
+    plays the others' turns up to the learner's next.
+
+    ## Action Space
+    ``MultiDiscrete([cancel, bid_offset, bid_lots, ask_offset, ask_lots])``, see :mod:`market_env.actions`.
+
+    ## Observation Space
+    A bounded ``Box`` of named features, see :data:`market_env.observations.FEATURES`.
+
+    ## Rewards
+    Of the learner's turn, settled at its next, see :class:`market_env.rewards.WealthReward`.
+
+    ## Starting State
+    The learner's first turn; others may have acted before.
+
+    ## Episode End
+    Truncated when the clock passes the last timestep; never terminated.
+
+    ## Arguments
+    | argument | default | meaning |
+    |---|---|---|
+    | ``config`` | | rules and roster |
+    | ``background`` | | who plays the other agents |
+    | ``learner`` | ``"ppo_0"`` | id of the learner's seat |
+    | ``reward`` | ``WealthReward()`` | pure function of outcome rows |
+    | ``render_mode`` | ``None`` | ``"ansi"`` or ``"rgb_array"`` |
+
+    ## Version History
+    * v1: first version.
+    """
+
+    metadata = {"render_modes": ["ansi", "rgb_array"], "render_fps": 10}  # noqa: RUF012 (Gymnasium's convention)
+
+    def __init__(
+        self,
+        config: MarketConfig,
+        background: Background,
+        learner: str = "ppo_0",
+        reward: Reward = DEFAULT_REWARD,
+        render_mode: str | None = None,
+    ) -> None:
+        if learner not in config.agent_ids:
+            raise ValueError(f"learner: expected one of {config.agent_ids}, got {learner!r}")
+        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
+            raise ValueError(f"render_mode: expected one of {self.metadata['render_modes']} or None, got {render_mode!r}")
+        self.config = config
+        self.background = background
+        self.learner = learner
+        self.reward = reward
+        self.render_mode = render_mode
+        self.market = Market(config)
+        self.seat = self.market.index[learner]
+        self.observation_space: spaces.Space[Any] = observations.space()
+        self.action_space: spaces.Space[Any] = actions.space(config.offsets, config.lots)
+        self._running = False
+        self._depth_history = render.DepthHistory()
+
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        """Start an episode; without a seed the next is drawn from ``np_random``."""
+        super().reset(seed=seed)
+        if seed is None:
+            seed = int(self.np_random.integers(2**63))
+        self.market.reset(seed)
+        self.background.reset(self.market)
+        self._depth_history = render.DepthHistory()
+        self._running = True
+        self.background.play(self.market, self.seat)
+        return self._look()
+
+    def step(
+        self, action: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+        """Carry out the learner's action and play on to its next turn.
+
+        Raises:
+            RuntimeError: no episode is under way.
+            TypeError, ValueError: the action is none of the action space.
+        """
+        if not self._running:
+            raise RuntimeError("step(): no episode is under way; call reset() first")
+        codes = actions.coerce(action, self.market.codes, self.learner)
+        if self.market.acting == self.seat:
+            self.market.act(codes)
+        going = self.background.play(self.market, self.seat)
+        self._running = going
+        outcome = self.market.outcome(self.seat)
+        reward = float(self.reward(outcome)) if outcome["turn"] != state.NONE else 0.0
+        observation, info = self._look()
+        return observation, reward, False, not going, info
+
+    def _look(self) -> tuple[NDArray[np.float32], dict[str, Any]]:
+        if self.render_mode == "rgb_array":
+            self._depth_history.add(self.market)
+        return self.market.observe(self.seat), self.market.info(self.seat)
+
+    def render(self) -> Any:
+        """The ladder as text (``ansi``) or recent depth as an image (``rgb_array``)."""
+        if self.render_mode == "ansi":
+            return render.ladder(self.market)
+        if self.render_mode == "rgb_array":
+            return self._depth_history.image()
+        raise ValueError(f"render(): make the environment with render_mode in {self.metadata['render_modes']}, it has None")

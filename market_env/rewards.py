@@ -1,0 +1,44 @@
+"""Rewards: pure functions of outcome rows, vectorised, so that one serves every face.
+
+An outcome (:data:`market_env.engine.state.OUTCOME`) is what came of one turn, from what the agent saw then to
+its next arrival or the end. A reward takes one row or an array of rows and returns a float64 for each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+
+class Reward(Protocol):
+    """A reward of outcomes: one row, or an array of rows."""
+
+    def __call__(self, outcome: Any, /) -> Any:
+        """float64, of the rows' shape."""
+        ...
+
+
+@dataclass(frozen=True)
+class WealthReward:
+    """Change in wealth since the agent's last turn, less a running penalty on inventory, at a fixed scale.
+
+    ``(wealth change - inventory_penalty * inventory**2 * elapsed) / scale``. Wealth counts inventory at the
+    reference price, never at the last print. The penalty is the running quadratic one of Cartea, Jaimungal and
+    Penalva (2015, ch. 10), charged for the timesteps that the inventory was held.
+    """
+
+    inventory_penalty: float = 0.002
+    """Tick-lots a lot squared and timestep."""
+    scale: float = 60.0
+    """Tick-lots that count as a reward of 1; about one standard deviation under random actions."""
+
+    def __call__(self, outcome: Any, /) -> Any:
+        """The reward of each outcome row."""
+        held = self.inventory_penalty * np.square(outcome["inventory"], dtype=np.float64) * outcome["elapsed"]
+        return (outcome["wealth_change"] - held) / self.scale
+
+
+DEFAULT_REWARD = WealthReward()
+"""The reward that every face uses unless given another."""

@@ -1,0 +1,258 @@
+"""The market once more, in plain Python: the twin that the engine is tested against and replay trusts.
+
+Promise: written from the rules alone, with sorted dicts, deques and Python integers, no numba, no shared code
+with the engine but the names of kinds and reasons. Cost: about 10 µs an order; correctness first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from sortedcontainers import SortedDict
+
+
+@dataclass
+class Resting:
+    """An order in the book."""
+
+    order_id: int
+    agent: str
+    side: str
+    price: int
+    lots: int
+
+
+class Fill(NamedTuple):
+    """What an incoming order did to a resting one: ``trade``, or ``self_trade`` when both have one owner."""
+
+    kind: str
+    order: Resting
+    lots: int
+
+
+class TwinBook:
+    """Price-time priority book over sorted dicts of deques."""
+
+    def __init__(self) -> None:
+        self.sides: dict[str, SortedDict[int, deque[Resting]]] = {"buy": SortedDict(), "sell": SortedDict()}
+        self.orders: dict[int, Resting] = {}
+
+    def best(self, side: str) -> int | None:
+        """Best price of a side, None if it is empty."""
+        levels = self.sides[side]
+        if not levels:
+            return None
+        return int(levels.peekitem(-1 if side == "buy" else 0)[0])
+
+    def levels(self, side: str, count: int | None = None) -> list[tuple[int, int]]:
+        """(price, lots) of the best ``count`` levels of a side, best first."""
+        prices = reversed(self.sides[side]) if side == "buy" else iter(self.sides[side])
+        found = []
+        for price in prices:
+            if count is not None and len(found) == count:
+                break
+            found.append((price, sum(order.lots for order in self.sides[side][price])))
+        return found
+
+    def reaches(self, side: str, price: int) -> bool:
+        """Whether an incoming order of this side and limit would meet the other side."""
+        opposite = self.best("sell" if side == "buy" else "buy")
+        if opposite is None:
+            return False
+        return price >= opposite if side == "buy" else price <= opposite
+
+    def match(self, agent: str, side: str, price: int, lots: int) -> tuple[list[Fill], int]:
+        """Trade an incoming order; return what happened and the lots left."""
+        fills = []
+        other = "sell" if side == "buy" else "buy"
+        while lots and self.reaches(side, price):
+            best = self.best(other)
+            assert best is not None
+            order = self.sides[other][best][0]
+            if order.agent == agent:
+                fills.append(Fill("self_trade", order, order.lots))
+                self.cancel(order.order_id)
+                continue
+            traded = min(lots, order.lots)
+            fills.append(Fill("trade", order, traded))
+            lots -= traded
+            if traded == order.lots:
+                self.cancel(order.order_id)
+            else:
+                order.lots -= traded
+        return fills, lots
+
+    def rest(self, order_id: int, agent: str, side: str, price: int, lots: int) -> None:
+        """Put an order at the end of its queue."""
+        order = Resting(order_id, agent, side, price, lots)
+        self.orders[order_id] = order
+        self.sides[side].setdefault(price, deque()).append(order)
+
+    def reduce(self, order_id: int, lots: int) -> None:
+        """Take lots off an order, fewer than it has; it keeps its place."""
+        self.orders[order_id].lots -= lots
+
+    def cancel(self, order_id: int) -> Resting:
+        """Take an order out of the book."""
+        order = self.orders.pop(order_id)
+        queue = self.sides[order.side][order.price]
+        queue.remove(order)
+        if not queue:
+            del self.sides[order.side][order.price]
+        return order
+
+
+@dataclass
+class TwinAccount:
+    """Cash, lots and limits of one agent."""
+
+    cash: int
+    inventory: int
+    inventory_bound: int
+    cash_floor: int
+    max_open_orders: int
+    post_only: bool
+    orders: list[int] = field(default_factory=list)
+    """Own open order ids, oldest first."""
+
+
+class Line(NamedTuple):
+    """One line of the log, without sequence number and time."""
+
+    kind: str
+    agent: str
+    order_id: int
+    side: str | None
+    price: int | None
+    lots: int
+    maker_order_id: int
+    maker: str | None
+    reason: str | None
+
+
+class TwinMarket:
+    """The exchange's rules for one turn after another: risk, matching, accounts, reference price, log lines.
+
+    Args:
+        accounts: the agents' accounts, by id.
+        first_price: reference price at the start, ticks.
+        price_band: ticks around the reference within which an order is accepted.
+        window: number of price levels the exchange keeps; orders further than half of it are cancelled.
+    """
+
+    def __init__(self, accounts: dict[str, TwinAccount], first_price: int, price_band: int, window: int) -> None:
+        self.accounts = accounts
+        self.book = TwinBook()
+        self.reference: float = first_price
+        self.price_band = price_band
+        self.window = window
+        self.accepted = 0
+
+    def turn(
+        self, agent: str, cancel: str, first: str, orders: dict[str, tuple[int, int, bool]]
+    ) -> Iterator[Line]:
+        """Play one turn; yield its log lines after ``turn`` itself.
+
+        Args:
+            agent: whose turn it is.
+            cancel: ``keep``, ``oldest``, ``bids``, ``asks`` or ``all``.
+            first: the side that goes first, ``buy`` or ``sell``.
+            orders: by side: limit price, lots, and whether what does not trade at once is cancelled.
+        """
+        account = self.accounts[agent]
+        for order_id in list(account.orders):
+            side = self.book.orders[order_id].side
+            if cancel in {"all", "oldest"} or (cancel, side) in {("bids", "buy"), ("asks", "sell")}:
+                yield self._cancel(order_id, "agent")
+                if cancel == "oldest":
+                    break
+        meet = len(orders) == 2 and orders["buy"][0] >= orders["sell"][0]
+        for number, side in enumerate(("buy", "sell") if first == "buy" else ("sell", "buy")):
+            if side in orders:
+                price, lots, immediate = orders[side]
+                yield from self._order(agent, side, price, lots, immediate, meet and number == 1)
+        yield from self._end()
+
+    def _order(self, agent: str, side: str, price: int, lots: int, immediate: bool, meets_own: bool) -> Iterator[Line]:
+        account = self.accounts[agent]
+
+        def refused(reason: str, number: int) -> Line:
+            return Line("reject", agent, -1, side, price, number, -1, None, reason)
+
+        whole = None
+        if meets_own:
+            whole = "self_cross"
+        elif price < 1 or abs(price - self.reference) > self.price_band:
+            whole = "price_band"
+        elif account.post_only and not immediate and self.book.reaches(side, price):
+            whole = "post_only"
+        elif not immediate and len(account.orders) >= account.max_open_orders:
+            whole = "open_orders"
+        if whole:
+            yield refused(whole, lots)
+            return
+        own = [order for order in map(self.book.orders.__getitem__, account.orders) if order.side == side]
+        position = account.inventory if side == "buy" else -account.inventory
+        room = max(0, account.inventory_bound - position - sum(order.lots for order in own))
+        if lots > room:
+            yield refused("inventory", lots - room)
+            lots = room
+        if side == "buy":
+            reserved = sum(order.price * order.lots for order in own)
+            affordable = max(0, account.cash - account.cash_floor - reserved) // price
+            if lots > affordable:
+                yield refused("cash", lots - affordable)
+                lots = affordable
+        if not lots:
+            return
+        order_id = self.accepted
+        self.accepted += 1
+        yield Line("accept", agent, order_id, side, price, lots, -1, None, None)
+        fills, left = self.book.match(agent, side, price, lots)
+        for fill in fills:
+            maker = fill.order
+            if maker.order_id not in self.book.orders:
+                self.accounts[maker.agent].orders.remove(maker.order_id)
+            if fill.kind == "self_trade":
+                yield Line("cancel", agent, maker.order_id, maker.side, maker.price, fill.lots, -1, None, "self_trade")
+                continue
+            buyer, seller = (agent, maker.agent) if side == "buy" else (maker.agent, agent)
+            self.accounts[buyer].inventory += fill.lots
+            self.accounts[seller].inventory -= fill.lots
+            self.accounts[buyer].cash -= fill.lots * maker.price
+            self.accounts[seller].cash += fill.lots * maker.price
+            yield Line("trade", agent, order_id, side, maker.price, fill.lots, maker.order_id, maker.agent, None)
+        if left and immediate:
+            yield Line("cancel", agent, order_id, side, price, left, -1, None, "ioc")
+        elif left:
+            self.book.rest(order_id, agent, side, price, left)
+            account.orders.append(order_id)
+
+    def _end(self) -> Iterator[Line]:
+        self.reference = next_reference(self.reference, self.book.best("buy"), self.book.best("sell"))
+        lowest = math.floor(self.reference) - self.window // 2
+        for side in ("buy", "sell"):
+            for price in list(self.book.sides[side]):
+                if not lowest <= price < lowest + self.window:
+                    for order in list(self.book.sides[side][price]):
+                        yield self._cancel(order.order_id, "price_band")
+
+    def _cancel(self, order_id: int, reason: str) -> Line:
+        order = self.book.cancel(order_id)
+        self.accounts[order.agent].orders.remove(order_id)
+        return Line("cancel", order.agent, order_id, order.side, order.price, order.lots, -1, None, reason)
+
+
+def next_reference(last: float, best_bid: int | None, best_ask: int | None) -> float:
+    """The reference price after a turn, from the last one and the best quotes."""
+    if best_bid is not None and best_ask is not None:
+        return (best_bid + best_ask) / 2
+    if best_bid is not None:
+        return max(last, best_bid)
+    if best_ask is not None:
+        return min(last, best_ask)
+    return last
