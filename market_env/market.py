@@ -176,9 +176,14 @@ class Market:
 
     def _ready(self, status: int) -> bool:
         if status == turn.LOG_FULL:
-            self._keep()
-            status = resume(self.records, self.events, self.observation, self._info)
+            status = self.make_room()
         return status == turn.READY
+
+    def make_room(self) -> int:
+        """Empty the full event buffer, keeping the events for :meth:`drain`, and open the turn that had to wait."""
+        self._keep()
+        status: int = resume(self.records, self.events, self.observation, self._info)
+        return status
 
     def _keep(self) -> None:
         count = int(self.records["logged"][0])

@@ -1,0 +1,126 @@
+"""Market makers: two-sided quotes that lean against inventory and widen with volatility, laid in layers.
+
+After Avellaneda and Stoikov (2008, "High-frequency trading in a limit order book") in the stationary form of
+Guéant, Lehalle and Fernandez-Tapia (2013, "Dealing with the inventory risk"): a reservation price that moves
+against the inventory in proportion, and a half spread that grows with volatility. The half spread's constant,
+which there follows from the arrival rate of takers, is a parameter here. A maker keeps its front order while
+that stands within a tolerance of where it should be, and builds further layers behind it until it shows as
+many lots as it wants: walls of liquidity that thin when it must move.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from market_env.actions import CANCEL_ALL, CANCEL_ASKS, CANCEL_BIDS, CANCEL_KEEP
+from market_env.config import STRICT, MarketConfig
+from market_env.engine.kernel import kernel, policy_kernel
+from market_env.engine.observe import (
+    INVENTORY,
+    OPEN_ASK_LOTS,
+    OPEN_BID_LOTS,
+    OWN_ASK_DISTANCE,
+    OWN_BID_DISTANCE,
+    VOLATILITY_FAST,
+    VOLATILITY_SLOW,
+)
+from market_env.engine.streams import integer
+from market_env.observations import TICKS
+from scripted_agents.policy import OWN, CompiledPolicy, lots_code, offset_code
+
+NonNegative = Annotated[float, Field(ge=0)]
+
+
+@kernel
+def is_stale(distance, wanted, tolerance):
+    """Whether a front order stands too near or too far, or is missing (distance at its upper bound)."""
+    return distance < wanted - 0.5 * tolerance - 1.0 or distance > wanted + tolerance + 1.0
+
+
+@policy_kernel
+def market_maker(observation, parameters, stream, action):
+    """Requote a side whose front order is stale, else add a layer."""
+    half_spread = parameters[OWN]
+    volatility_weight = parameters[OWN + 1]
+    skew = parameters[OWN + 2]
+    lots = parameters[OWN + 3]
+    layers = parameters[OWN + 4]
+    layer_gap = parameters[OWN + 5]
+    tolerance = parameters[OWN + 6]
+    shown = parameters[OWN + 7]
+    volatility = TICKS * max(observation[VOLATILITY_FAST], observation[VOLATILITY_SLOW])
+    reach = half_spread + volatility_weight * volatility
+    lean = skew * observation[INVENTORY]
+    bid_wanted = max(reach + lean, 0.5)
+    ask_wanted = max(reach - lean, 0.5)
+    bid_stale = is_stale(TICKS * observation[OWN_BID_DISTANCE], bid_wanted, tolerance)
+    ask_stale = is_stale(TICKS * observation[OWN_ASK_DISTANCE], ask_wanted, tolerance)
+    bid_layer = 1 + integer(stream, max(1, int(layers) - 1))
+    ask_layer = 1 + integer(stream, max(1, int(layers) - 1))
+    if bid_stale and ask_stale:
+        action[0] = CANCEL_ALL
+    elif bid_stale:
+        action[0] = CANCEL_BIDS
+    elif ask_stale:
+        action[0] = CANCEL_ASKS
+    else:
+        action[0] = CANCEL_KEEP
+    if bid_stale:
+        action[1] = offset_code(parameters, np.floor(bid_wanted))
+        action[2] = lots_code(parameters, lots)
+    elif observation[OPEN_BID_LOTS] < 0.5 * shown and layers > 1:
+        action[1] = offset_code(parameters, np.floor(bid_wanted + bid_layer * layer_gap))
+        action[2] = lots_code(parameters, lots * (1.0 + 0.5 * bid_layer))
+    if ask_stale:
+        action[3] = offset_code(parameters, np.floor(ask_wanted))
+        action[4] = lots_code(parameters, lots)
+    elif observation[OPEN_ASK_LOTS] < 0.5 * shown and layers > 1:
+        action[3] = offset_code(parameters, np.floor(ask_wanted + ask_layer * layer_gap))
+        action[4] = lots_code(parameters, lots * (1.0 + 0.5 * ask_layer))
+
+
+@dataclass(frozen=True, config=STRICT)
+class MarketMaker:
+    """Parameters of a market maker."""
+
+    half_spread: Annotated[float, Field(gt=0)] = 3.0
+    """Distance of the front order from the reference price in a calm market, ticks."""
+    volatility_weight: NonNegative = 0.6
+    """Ticks of further distance for each tick of volatility a timestep."""
+    skew: NonNegative = 8.0
+    """Ticks that both quotes move against an inventory at the bound."""
+    lots: Annotated[float, Field(gt=0)] = 6.0
+    """Size of the front order, lots; layers behind it are larger."""
+    layers: Annotated[int, Field(gt=0, le=16)] = 3
+    """Layers of a side, the front order among them."""
+    layer_gap: NonNegative = 2.0
+    """Ticks between two layers."""
+    tolerance: NonNegative = 2.0
+    """Ticks by which the front order may stand off before the side is requoted."""
+    shown: Annotated[float, Field(gt=0, le=1)] = 0.15
+    """Lots that a side shows before no further layer is added, as a share of the inventory bound."""
+    policy: Literal["maker"] = "maker"
+
+    def build(self, config: MarketConfig) -> CompiledPolicy:
+        """The policy for a seat in this market."""
+        return CompiledPolicy(
+            market_maker,
+            config,
+            [
+                self.half_spread, self.volatility_weight, self.skew, self.lots,
+                self.layers, self.layer_gap, self.tolerance, self.shown,
+            ],
+        )  # fmt: skip
+
+
+STANDING = (
+    MarketMaker(),
+    MarketMaker(half_spread=4.0, lots=8.0, tolerance=3.0, shown=0.2),
+    MarketMaker(half_spread=6.0, lots=12.0, layers=4, tolerance=4.0, shown=0.35),
+    MarketMaker(half_spread=9.0, lots=20.0, layers=4, layer_gap=3.0, tolerance=6.0, shown=0.6),
+)
+"""Four makers from the nearest and smallest to the furthest and largest, the default's in turn."""

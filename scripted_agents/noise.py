@@ -1,0 +1,89 @@
+"""Noise traders: random side, size and place; they know nothing and provide and take liquidity alike.
+
+After Farmer, Patelli and Zovko (2005, "The predictive power of zero intelligence in financial markets") and
+Cont, Stoikov and Talreja (2010, "A stochastic model for order book dynamics"): market orders, limit orders at
+a distance from the touch that decays geometrically, cancels at a rate proportional to the open orders. Two
+departures, both parameters: sides lean towards recent signed flow, since order signs are persistent in real
+markets (Lillo and Farmer, 2004), and away from the agent's own inventory, since nobody's is unbounded.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import numpy as np
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from market_env.actions import CANCEL_KEEP, CANCEL_OLDEST
+from market_env.config import STRICT, MarketConfig
+from market_env.engine.kernel import policy_kernel
+from market_env.engine.observe import FLOW_FAST, INVENTORY, OPEN_ORDERS, SPREAD
+from market_env.engine.streams import exponential, uniform
+from market_env.observations import TICKS
+from scripted_agents.policy import OWN, CompiledPolicy, lots_code, market_code, offset_code
+
+Share = Annotated[float, Field(ge=0, le=1)]
+NonNegative = Annotated[float, Field(ge=0)]
+
+
+@policy_kernel
+def noise_trader(observation, parameters, stream, action):
+    """Cancel by chance, then one random order."""
+    market_share = parameters[OWN]
+    cancel_rate = parameters[OWN + 1]
+    depth = parameters[OWN + 2]
+    median_lots = parameters[OWN + 3]
+    log_spread = parameters[OWN + 4]
+    herding = parameters[OWN + 5]
+    aversion = parameters[OWN + 6]
+    # A fixed number of draws, so that one decision never shifts the next ones'.
+    cancels = uniform(stream) < cancel_rate * observation[OPEN_ORDERS]
+    buys = uniform(stream) < 0.5 * (1.0 + herding * observation[FLOW_FAST] - aversion * observation[INVENTORY])
+    takes = uniform(stream) < market_share
+    distance = exponential(stream) * depth
+    # Box and Muller: one normal from two uniforms, for log-normal sizes.
+    radius = np.sqrt(2.0 * exponential(stream))
+    size = median_lots * np.exp(log_spread * radius * np.cos(2.0 * np.pi * uniform(stream)))
+    action[0] = CANCEL_OLDEST if cancels else CANCEL_KEEP
+    # From the touch, where distance 0 joins the queue; half a tick nearer improves the price.
+    half_spread = 0.5 * min(observation[SPREAD] * TICKS, 16.0)
+    code = market_code(parameters) if takes else offset_code(parameters, np.floor(half_spread + distance - 1.0))
+    if buys:
+        action[1] = code
+        action[2] = lots_code(parameters, size)
+    else:
+        action[3] = code
+        action[4] = lots_code(parameters, size)
+
+
+@dataclass(frozen=True, config=STRICT)
+class NoiseTrader:
+    """Parameters of a noise trader."""
+
+    market_share: Share = 0.18
+    """Share of turns with a market order; the others place a limit order."""
+    cancel_rate: NonNegative = 1.6
+    """Chance to cancel the oldest order when the allowance of open orders is full; in proportion below that."""
+    depth: NonNegative = 4.0
+    """Mean distance of limit orders from just inside the touch, ticks."""
+    median_lots: Annotated[float, Field(gt=0)] = 2.5
+    """Median order size, lots; sizes are log-normal."""
+    log_spread: NonNegative = 0.9
+    """Standard deviation of the logarithm of the size."""
+    herding: Share = 0.3
+    """How far the chance to buy follows recent signed flow: 1 = all the way."""
+    aversion: Share = 0.5
+    """How far the chance to buy falls with own inventory: 1 = never buys at the bound."""
+    policy: Literal["noise"] = "noise"
+
+    def build(self, config: MarketConfig) -> CompiledPolicy:
+        """The policy for a seat in this market."""
+        return CompiledPolicy(
+            noise_trader,
+            config,
+            [
+                self.market_share, self.cancel_rate, self.depth, self.median_lots,
+                self.log_spread, self.herding, self.aversion,
+            ],
+        )  # fmt: skip

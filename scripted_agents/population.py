@@ -1,0 +1,83 @@
+"""Who trades how: a policy for every seat of a market."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Annotated
+
+from pydantic import Field
+
+from market_env.config import AgentConfig, ConfigError, MarketConfig
+from scripted_agents.baselines import DoNothing, RandomActions
+from scripted_agents.frozen_ppo import FrozenPPO
+from scripted_agents.maker import STANDING, MarketMaker
+from scripted_agents.momentum import MomentumTrader
+from scripted_agents.noise import NoiseTrader
+from scripted_agents.policy import Policy, PolicyConfig
+from scripted_agents.rollout import CompiledBackground
+
+AnyPolicy = Annotated[
+    NoiseTrader | MarketMaker | MomentumTrader | FrozenPPO | DoNothing | RandomActions, Field(discriminator="policy")
+]
+"""The parameters of any policy that a configuration file can name."""
+
+KINDS = ("ppo", "noise", "maker", "momentum")
+"""Kinds that have a policy by default."""
+
+
+def default_policy(agent: AgentConfig) -> PolicyConfig:
+    """The policy of a seat of a known kind; makers take their standing by their number.
+
+    Raises:
+        ConfigError: the kind is unknown.
+    """
+    match agent.kind:
+        case "ppo":
+            return FrozenPPO()
+        case "noise":
+            return NoiseTrader()
+        case "maker":
+            return STANDING[int(agent.id.rsplit("_", 1)[1]) % len(STANDING)]
+        case "momentum":
+            return MomentumTrader()
+    raise ConfigError(
+        f"kind of {agent.id}: expected one of {', '.join(KINDS)} or a policy for it in `policies`, got {agent.kind!r}"
+    )
+
+
+def resolve(config: MarketConfig, policies: Mapping[str, PolicyConfig]) -> dict[str, PolicyConfig]:
+    """Policy parameters for every agent: by id, else by kind, else the kind's default.
+
+    Raises:
+        ConfigError: a name in ``policies`` is no agent and no kind of this market, or an agent has no policy.
+    """
+    known = {agent.id for agent in config.agents} | {agent.kind for agent in config.agents}
+    for name in policies:
+        # A known kind without an agent is no mistake: a population of no makers keeps the makers' parameters.
+        if name not in known and re.sub(r"_\d+$", "", name) not in KINDS:
+            raise ConfigError(f"policies: expected an agent id or a kind of this market, got {name!r}")
+    return {
+        agent.id: policies.get(agent.id) or policies.get(agent.kind) or default_policy(agent) for agent in config.agents
+    }
+
+
+def build(config: MarketConfig, policies: Mapping[str, PolicyConfig] | None = None) -> dict[str, Policy]:
+    """A policy for every agent of the market.
+
+    Raises:
+        ConfigError: see :func:`resolve`; a model file that cannot be used included.
+    """
+    return {agent: chosen.build(config) for agent, chosen in resolve(config, policies or {}).items()}
+
+
+def background(
+    config: MarketConfig, learner: str, policies: Mapping[str, PolicyConfig] | None = None
+) -> CompiledBackground:
+    """A compiled background for every agent but the learner.
+
+    Raises:
+        ConfigError: see :func:`resolve`.
+    """
+    others = {agent: chosen for agent, chosen in resolve(config, policies or {}).items() if agent != learner}
+    return CompiledBackground({agent: chosen.build(config) for agent, chosen in others.items()}, config.agent_ids)
