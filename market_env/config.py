@@ -93,11 +93,11 @@ class Hawkes:
     members of a group carry the same parameters.
     """
 
-    rate: Positive = 0.2
+    rate: Positive = 0.18
     """Mean arrivals a timestep of each member, in the stationary state."""
-    branching_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.6
+    branching_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.88
     """Mean number of arrivals that one arrival sets off directly; below 1."""
-    decay: Positive = 1.0
+    decay: Positive = 2.0
     """How fast an arrival's influence fades, per timestep."""
     group: Name = "crowd"
     """Name of the group."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from market_env import actions, observations
 from market_env.config import Every, Hawkes, MarketConfig, Poisson
-from market_env.engine import book, observe, state, turn
+from market_env.engine import accounts, book, observe, state, turn
 from market_env.engine.kernel import kernel
 from market_env.engine.streams import name_key, run_key
 
@@ -74,6 +74,12 @@ def describe_agent(markets, agent, info):
 def read_depth(markets, side, prices, lots):
     """Read L2 levels of one side."""
     return book.depth(markets[0], side, prices, lots)
+
+
+@kernel
+def close_out(markets, agent):
+    """Liquidation wealth of an agent."""
+    return accounts.liquidation_wealth(markets[0], agent)
 
 
 def configure(config: MarketConfig) -> Records:
@@ -242,6 +248,10 @@ class Market:
         """What came of the agent's last settled turn: an OUTCOME record, a view."""
         row: np.void = self.records["agents"]["outcome"][0, agent]
         return row
+
+    def liquidation_wealth(self, agent: int) -> float:
+        """Cash after closing the agent's inventory against the others' resting orders, tick-lots."""
+        return float(close_out(self.records, agent))
 
     def policy_stream(self, agent: int) -> NDArray[np.uint64]:
         """The agent's policy stream: a view into the record, so that it is saved and restored with it."""

@@ -13,6 +13,7 @@ import hashlib
 import io
 import json
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -137,7 +138,12 @@ def _check_purpose(path: Path, data: dict[str, Any], config: MarketConfig) -> No
         _expect(path, name, expected, found)
 
 
-def _layers(path: Path, weights: dict[str, NDArray[np.float64]], config: MarketConfig) -> list[tuple[NDArray[np.float64], NDArray[np.float64]]]:
+def network_parameters(weights: Mapping[str, NDArray[np.float64]], config: MarketConfig, path: Path) -> NDArray[np.float64]:
+    """Own parameters of :func:`frozen_network` from the weights of a Stable-Baselines3 policy; checks their shapes.
+
+    Raises:
+        ModelError: a weight is missing, of another shape or not finite; names ``path``.
+    """
     names = []
     while f"mlp_extractor.policy_net.{2 * len(names)}.weight" in weights:
         names.append(f"mlp_extractor.policy_net.{2 * len(names)}")
@@ -155,7 +161,11 @@ def _layers(path: Path, weights: dict[str, NDArray[np.float64]], config: MarketC
             raise ModelError(f"model {path}: expected finite weights in {name}, found NaN or infinity")
         layers.append((weight, bias))
         inputs = outputs
-    return layers
+    blocks = [np.array([len(layers), observations.SIZE, *(len(bias) for _, bias in layers)], np.float64)]
+    for weight, bias in layers:
+        blocks += [weight.T.ravel(), bias]
+    blocks.append(actions.sizes(config.offsets, config.lots).astype(np.float64))
+    return np.concatenate(blocks)
 
 
 def load_parameters(path: Path, config: MarketConfig) -> NDArray[np.float64]:
@@ -186,13 +196,7 @@ def load_parameters(path: Path, config: MarketConfig) -> NDArray[np.float64]:
         weights = {name: tensor.double().numpy() for name, tensor in state.items()}
     except Exception as error:  # torch raises many kinds for a damaged or a forbidden file
         raise ModelError(f"model {path}: policy.pth is damaged: {str(error).splitlines()[0]}") from None
-    layers = _layers(path, weights, config)
-    shape = [observations.SIZE] + [len(bias) for _, bias in layers]
-    blocks = [np.array([len(layers), *shape], np.float64)]
-    for weight, bias in layers:
-        blocks += [weight.T.ravel(), bias]
-    blocks.append(actions.sizes(config.offsets, config.lots).astype(np.float64))
-    return np.concatenate(blocks)
+    return network_parameters(weights, config, path)
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -37,18 +37,21 @@ def noise_trader(observation, parameters, stream, action):
     log_spread = parameters[OWN + 4]
     herding = parameters[OWN + 5]
     aversion = parameters[OWN + 6]
+    inside_share = parameters[OWN + 7]
     # A fixed number of draws, so that one decision never shifts the next ones'.
     cancels = uniform(stream) < cancel_rate * observation[OPEN_ORDERS]
     buys = uniform(stream) < 0.5 * (1.0 + herding * observation[FLOW_FAST] - aversion * observation[INVENTORY])
     takes = uniform(stream) < market_share
+    improves = uniform(stream) < inside_share
     distance = exponential(stream) * depth
     # Box and Muller: one normal from two uniforms, for log-normal sizes.
     radius = np.sqrt(2.0 * exponential(stream))
     size = median_lots * np.exp(log_spread * radius * np.cos(2.0 * np.pi * uniform(stream)))
     action[0] = CANCEL_OLDEST if cancels else CANCEL_KEEP
-    # From the touch, where distance 0 joins the queue; half a tick nearer improves the price.
+    # Offsets count from the mid: half the spread joins the touch, one tick less improves it.
     half_spread = 0.5 * min(observation[SPREAD] * TICKS, 16.0)
-    code = market_code(parameters) if takes else offset_code(parameters, np.floor(half_spread + distance - 1.0))
+    offset = half_spread - 1.0 if improves else half_spread + np.floor(distance)
+    code = market_code(parameters) if takes else offset_code(parameters, max(offset, 0.0))
     if buys:
         action[1] = code
         action[2] = lots_code(parameters, size)
@@ -61,17 +64,19 @@ def noise_trader(observation, parameters, stream, action):
 class NoiseTrader:
     """Parameters of a noise trader."""
 
-    market_share: Share = 0.18
+    market_share: Share = 0.3
     """Share of turns with a market order; the others place a limit order."""
-    cancel_rate: NonNegative = 1.6
+    cancel_rate: NonNegative = 2.0
     """Chance to cancel the oldest order when the allowance of open orders is full; in proportion below that."""
-    depth: NonNegative = 4.0
-    """Mean distance of limit orders from just inside the touch, ticks."""
-    median_lots: Annotated[float, Field(gt=0)] = 2.5
+    depth: NonNegative = 8.0
+    """Mean distance of limit orders behind the touch, ticks."""
+    inside_share: Share = 0.1
+    """Share of limit orders that improve the touch by a tick."""
+    median_lots: Annotated[float, Field(gt=0)] = 3.0
     """Median order size, lots; sizes are log-normal."""
-    log_spread: NonNegative = 0.9
+    log_spread: NonNegative = 1.0
     """Standard deviation of the logarithm of the size."""
-    herding: Share = 0.3
+    herding: Share = 0.55
     """How far the chance to buy follows recent signed flow: 1 = all the way."""
     aversion: Share = 0.5
     """How far the chance to buy falls with own inventory: 1 = never buys at the bound."""
@@ -84,6 +89,6 @@ class NoiseTrader:
             config,
             [
                 self.market_share, self.cancel_rate, self.depth, self.median_lots,
-                self.log_spread, self.herding, self.aversion,
+                self.log_spread, self.herding, self.aversion, self.inside_share,
             ],
         )  # fmt: skip

@@ -8,8 +8,9 @@ for too much is trimmed to what may be, never refused whole for a part.
 
 from __future__ import annotations
 
+from market_env.engine import book
 from market_env.engine.kernel import kernel
-from market_env.engine.state import BUY
+from market_env.engine.state import BUY, NONE, SELL
 
 
 @kernel
@@ -71,3 +72,34 @@ def settle(buyer, seller, price, lots):
 def wealth(market, account):
     """Cash plus inventory at the reference price, tick-lots, float64."""
     return account.cash + account.inventory * market.reference
+
+
+@kernel
+def liquidation_wealth(market, agent):
+    """Cash after closing the inventory against the others' resting orders, tick-lots, float64.
+
+    The walk passes over the agent's own orders; what the book cannot take goes at the worst price reached, or at
+    the reference price if there was none. The market is not changed.
+    """
+    account = market.agents[agent]
+    left = abs(account.inventory)
+    value = float(account.cash)
+    side = SELL if account.inventory < 0 else BUY
+    sign = -1 if side == SELL else 1
+    price = market.best_ask if side == SELL else market.best_bid
+    levels = market.ask_levels if side == SELL else market.bid_levels
+    worst = market.reference
+    while left > 0 and levels > 0:
+        slot = book.level_of(market, price).head
+        if slot != NONE:
+            levels -= 1
+        while slot != NONE and left > 0:
+            order = market.orders[slot]
+            if order.agent != agent:
+                lots = min(left, order.lots)
+                worst = float(price)
+                value += sign * lots * worst
+                left -= lots
+            slot = order.next
+        price -= sign
+    return value + sign * left * worst

@@ -165,6 +165,20 @@ def crosses(market, side, price):
 
 
 @kernel
+def quote_reference(market):
+    """Set the reference price from the best quotes, as at the end of a turn.
+
+    The mid; with one side empty it moves only as far as the other side pushes it; with both empty it stays.
+    """
+    if market.best_bid != 0 and market.best_ask != 0:
+        market.reference = (market.best_bid + market.best_ask) / 2.0
+    elif market.best_bid != 0:
+        market.reference = max(market.reference, float(market.best_bid))
+    elif market.best_ask != 0:
+        market.reference = min(market.reference, float(market.best_ask))
+
+
+@kernel
 def match(market, agent, side, price, lots):
     """Trade an incoming order against the other side as far as its limit reaches; return the lots left.
 

@@ -330,12 +330,7 @@ def act(market, events, action, reference):
 def end_turn(market, events):
     """Set the reference price; cancel orders that the window of prices has left behind."""
     before = int(np.floor(market.reference))
-    if market.best_bid != 0 and market.best_ask != 0:
-        market.reference = (market.best_bid + market.best_ask) / 2.0
-    elif market.best_bid != 0:
-        market.reference = max(market.reference, float(market.best_bid))
-    elif market.best_ask != 0:
-        market.reference = min(market.reference, float(market.best_ask))
+    book.quote_reference(market)
     after = int(np.floor(market.reference))
     half = len(market.levels) // 2
     # The window is [reference - half, reference + half); a move lets its width pass out at the far end.

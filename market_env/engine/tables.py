@@ -1,0 +1,169 @@
+"""What a log says: the book, quotes, depth and accounts at the end of every timestep, from events alone.
+
+:func:`derive` plays a log back onto an empty book. It trusts the log and decides nothing: no matching, no risk.
+Cost: about 50 ns an event and 1 µs a timestep.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from market_env.engine import accounts, book
+from market_env.engine.kernel import kernel
+from market_env.engine.state import (
+    BUY,
+    KIND_ACCEPT,
+    KIND_CANCEL,
+    KIND_TRADE,
+    KIND_TURN,
+    NONE,
+    REASON_IOC,
+    REASON_SELF_TRADE,
+    SELL,
+)
+
+DEPTH_LEVELS = 20
+"""Levels of each side in the depth table."""
+
+QUOTE = np.dtype(
+    [
+        ("reference", "f8"),
+        ("best_bid", "i4"),   # 0 if the side is empty
+        ("best_ask", "i4"),
+        ("bid_lots", "i8"),
+        ("ask_lots", "i8"),
+    ],
+    align=True,
+)  # fmt: skip
+"""The touch at the end of a timestep."""
+
+LADDER = np.dtype(
+    [
+        ("bid_price", "i4", (DEPTH_LEVELS,)),
+        ("bid_lots", "i8", (DEPTH_LEVELS,)),
+        ("ask_price", "i4", (DEPTH_LEVELS,)),
+        ("ask_lots", "i8", (DEPTH_LEVELS,)),
+    ],
+    align=True,
+)
+"""L2 at the end of a timestep; 0 beyond the book."""
+
+ACCOUNT = np.dtype(
+    [
+        ("inventory", "i8"),
+        ("cash", "i8"),
+        ("open_bid_lots", "i8"),
+        ("open_ask_lots", "i8"),
+        ("turns", "i4"),       # these three within the timestep
+        ("maker_lots", "i8"),
+        ("taker_lots", "i8"),
+    ],
+    align=True,
+)  # fmt: skip
+"""An agent's account at the end of a timestep."""
+
+
+@kernel
+def derive(markets, events, timesteps, slots, quotes, ladders, rows):
+    """Fill the tables of timesteps 0 … ``timesteps`` - 1 from the events of a whole run.
+
+    Args:
+        markets: a configured record, shape (1,); its book and accounts are overwritten and hold the end.
+        events: EVENT rows in order.
+        timesteps: how many rows to write.
+        slots: int32 work space, one entry for each accepted order.
+        quotes: QUOTE, shape (timesteps,).
+        ladders: LADDER, shape (timesteps,).
+        rows: ACCOUNT, shape (timesteps, agents), zeroed.
+    """
+    market = markets[0]
+    book.clear(market)
+    accounts.open_accounts(market)
+    for i in range(market.agent_count):
+        market.agents[i].open_orders = 0
+        market.agents[i].oldest = NONE
+        market.agents[i].newest = NONE
+    market.reference = market.first_price
+    written = 0
+    incoming = -1  # index of the accept event whose order is still matching
+    left = 0
+    for i in range(len(events)):
+        event = events[i]
+        goes_on = event.kind == KIND_TRADE or (
+            event.kind == KIND_CANCEL and (event.reason == REASON_SELF_TRADE or event.reason == REASON_IOC)
+        )
+        if incoming >= 0 and not goes_on:
+            come_to_rest(market, events[incoming], left, slots)
+            incoming = -1
+        if event.kind == KIND_TURN:
+            book.quote_reference(market)
+            while written < min(event.timestep, timesteps):
+                write_rows(market, quotes[written], ladders[written], rows[written])
+                written += 1
+            if written >= timesteps:
+                return
+            rows[event.timestep, event.agent].turns += 1
+        elif event.kind == KIND_ACCEPT:
+            incoming = i
+            left = event.lots
+            slots[event.order_id] = NONE
+        elif event.kind == KIND_TRADE:
+            left -= event.lots
+            take_lots(market, slots[event.maker_order_id], event.lots)
+            taker, maker = market.agents[event.agent], market.agents[event.maker]
+            if event.side == BUY:
+                accounts.settle(taker, maker, event.price, event.lots)
+            else:
+                accounts.settle(maker, taker, event.price, event.lots)
+            rows[event.timestep, event.agent].taker_lots += event.lots
+            rows[event.timestep, event.maker].maker_lots += event.lots
+        elif event.kind == KIND_CANCEL:
+            if event.reason == REASON_IOC:
+                left = 0
+            else:
+                take_lots(market, slots[event.order_id], event.lots)
+    if incoming >= 0:
+        come_to_rest(market, events[incoming], left, slots)
+    book.quote_reference(market)
+    while written < timesteps:
+        write_rows(market, quotes[written], ladders[written], rows[written])
+        written += 1
+
+
+@kernel
+def come_to_rest(market, accepted, lots, slots):
+    """What an accepted order left after matching rests."""
+    if lots > 0:
+        slots[accepted.order_id] = book.rest(
+            market, accepted.agent, accepted.side, accepted.price, lots, accepted.order_id, accepted.time
+        )
+        accounts.reserve(market.agents[accepted.agent], accepted.side, accepted.price, lots)
+
+
+@kernel
+def take_lots(market, slot, lots):
+    """``lots`` of a resting order leave the book, all or a part of them."""
+    order = market.orders[slot]
+    accounts.release(market.agents[order.agent], order.side, order.price, lots)
+    if lots == order.lots:
+        book.remove(market, slot)
+    else:
+        book.reduce(market, slot, lots)
+
+
+@kernel
+def write_rows(market, quote, ladder, rows):
+    """Write the tables' rows of a timestep that has ended."""
+    quote.reference = market.reference
+    quote.best_bid = market.best_bid
+    quote.best_ask = market.best_ask
+    quote.bid_lots = book.level_of(market, market.best_bid).lots if market.best_bid != 0 else 0
+    quote.ask_lots = book.level_of(market, market.best_ask).lots if market.best_ask != 0 else 0
+    book.depth(market, BUY, ladder.bid_price, ladder.bid_lots)
+    book.depth(market, SELL, ladder.ask_price, ladder.ask_lots)
+    for i in range(market.agent_count):
+        account = market.agents[i]
+        rows[i].inventory = account.inventory
+        rows[i].cash = account.cash
+        rows[i].open_bid_lots = account.open_bid_lots
+        rows[i].open_ask_lots = account.open_ask_lots

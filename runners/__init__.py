@@ -1,0 +1,1 @@
+"""Drive agents through a market: simulate, report, train, evaluate."""
