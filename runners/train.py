@@ -131,7 +131,8 @@ def save(model: PPO, config: MarketConfig, path: Path) -> None:
 def train(arguments: Arguments) -> Validation:
     """Train and leave the best checkpoint at ``arguments.out``."""
     config = amend(MarketConfig(), timesteps=arguments.episode)
-    torch.set_num_threads(os.cpu_count() or 1)
+    # Threads cost more than they bring for networks this small.
+    torch.set_num_threads(1)
 
     def make(number: int) -> Any:
         def build() -> Monitor:

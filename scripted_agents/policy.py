@@ -11,6 +11,7 @@ read them); its own start at index :data:`OWN`.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from typing import Any, Protocol
 
@@ -131,6 +132,10 @@ class CompiledPolicy:
         self.function = function
         self.parameters = np.concatenate([grid_header(config), np.asarray(parameters, np.float64)])
         self._stream = np.zeros(4, np.uint64)
+
+    def parameter_hash(self) -> str:
+        """SHA-256 of the parameters that decide, hexadecimal: the same before and after a frozen run."""
+        return hashlib.sha256(self.parameters.tobytes()).hexdigest()
 
     def reset(self, stream: NDArray[np.uint64]) -> None:
         """Draw from ``stream`` from now on."""
