@@ -30,6 +30,7 @@ from market_env.engine.observe import (
 )
 from market_env.engine.streams import integer
 from market_env.observations import TICKS
+from scripted_agents.fair_value import fair_shift
 from scripted_agents.policy import OWN, CompiledPolicy, lots_code, offset_code
 
 NonNegative = Annotated[float, Field(ge=0)]
@@ -54,7 +55,8 @@ def market_maker(observation, parameters, stream, action):
     shown = parameters[OWN + 7]
     volatility = TICKS * max(observation[VOLATILITY_FAST], observation[VOLATILITY_SLOW])
     reach = half_spread + volatility_weight * volatility
-    lean = skew * observation[INVENTORY]
+    # Offsets count from the mid of the touch, quotes from what the maker thinks fair; inventory leans against both.
+    lean = skew * observation[INVENTORY] - fair_shift(observation)
     bid_wanted = max(reach + lean, 0.5)
     ask_wanted = max(reach - lean, 0.5)
     bid_stale = is_stale(TICKS * observation[OWN_BID_DISTANCE], bid_wanted, tolerance)

@@ -21,6 +21,7 @@ from market_env.engine.kernel import policy_kernel
 from market_env.engine.observe import FLOW_FAST, INVENTORY, OPEN_ORDERS, SPREAD
 from market_env.engine.streams import exponential, uniform
 from market_env.observations import TICKS
+from scripted_agents.fair_value import fair_shift
 from scripted_agents.policy import OWN, CompiledPolicy, lots_code, market_code, offset_code
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -48,10 +49,11 @@ def noise_trader(observation, parameters, stream, action):
     radius = np.sqrt(2.0 * exponential(stream))
     size = median_lots * np.exp(log_spread * radius * np.cos(2.0 * np.pi * uniform(stream)))
     action[0] = CANCEL_OLDEST if cancels else CANCEL_KEEP
-    # Offsets count from the mid: half the spread joins the touch, one tick less improves it.
+    # Half the spread from the mid joins the touch, one tick less improves it; the mid is the depth-weighted one.
     half_spread = 0.5 * min(observation[SPREAD] * TICKS, 16.0)
     offset = half_spread - 1.0 if improves else half_spread + np.floor(distance)
-    code = market_code(parameters) if takes else offset_code(parameters, max(offset, 0.0))
+    offset += -fair_shift(observation) if buys else fair_shift(observation)
+    code = market_code(parameters) if takes else offset_code(parameters, max(np.floor(offset), 0.0))
     if buys:
         action[1] = code
         action[2] = lots_code(parameters, size)

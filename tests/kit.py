@@ -1,0 +1,204 @@
+"""The shared kit: random markets and actions, invariants, and the engine beside its twin."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from typing import Any
+
+import numpy as np
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from market_env.actions import CANCELS
+from market_env.config import AgentConfig, Every, Hawkes, MarketConfig, Poisson
+from market_env.engine import state
+from market_env.market import Market
+from market_env.twin import Line, TwinAccount, TwinMarket
+
+
+@st.composite
+def market_configs(draw: st.DrawFn, timesteps: int = 200) -> MarketConfig:
+    """Markets that bring every rule into play: tight bounds, little cash, narrow bands, few open orders."""
+    arrivals = st.sampled_from([Every(1.0), Every(0.5, 0.0), Every(3.0), Poisson(0.8), Hawkes(0.5, 0.7, 1.0)])
+    count = draw(st.integers(2, 6))
+    first_price = draw(st.sampled_from([3, 40, 1_000, 10_000]))
+    band = draw(st.sampled_from([5, 60, 500]))
+    agents = []
+    for number in range(count):
+        bound = draw(st.sampled_from([1, 7, 60]))
+        inventory = draw(st.integers(-bound, bound))
+        cash = draw(st.sampled_from([0, 20 * first_price, 10_000 * first_price]))
+        agents.append(
+            AgentConfig(
+                f"agent_{number}",
+                "any",
+                cash=cash,
+                inventory=inventory,
+                inventory_bound=bound,
+                cash_floor=draw(st.sampled_from([0, -5 * first_price])),
+                max_open_orders=draw(st.sampled_from([1, 3, 16])),
+                post_only=draw(st.booleans()),
+                arrivals=draw(arrivals),
+            )
+        )
+    offsets = tuple(offset for offset in (-60, -3, -1, 0, 1, 2, 5, 40, 60) if abs(offset) <= band)
+    return MarketConfig(
+        timesteps=timesteps,
+        first_price=first_price,
+        price_band=band,
+        protection_ticks=draw(st.sampled_from([1, min(band, 30)])),
+        offsets=offsets,
+        lots=(0, 1, 2, 5, 9, 50),
+        agents=tuple(agents),
+    )
+
+
+def random_actions(config: MarketConfig, seed: int, count: int) -> NDArray[np.int64]:
+    """Valid actions, uniform over codes but for cancels, which are mostly kept so that books fill."""
+    rng = np.random.default_rng(seed)
+    sizes = [len(CANCELS), len(config.offsets) + 1, len(config.lots), len(config.offsets) + 1, len(config.lots)]
+    actions = rng.integers(0, sizes, size=(count, 5))
+    actions[rng.random(count) < 0.7, 0] = 0
+    return actions
+
+
+def twin_of(market: Market) -> TwinMarket:
+    """A plain-Python twin of a market at its start."""
+    config = market.config
+    return TwinMarket(
+        {
+            agent.id: TwinAccount(
+                agent.cash, agent.inventory, agent.inventory_bound, agent.cash_floor, agent.max_open_orders, agent.post_only
+            )
+            for agent in config.agents
+        },
+        config.first_price,
+        config.price_band,
+        len(market.records[0]["levels"]),
+    )
+
+
+def decoded(config: MarketConfig, action: NDArray[np.int64], reference: float) -> tuple[str, dict[str, tuple[int, int, bool]]]:
+    """An action in words, by the rules of the action space: cancel, and by side limit price, lots and immediacy."""
+    cancel, bid_offset, bid_lots, ask_offset, ask_lots = action.tolist()
+    orders = {}
+    if config.lots[bid_lots]:
+        taking = bid_offset == len(config.offsets)
+        price = reference + config.protection_ticks if taking else reference - config.offsets[bid_offset]
+        orders["buy"] = (int(price // 1), config.lots[bid_lots], taking)
+    if config.lots[ask_lots]:
+        taking = ask_offset == len(config.offsets)
+        price = reference - config.protection_ticks if taking else reference + config.offsets[ask_offset]
+        whole = int(-(-price // 1))
+        orders["sell"] = (max(1, whole) if taking else whole, config.lots[ask_lots], taking)
+    return CANCELS[cancel], orders
+
+
+def as_lines(events: NDArray[np.void], ids: list[str]) -> list[Line]:
+    """Engine events in the twin's words."""
+    lines = []
+    for event in events:
+        turn = event["kind"] == state.KIND_TURN
+        lines.append(
+            Line(
+                state.KINDS[event["kind"]],
+                ids[event["agent"]],
+                int(event["order_id"]),
+                None if turn else state.SIDES[event["side"]],
+                None if turn else int(event["price"]),
+                int(event["lots"]),
+                int(event["maker_order_id"]),
+                None if event["maker"] < 0 else ids[event["maker"]],
+                None if event["reason"] < 0 else state.REASONS[event["reason"]],
+            )
+        )
+    return lines
+
+
+def resting(market: Market) -> dict[str, dict[int, list[tuple[int, str, int]]]]:
+    """The book as the record holds it: by side and price the queue of (order id, owner, lots), walked by links."""
+    record = market.records[0]
+    orders = record["orders"]
+    book: dict[str, dict[int, list[tuple[int, str, int]]]] = {"buy": {}, "sell": {}}
+    for level in record["levels"]:
+        slot = int(level["head"])
+        queue = []
+        while slot != state.NONE:
+            order = orders[slot]
+            queue.append(order)
+            slot = int(order["next"])
+        if queue:
+            side, price = state.SIDES[queue[0]["side"]], int(queue[0]["price"])
+            book[side][price] = [(int(o["id"]), market.agent_ids[o["agent"]], int(o["lots"])) for o in queue]
+    return book
+
+
+def check_structure(market: Market) -> None:
+    """The record's own rules: links, counters, totals, pool."""
+    record = market.records[0]
+    orders, levels, agents = record["orders"], record["levels"], record["agents"][: len(market.agent_ids)]
+    open_slots = {int(slot) for slot in np.flatnonzero(orders["id"] >= 0)}
+    free_slots = [int(slot) for slot in record["free"][: record["free_orders"]]]
+    assert len(set(free_slots)) == len(free_slots)
+    assert open_slots.isdisjoint(free_slots)
+    assert len(open_slots) + len(free_slots) == len(orders)
+    in_queues: list[int] = []
+    occupied = {state.BUY: 0, state.SELL: 0}
+    for number, level in enumerate(levels):
+        slot, previous, total = int(level["head"]), state.NONE, 0
+        while slot != state.NONE:
+            order = orders[slot]
+            assert int(order["prev"]) == previous
+            assert int(order["price"]) % len(levels) == number
+            assert order["lots"] > 0
+            in_queues.append(slot)
+            total += int(order["lots"])
+            previous, slot = slot, int(order["next"])
+        assert int(level["tail"]) == previous
+        assert int(level["lots"]) == total
+        if total:
+            occupied[int(orders[int(level["head"])]["side"])] += 1
+    assert sorted(in_queues) == sorted(open_slots)
+    assert (record["bid_levels"], record["ask_levels"]) == (occupied[state.BUY], occupied[state.SELL])
+    book = resting(market)
+    assert record["best_bid"] == max(book["buy"], default=0)
+    assert record["best_ask"] == min(book["sell"], default=0)
+    if book["buy"] and book["sell"]:
+        assert record["best_bid"] < record["best_ask"], "crossed or locked"
+    own: dict[int, list[int]] = defaultdict(list)
+    for index, account in enumerate(agents):
+        slot, previous = int(account["oldest"]), state.NONE
+        while slot != state.NONE:
+            order = orders[slot]
+            assert (int(order["own_prev"]), int(order["agent"])) == (previous, index)
+            own[index].append(slot)
+            previous, slot = slot, int(order["own_next"])
+        assert int(account["newest"]) == previous
+        assert int(account["open_orders"]) == len(own[index]) <= int(account["max_open_orders"])
+        ids = [int(orders[slot]["id"]) for slot in own[index]]
+        assert ids == sorted(ids)
+        bids = [orders[slot] for slot in own[index] if orders[slot]["side"] == state.BUY]
+        asks = [orders[slot] for slot in own[index] if orders[slot]["side"] == state.SELL]
+        assert int(account["open_bid_lots"]) == sum(int(o["lots"]) for o in bids)
+        assert int(account["open_ask_lots"]) == sum(int(o["lots"]) for o in asks)
+        assert int(account["reserved"]) == sum(int(o["lots"]) * int(o["price"]) for o in bids)
+    assert sorted(slot for slots in own.values() for slot in slots) == sorted(open_slots)
+
+
+def check_accounts(market: Market) -> None:
+    """Conservation and bounds."""
+    agents = market.records[0]["agents"][: len(market.agent_ids)]
+    assert agents["inventory"].sum() == agents["start_inventory"].sum()
+    assert agents["cash"].sum() == agents["start_cash"].sum()
+    assert (agents["inventory"] + agents["open_bid_lots"] <= agents["inventory_bound"]).all()
+    assert (agents["inventory"] - agents["open_ask_lots"] >= -agents["inventory_bound"]).all()
+    assert (agents["cash"] - agents["reserved"] >= agents["cash_floor"]).all()
+
+
+def same(a: Any, b: Any) -> bool:
+    """Equality to the bit, through containers; NaN equals nothing."""
+    if isinstance(a, np.ndarray):
+        return isinstance(b, np.ndarray) and a.dtype == b.dtype and a.shape == b.shape and a.tobytes() == b.tobytes()
+    if isinstance(a, dict):
+        return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
+    return bool(type(a) is type(b) and a == b)
