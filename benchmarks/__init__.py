@@ -1,0 +1,1 @@
+"""Speed, memory and scale of the market: ``python -m benchmarks``."""

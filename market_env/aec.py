@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
@@ -48,7 +48,7 @@ def env(**arguments: Any) -> OrderEnforcingWrapper[str, Observation, Action]:
     return OrderEnforcingWrapper(raw_env(**arguments))
 
 
-class raw_env(AECEnv[str, Observation, Action], EzPickle):  # noqa: N801 (PettingZoo's name)
+class raw_env(AECEnv[str, Observation, Action], EzPickle):  # type: ignore[misc]  # noqa: N801 (PettingZoo's name)
     """A limit order book in which every agent trades by the same rules.
 
     ## Description
@@ -85,7 +85,7 @@ class raw_env(AECEnv[str, Observation, Action], EzPickle):  # noqa: N801 (Pettin
     * v1: first version.
     """
 
-    metadata = {  # noqa: RUF012 (PettingZoo's convention)
+    metadata: ClassVar[dict[str, Any]] = {
         "name": "market_v1",
         "render_modes": ["ansi", "rgb_array", "human"],
         "is_parallelizable": False,
@@ -102,7 +102,9 @@ class raw_env(AECEnv[str, Observation, Action], EzPickle):  # noqa: N801 (Pettin
         EzPickle.__init__(self, config, reward, render_mode, log)
         super().__init__()
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            raise ValueError(f"render_mode: expected one of {self.metadata['render_modes']} or None, got {render_mode!r}")
+            raise ValueError(
+                f"render_mode: expected one of {self.metadata['render_modes']} or None, got {render_mode!r}"
+            )
         self.config = MarketConfig() if config is None else config
         self.reward = reward
         self.render_mode = render_mode
@@ -184,7 +186,9 @@ class raw_env(AECEnv[str, Observation, Action], EzPickle):  # noqa: N801 (Pettin
         self._next(self.market.act(codes))
 
     def _next(self, ready: bool) -> None:
-        if self.render_mode == "rgb_array" and self._drawn_timestep != (timestep := int(self.market.records["timestep"][0])):
+        if self.render_mode == "rgb_array" and self._drawn_timestep != (
+            timestep := int(self.market.records["timestep"][0])
+        ):
             self._depth_history.add(self.market)
             self._drawn_timestep = timestep
         if ready:
@@ -228,7 +232,9 @@ class raw_env(AECEnv[str, Observation, Action], EzPickle):  # noqa: N801 (Pettin
         for prices, lots in ((bid_prices, bid_lots), (ask_prices, ask_lots)):
             parts.append(np.where(prices > 0, np.abs(prices - self.market.reference) / 512.0, 1.0))
             parts.append(np.log1p(lots) / observations.LOG_LOTS)
-        parts.append(np.array([np.log(self.market.reference / market["first_price"]), 1.0 - market["time"] / market["end"]]))
+        parts.append(
+            np.array([np.log(self.market.reference / market["first_price"]), 1.0 - market["time"] / market["end"]])
+        )
         seats = market["agents"][: len(self.possible_agents)]
         bound = seats["inventory_bound"].astype(np.float64)
         free = np.array([accounts.free_cash(seat) for seat in seats], np.float64)
@@ -243,7 +249,8 @@ class raw_env(AECEnv[str, Observation, Action], EzPickle):  # noqa: N801 (Pettin
                 axis=1,
             ).ravel()
         )
-        return np.clip(np.concatenate(parts), -1.0, 1.0).astype(np.float32)
+        vector: Observation = np.clip(np.concatenate(parts), -1.0, 1.0).astype(np.float32)
+        return vector
 
     def render(self) -> NDArray[np.uint8] | str | None:
         """The ladder as text (``ansi``), printed (``human``), or recent depth as an image (``rgb_array``).
@@ -259,7 +266,9 @@ class raw_env(AECEnv[str, Observation, Action], EzPickle):  # noqa: N801 (Pettin
                 return None
             case "rgb_array":
                 return self._depth_history.image()
-        raise ValueError(f"render(): make the environment with render_mode in {self.metadata['render_modes']}, it has None")
+        raise ValueError(
+            f"render(): make the environment with render_mode in {self.metadata['render_modes']}, it has None"
+        )
 
     def policy_stream(self, agent: str) -> NDArray[np.uint64]:
         """The random stream of ``agent``'s policy: uint64 of shape (4,), a view that save and restore cover."""

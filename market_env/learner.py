@@ -80,7 +80,9 @@ class LearnerEnv(gym.Env[NDArray[np.float32], NDArray[np.int64]]):
         if learner not in config.agent_ids:
             raise ValueError(f"learner: expected one of {config.agent_ids}, got {learner!r}")
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            raise ValueError(f"render_mode: expected one of {self.metadata['render_modes']} or None, got {render_mode!r}")
+            raise ValueError(
+                f"render_mode: expected one of {self.metadata['render_modes']} or None, got {render_mode!r}"
+            )
         self.config = config
         self.background = background
         self.learner = learner
@@ -107,9 +109,7 @@ class LearnerEnv(gym.Env[NDArray[np.float32], NDArray[np.int64]]):
         self.background.play(self.market, self.seat)
         return self._look()
 
-    def step(
-        self, action: NDArray[np.int64]
-    ) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
+    def step(self, action: NDArray[np.int64]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
         """Carry out the learner's action and play on to its next turn.
 
         Raises:
@@ -139,4 +139,6 @@ class LearnerEnv(gym.Env[NDArray[np.float32], NDArray[np.int64]]):
             return render.ladder(self.market)
         if self.render_mode == "rgb_array":
             return self._depth_history.image()
-        raise ValueError(f"render(): make the environment with render_mode in {self.metadata['render_modes']}, it has None")
+        raise ValueError(
+            f"render(): make the environment with render_mode in {self.metadata['render_modes']}, it has None"
+        )

@@ -235,7 +235,9 @@ class Market:
             info["spread"] = info["imbalance"] = None
         lots = trimmed.tolist()
         info["trimmed_lots"] = sum(lots)
-        info["trimmed_reasons"] = {reason: n for reason, n in zip(state.REASONS, lots, strict=True) if n} if any(lots) else {}
+        info["trimmed_reasons"] = (
+            {reason: n for reason, n in zip(state.REASONS, lots, strict=True) if n} if any(lots) else {}
+        )
         return info
 
     def observe(self, agent: int) -> NDArray[np.float32]:
@@ -267,7 +269,10 @@ class Market:
 
     def save(self) -> Records:
         """A copy of the whole state, shape (1,); pickles. Events that wait to be drained are not part of it."""
-        return self.records.copy()
+        saved = np.zeros_like(self.records)
+        # By bytes: a copy by fields would leave the padding between them undefined.
+        saved.view(np.uint8)[:] = self.records.view(np.uint8)
+        return saved
 
     def restore(self, saved: Records) -> None:
         """Go back to a saved state of a market with the same configuration.
@@ -280,7 +285,7 @@ class Market:
         if saved["agents"]["name"].tolist() != self.records["agents"]["name"].tolist():
             raise ValueError("state: it was saved by a market with other agents")
         self._keep()
-        self.records[...] = saved
+        self.records.view(np.uint8)[:] = saved.view(np.uint8)
         self.records["logged"][0] = 0
         if self.acting != state.NONE:
             observe_agent(self.records, self.acting, self.observation)

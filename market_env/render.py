@@ -47,7 +47,9 @@ class DepthHistory:
     """The depth of the last :data:`COLUMNS` timesteps, for the image."""
 
     def __init__(self) -> None:
-        self._columns: list[tuple[float, NDArray[np.int32], NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]] = []
+        self._columns: list[
+            tuple[float, NDArray[np.int32], NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]
+        ] = []
 
     def add(self, market: Market) -> None:
         """Remember the book as it stands."""

@@ -29,7 +29,7 @@ class WealthReward:
     Penalva (2015, ch. 10), charged for the timesteps that the inventory was held.
     """
 
-    inventory_penalty: float = 0.001
+    inventory_penalty: float = 0.01
     """Tick-lots a lot squared and timestep."""
     scale: float = 80.0
     """Tick-lots that count as a reward of 1; about one standard deviation under random actions."""

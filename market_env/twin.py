@@ -51,7 +51,7 @@ class TwinBook:
     def levels(self, side: str, count: int | None = None) -> list[tuple[int, int]]:
         """(price, lots) of the best ``count`` levels of a side, best first."""
         prices = reversed(self.sides[side]) if side == "buy" else iter(self.sides[side])
-        found = []
+        found: list[tuple[int, int]] = []
         for price in prices:
             if count is not None and len(found) == count:
                 break
@@ -152,9 +152,7 @@ class TwinMarket:
         self.window = window
         self.accepted = 0
 
-    def turn(
-        self, agent: str, cancel: str, first: str, orders: dict[str, tuple[int, int, bool]]
-    ) -> Iterator[Line]:
+    def turn(self, agent: str, cancel: str, first: str, orders: dict[str, tuple[int, int, bool]]) -> Iterator[Line]:
         """Play one turn; yield its log lines after ``turn`` itself.
 
         Args:

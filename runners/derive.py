@@ -46,4 +46,5 @@ def turns_with_trades(events: Rows, agent: int) -> NDArray[np.bool_]:
     own_turns = events["seq"][(events["kind"] == state.KIND_TURN) & (events["agent"] == agent)]
     is_own = (events["kind"] == state.KIND_TRADE) & ((events["agent"] == agent) | (events["maker"] == agent))
     trades = np.searchsorted(events["seq"][is_own], own_turns)
-    return np.diff(trades) > 0
+    traded: NDArray[np.bool_] = np.diff(trades) > 0
+    return traded

@@ -74,7 +74,11 @@ def play(market: Market, policies: Mapping[str, Policy], agent: str, seed: int) 
 
 
 def play_seeds(
-    config: MarketConfig, agent: str, chosen: Policy, seeds: Sequence[int], others: Mapping[str, PolicyConfig] | None = None
+    config: MarketConfig,
+    agent: str,
+    chosen: Policy,
+    seeds: Sequence[int],
+    others: Mapping[str, PolicyConfig] | None = None,
 ) -> list[Episode]:
     """Play ``chosen`` in ``agent``'s seat over many seeds, the others with their usual policies."""
     policies = population.build(config, {**(others or {}), agent: DoNothing()})
@@ -123,13 +127,11 @@ def compare(
     """
     if len(seeds) < 2:
         raise ConfigError(f"seeds: expected at least 2 for an interval, got {len(seeds)}")
-    baselines = {"nothing": DoNothing(), "random": RandomActions()}
+    baselines: dict[str, PolicyConfig] = {"nothing": DoNothing(), "random": RandomActions()}
     # Everything is built before anything is played, so that a bad file is named at once.
     built = {name: chosen.build(config) for name, chosen in {**candidates, **baselines}.items()}
     played = {name: play_seeds(config, agent, policy, seeds) for name, policy in built.items()}
-    return {
-        name: summarise(rows, {b: played[b] for b in baselines if b != name}) for name, rows in played.items()
-    }
+    return {name: summarise(rows, {b: played[b] for b in baselines if b != name}) for name, rows in played.items()}
 
 
 def table(results: Mapping[str, Mapping[str, Any]]) -> str:
@@ -152,7 +154,9 @@ def table(results: Mapping[str, Mapping[str, Any]]) -> str:
             f"{above('random'):>28} {figures['trading_turns']:>8.1%} {figures['near_bound']:>7.2%} "
             f"{figures['mean_abs_inventory']:>7.1f}"
         )
-    lines.append("gain: mean change in wealth, tick-lots; liquid.: with the inventory closed in the book; [95 % interval]")
+    lines.append(
+        "gain: mean change in wealth, tick-lots; liquid.: with the inventory closed in the book; [95 % interval]"
+    )
     return "\n".join(lines)
 
 
@@ -185,7 +189,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     print(table(results))
     if arguments.json:
-        arguments.json.write_text(json.dumps({"arguments": asdict(arguments), "results": results}, indent=2, default=str) + "\n")
+        arguments.json.write_text(
+            json.dumps({"arguments": asdict(arguments), "results": results}, indent=2, default=str) + "\n"
+        )
     return 0
 
 

@@ -30,8 +30,14 @@ from runners.schema import TABLES, arrow_schema
 PART_TIMESTEPS = 500
 """Timesteps of one part of the event log."""
 
-OWN_NAMES = ("config.json", "events", "summary.json", "report.pdf", "heatmap.png", "tensorboard") + tuple(
-    f"{table}.parquet" for table in TABLES if table != "events"
+OWN_NAMES = (
+    "config.json",
+    "events",
+    "summary.json",
+    "report.pdf",
+    "heatmap.png",
+    "tensorboard",
+    *(f"{table}.parquet" for table in TABLES if table != "events"),
 )
 """What a run puts into its folder; overwriting touches nothing else."""
 
@@ -59,7 +65,9 @@ def open_folder(path: Path, overwrite: bool = False) -> None:
             raise RunFolderError(f"run folder {path}: expected a folder or nothing, found a file")
         if path.is_dir() and any(path.iterdir()):
             if not overwrite:
-                raise RunFolderError(f"run folder {path}: expected an empty folder, found files in it; pass --overwrite to replace a run")
+                raise RunFolderError(
+                    f"run folder {path}: expected an empty folder, found files in it; pass --overwrite to replace a run"
+                )
             for name in OWN_NAMES:
                 old = path / name
                 if old.is_dir() and not old.is_symlink():
@@ -81,9 +89,9 @@ def whole_file(path: Path) -> Iterator[Path]:
     partial = path.with_name(f".{path.name}.partial")
     try:
         yield partial
-        with open(partial, "rb") as written:
+        with partial.open("rb") as written:
             os.fsync(written.fileno())
-        os.replace(partial, path)
+        partial.replace(path)
         folder = os.open(path.parent, os.O_RDONLY)
         try:
             os.fsync(folder)

@@ -23,6 +23,7 @@ from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from market_env.config import ConfigError
@@ -37,7 +38,7 @@ BID, ASK, INK, MUTED = "#0072B2", "#D55E00", "#222222", "#888888"
 """Okabe and Ito's colours, which colour-blind readers can tell apart."""
 KIND_COLOURS = ("#009E73", "#56B4E9", "#E69F00", "#CC79A7", "#0072B2", "#D55E00", "#999999", "#F0E442")
 
-STYLE = {
+STYLE: dict[Any, Any] = {
     "font.size": 8.5,
     "axes.titlesize": 9.5,
     "axes.titleweight": "bold",
@@ -99,13 +100,17 @@ def read_run(path: Path) -> Run:
         ConfigError: there is no run, a file is missing or damaged, or it is of another schema version.
     """
     if not (path / "config.json").is_file():
-        raise ConfigError(f"run {path}: expected a run folder with config.json, found {'none' if path.is_dir() else 'no folder'}")
+        raise ConfigError(
+            f"run {path}: expected a run folder with config.json, found {'none' if path.is_dir() else 'no folder'}"
+        )
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
         if config.get("schema") != VERSION:
             raise ConfigError(f"run {path}: expected schema version {VERSION}, found {config.get('schema')!r}")
         summary = json.loads((path / "summary.json").read_text(encoding="utf-8"))
-        tables = {name: pl.read_parquet(path / f"{name}.parquet") for name in ("trades", "quotes", "depth", "agents", "turns")}
+        tables = {
+            name: pl.read_parquet(path / f"{name}.parquet") for name in ("trades", "quotes", "depth", "agents", "turns")
+        }
     except FileNotFoundError as error:
         raise ConfigError(f"run {path}: {Path(error.filename or str(error)).name} is missing") from None
     except (OSError, ValueError, pl.exceptions.PolarsError) as error:
@@ -193,7 +198,13 @@ def draw_rows(
     axes = figure.add_axes(box)
     axes.axis("off")
     axes.set_title(title, pad=8)
-    table = axes.table(cellText=[list(row) for row in rows], colLabels=list(header), colWidths=widths, cellLoc="left", bbox=(0, 0, 1, 1))
+    table = axes.table(
+        cellText=[list(row) for row in rows],
+        colLabels=list(header),
+        colWidths=widths,
+        cellLoc="left",
+        bbox=Bbox.unit(),
+    )
     table.auto_set_font_size(False)
     table.set_fontsize(8.5)
     for (row, _), cell in table.get_celld().items():
@@ -204,7 +215,9 @@ def draw_rows(
             cell.set_text_props(weight="bold", color="#444444")
 
 
-def depth_grid(run: Run, lowest: int, highest: int, step: int, columns: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def depth_grid(
+    run: Run, lowest: int, highest: int, step: int, columns: int
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean resting lots by price row and time column: bids and asks apart, each of shape (rows, columns)."""
     depth = run.tables["depth"]
     rows = (highest - lowest) // step + 1
@@ -233,7 +246,9 @@ def draw_heatmap(run: Run, axes: Axes) -> None:
     bids, asks = depth_grid(run, lowest, highest, step, columns)
     total = bids + asks
     axes.grid(False)
-    axes.set(xlim=(0, run.timesteps), ylim=(lowest - 0.5, highest + 0.5), xlabel="time (timesteps)", ylabel="price (ticks)")
+    axes.set(
+        xlim=(0, run.timesteps), ylim=(lowest - 0.5, highest + 0.5), xlabel="time (timesteps)", ylabel="price (ticks)"
+    )
     if not total.any():
         empty(axes, "no order rested in the book")
         return
@@ -266,8 +281,19 @@ def draw_heatmap(run: Run, axes: Axes) -> None:
                 trades["time"].to_numpy()[which], trades["price"].to_numpy()[which], s=size[which], color=colour,
                 alpha=0.35, linewidths=0, rasterized=True,
             )  # fmt: skip
-            handles.append(Line2D([], [], color=colour, marker="o", linestyle="", markersize=4, alpha=0.7, label=f"trade, {label}"))
-    axes.legend(handles=handles, loc="upper left", ncols=5, bbox_to_anchor=(0, 1.005), borderaxespad=0, frameon=True, framealpha=0.8, edgecolor="none")
+            handles.append(
+                Line2D([], [], color=colour, marker="o", linestyle="", markersize=4, alpha=0.7, label=f"trade, {label}")
+            )
+    axes.legend(
+        handles=handles,
+        loc="upper left",
+        ncols=5,
+        bbox_to_anchor=(0, 1.005),
+        borderaxespad=0,
+        frameon=True,
+        framealpha=0.8,
+        edgecolor="none",
+    )
 
 
 def heatmap_page(run: Run) -> Figure:
@@ -291,7 +317,9 @@ def text_of(value: float | None, form: str) -> str:
 
 def market_page(run: Run) -> Figure:
     """Price, spread, depth and order flow."""
-    figure, panels = plt.subplots(4, 1, figsize=PAGE, sharex=True, layout="constrained", height_ratios=(1.4, 1, 1.2, 1.2))
+    figure, panels = plt.subplots(
+        4, 1, figsize=PAGE, sharex=True, layout="constrained", height_ratios=(1.4, 1, 1.2, 1.2)
+    )
     quotes, depth, trades = run.tables["quotes"], run.tables["depth"], run.tables["trades"]
     time = quotes["timestep"].to_numpy()
     price, spread, liquidity, flow = panels
@@ -299,7 +327,13 @@ def market_page(run: Run) -> Figure:
     price.plot(time, quotes["mid"], color=INK)
     spread.set(title="Spread", ylabel="ticks")
     if quotes["spread"].is_not_null().any():
-        spread.plot(time, quotes["spread"].cast(pl.Float64).fill_null(np.nan).to_numpy(), color="#009E73", drawstyle="steps-post", linewidth=0.6)
+        spread.plot(
+            time,
+            quotes["spread"].cast(pl.Float64).fill_null(np.nan).to_numpy(),
+            color="#009E73",
+            drawstyle="steps-post",
+            linewidth=0.6,
+        )
         spread.set_ylim(bottom=0)
     else:
         empty(spread, "the book was never two-sided")
@@ -309,13 +343,17 @@ def market_page(run: Run) -> Figure:
         liquidity.fill_between(time, sign * lots, step="post", color=colour, alpha=0.6, linewidth=0, label=side)
     liquidity.axhline(0, color=INK, linewidth=0.6)
     liquidity.legend(loc="upper left", ncols=2)
-    flow.set(title="Order flow: lots bought less sold by aggressors", ylabel="lots a timestep", xlabel="time (timesteps)")
+    flow.set(
+        title="Order flow: lots bought less sold by aggressors", ylabel="lots a timestep", xlabel="time (timesteps)"
+    )
     net = 0
     if trades.height:
         signed = np.where(trades["buyer"] == trades["aggressor"], 1, -1) * trades["lots"].to_numpy()
         by_step = np.bincount(trades["timestep"], signed, run.timesteps)
         net = int(by_step.sum())
-        flow.vlines(time, 0, by_step, color=np.where(by_step > 0, BID, ASK), linewidth=0.5, rasterized=run.timesteps > 20_000)
+        flow.vlines(
+            time, 0, by_step, color=np.where(by_step > 0, BID, ASK), linewidth=0.5, rasterized=run.timesteps > 20_000
+        )
         total = flow.twinx()
         total.plot(time, by_step.cumsum(), color=INK)
         total.set_ylabel("running sum, lots (line)")
@@ -341,13 +379,21 @@ def inventory_page(run: Run) -> Figure:
         members = [agent for agent in run.config["agents"] if agent["kind"] == kind]
         for agent in members:
             rows = accounts.filter(pl.col("agent") == agent["id"])
-            axes.plot(rows["timestep"], rows["inventory"], color=run.colour(kind), alpha=1.0 if len(members) == 1 else 0.55, linewidth=0.7)
+            axes.plot(
+                rows["timestep"],
+                rows["inventory"],
+                color=run.colour(kind),
+                alpha=1.0 if len(members) == 1 else 0.55,
+                linewidth=0.7,
+            )
         bounds = sorted({agent["inventory_bound"] for agent in members})
         for bound in bounds:
             axes.axhline(bound, color=MUTED, linewidth=0.8, linestyle="--")
             axes.axhline(-bound, color=MUTED, linewidth=0.8, linestyle="--")
         largest = max(run.summary["agents"][agent["id"]]["largest_inventory"] for agent in members)
-        axes.set_title(f"{kind}: {len(members)} agent{'s' * (len(members) > 1)}, largest {largest} of ±{' / '.join(map(str, bounds))} lots (dashed)")
+        axes.set_title(
+            f"{kind}: {len(members)} agent{'s' * (len(members) > 1)}, largest {largest} of ±{' / '.join(map(str, bounds))} lots (dashed)"
+        )
         axes.set_ylabel("lots")
     panels[-1, 0].set(xlabel="time (timesteps)", xlim=(0, max(1, run.timesteps)))
     caption(figure, "Inventory at the end of each timestep, a line an agent; dashed: the bound that risk checks hold.")
@@ -375,16 +421,28 @@ def participation_page(run: Run) -> Figure:
     wealth.barh(place, change, color=[run.colour(agents[name]["kind"]) for name in names])
     wealth.axvline(0, color=INK, linewidth=0.7)
     wealth.set(title="Change in wealth by agent", xlabel="tick-lots")
-    wealth.legend(handles=[Line2D([], [], color=run.colour(kind), linewidth=5, label=kind) for kind in run.kinds], loc="best")
+    wealth.legend(
+        handles=[Line2D([], [], color=run.colour(kind), linewidth=5, label=kind) for kind in run.kinds], loc="best"
+    )
     parts = []
     for kind, figures in run.summary["kinds"].items():
-        share = (figures["maker_lots"] + figures["taker_lots"]) / (2 * run.summary["traded_lots"]) if run.summary["traded_lots"] else 0.0
+        share = (
+            (figures["maker_lots"] + figures["taker_lots"]) / (2 * run.summary["traded_lots"])
+            if run.summary["traded_lots"]
+            else 0.0
+        )
         parts.append(f"{kind} {share:.1%}")
     caption(figure, "Share of all lots traded, both sides counted: " + ", ".join(parts) + ".")
     return figure
 
 
-PAGES: tuple[Callable[[Run], Figure], ...] = (summary_page, heatmap_page, market_page, inventory_page, participation_page)
+PAGES: tuple[Callable[[Run], Figure], ...] = (
+    summary_page,
+    heatmap_page,
+    market_page,
+    inventory_page,
+    participation_page,
+)
 """The report's pages in order; each is a function that returns a figure."""
 
 
@@ -397,7 +455,10 @@ def write_report(path: Path) -> None:
     """
     run = read_run(path)
     with mpl.rc_context(STYLE):
-        with whole_file(path / "report.pdf") as partial, PdfPages(partial, metadata={"Title": f"Market report: {path.name}", "CreationDate": None}) as pdf:
+        with (
+            whole_file(path / "report.pdf") as partial,
+            PdfPages(partial, metadata={"Title": f"Market report: {path.name}", "CreationDate": None}) as pdf,
+        ):
             for number, page in enumerate(PAGES, start=1):
                 figure = page(run)
                 figure.text(0.985, 0.008, f"{number} / {len(PAGES)}", ha="right", fontsize=7.5, color=MUTED)

@@ -33,7 +33,7 @@ def _depth_columns() -> list[Column]:
     for level in range(1, DEPTH_LEVELS + 1):
         for side in ("bid", "ask"):
             columns.append(Column(f"{side}_price_{level}", pa.int32(), "ticks", f"price of {side} level {level}", True))
-            columns.append(Column(f"{side}_lots_{level}", pa.int64(), "lots", f"resting lots there; 0 beyond the book"))
+            columns.append(Column(f"{side}_lots_{level}", pa.int64(), "lots", "resting lots there; 0 beyond the book"))
     return columns
 
 
@@ -129,10 +129,7 @@ def arrow_schema(table: str) -> pa.Schema:
     """The Arrow schema of a table, with units and meanings as metadata."""
     description, columns = TABLES[table]
     return pa.schema(
-        [
-            pa.field(c.name, c.type, c.nullable, metadata={"unit": c.unit, "meaning": c.meaning})
-            for c in columns
-        ],
+        [pa.field(c.name, c.type, c.nullable, metadata={"unit": c.unit, "meaning": c.meaning}) for c in columns],
         metadata={"table": table, "description": description, "schema_version": str(VERSION)},
     )
 
@@ -150,7 +147,15 @@ def markdown() -> str:
     ]
     for name, (description, columns) in TABLES.items():
         where = "events/part-*.parquet" if name == "events" else f"{name}.parquet"
-        lines += ["", f"## {name} (`{where}`)", "", description, "", "| column | type | unit | meaning |", "|---|---|---|---|"]
+        lines += [
+            "",
+            f"## {name} (`{where}`)",
+            "",
+            description,
+            "",
+            "| column | type | unit | meaning |",
+            "|---|---|---|---|",
+        ]
         for column in columns:
             kind = "string" if column.type == TEXT else str(column.type)
             null = ", null allowed" if column.nullable else ""

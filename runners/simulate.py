@@ -25,7 +25,6 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass as checked_dataclass
 from tqdm import tqdm
 
-import market_env
 from market_env.aec import raw_env
 from market_env.config import STRICT, ConfigError, MarketConfig, amend, build, load_json, parse_json, roster, to_json
 from market_env.engine.kernel import is_compiled
@@ -114,7 +113,9 @@ def read_config(arguments: Arguments) -> RunConfig:
     changes: dict[str, Any] = {}
     if counts:
         if "agents" in given:
-            raise ConfigError(f"--{next(iter(counts))}: the config file has a roster of its own (agents); give one or the other")
+            raise ConfigError(
+                f"--{next(iter(counts))}: the config file has a roster of its own (agents); give one or the other"
+            )
         changes["agents"] = roster(**counts)
         if not changes["agents"]:
             raise ConfigError("agents: expected at least one, got none")
@@ -144,9 +145,7 @@ def package_versions() -> dict[str, str | None]:
 
 def parameter_hashes(policies: Mapping[str, Policy]) -> dict[str, str]:
     """Hash of the parameters of every compiled policy, by agent."""
-    return {
-        agent: policy.parameter_hash() for agent, policy in policies.items() if isinstance(policy, CompiledPolicy)
-    }
+    return {agent: policy.parameter_hash() for agent, policy in policies.items() if isinstance(policy, CompiledPolicy)}
 
 
 def describe(run: RunConfig, policies: Mapping[str, Policy]) -> dict[str, Any]:

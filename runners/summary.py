@@ -14,7 +14,7 @@ OPENING = 50
 """Timesteps at the start that the share of two-sided books leaves out: the book begins empty."""
 
 
-def _ratio(part: float, whole: float) -> float | None:
+def _ratio(part: Any, whole: int) -> float | None:
     return float(part / whole) if whole else None
 
 

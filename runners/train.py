@@ -8,7 +8,6 @@ kept; test seeds are touched once, for the model card. Cost: about 5 minutes for
 from __future__ import annotations
 
 import json
-import os
 import platform
 import sys
 import time
@@ -22,6 +21,7 @@ import numpy as np
 import torch
 import tyro
 from stable_baselines3 import PPO
+from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
@@ -42,7 +42,7 @@ class Arguments:
 
     out: Path = Path("models/ppo_day5.zip")
     """File for the policy; the card goes beside it as .md and .json."""
-    total_timesteps: int = 2_000_000
+    total_timesteps: int = 3_000_000
     """Learner's turns to train on."""
     seed: int = 5
     """Seed of the weights, of the sampling and, with the number of its copy, of each market."""
@@ -56,13 +56,13 @@ class Arguments:
     """Minibatch."""
     n_epochs: int = 6
     """Passes over the data of an update."""
-    learning_rate: float = 5e-4
+    learning_rate: float = 3e-4
     """Adam's step at the start; falls linearly to a tenth."""
-    gamma: float = 0.98
+    gamma: float = 0.95
     """Discount a turn."""
     gae_lambda: float = 0.95
     """Mixing of advantage estimates."""
-    ent_coef: float = 0.003
+    ent_coef: float = 0.002
     """Weight of the entropy bonus."""
     hidden: tuple[int, ...] = (64, 64)
     """Units of each hidden layer, of policy and value alike."""
@@ -119,13 +119,24 @@ class Validation(BaseCallback):
         )
 
 
-def save(model: PPO, config: MarketConfig, path: Path) -> None:
+def save(model: BaseAlgorithm, config: MarketConfig, path: Path) -> None:
     """Write the policy, whole or not at all."""
     setattr(model, MARKET_KEY, purpose(config))
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial.zip")
-    model.save(partial, exclude=["env", "logger", "ep_info_buffer", "ep_success_buffer", "_last_obs", "_last_episode_starts", "tensorboard_log"])
-    os.replace(partial, path)
+    model.save(
+        partial,
+        exclude=[
+            "env",
+            "logger",
+            "ep_info_buffer",
+            "ep_success_buffer",
+            "_last_obs",
+            "_last_episode_starts",
+            "tensorboard_log",
+        ],
+    )
+    partial.replace(path)
 
 
 def train(arguments: Arguments) -> Validation:
@@ -163,7 +174,9 @@ def train(arguments: Arguments) -> Validation:
     if not validation.curve or validation.curve[-1]["timesteps"] < model.num_timesteps:
         validation.judge()
     if not np.isfinite(validation.best):
-        raise ConfigError("training: no checkpoint traded on 1 to 60 % of its turns within 80 % of its bound; none was kept")
+        raise ConfigError(
+            "training: no checkpoint traded on 1 to 60 % of its turns within 80 % of its bound; none was kept"
+        )
     return validation
 
 

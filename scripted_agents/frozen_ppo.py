@@ -106,7 +106,9 @@ def _entry(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
     try:
         info = archive.getinfo(name)
         if info.file_size > LARGEST_ENTRY:
-            raise ModelError(f"model {path}: {name} would take {info.file_size} bytes, at most {LARGEST_ENTRY} expected")
+            raise ModelError(
+                f"model {path}: {name} would take {info.file_size} bytes, at most {LARGEST_ENTRY} expected"
+            )
         return archive.read(name)
     except KeyError:
         raise ModelError(
@@ -123,10 +125,14 @@ def _expect(path: Path, what: str, expected: Any, found: Any) -> None:
 
 def _check_purpose(path: Path, data: dict[str, Any], config: MarketConfig) -> None:
     if "clip_range" not in data or "n_epochs" not in data:
-        raise ModelError(f"model {path}: expected algorithm PPO, found an archive without its settings (clip_range, n_epochs)")
+        raise ModelError(
+            f"model {path}: expected algorithm PPO, found an archive without its settings (clip_range, n_epochs)"
+        )
     declared = data.get(MARKET_KEY)
     if not isinstance(declared, dict):
-        raise ModelError(f"model {path}: expected attribute {MARKET_KEY!r} as runners.train writes it, found {declared!r}")
+        raise ModelError(
+            f"model {path}: expected attribute {MARKET_KEY!r} as runners.train writes it, found {declared!r}"
+        )
     for name, expected in purpose(config).items():
         found = declared.get(name)
         if name == "features" and isinstance(found, list) and found != expected:
@@ -138,13 +144,15 @@ def _check_purpose(path: Path, data: dict[str, Any], config: MarketConfig) -> No
         _expect(path, name, expected, found)
 
 
-def network_parameters(weights: Mapping[str, NDArray[np.float64]], config: MarketConfig, path: Path) -> NDArray[np.float64]:
+def network_parameters(
+    weights: Mapping[str, NDArray[np.float64]], config: MarketConfig, path: Path
+) -> NDArray[np.float64]:
     """Own parameters of :func:`frozen_network` from the weights of a Stable-Baselines3 policy; checks their shapes.
 
     Raises:
         ModelError: a weight is missing, of another shape or not finite; names ``path``.
     """
-    names = []
+    names: list[str] = []
     while f"mlp_extractor.policy_net.{2 * len(names)}.weight" in weights:
         names.append(f"mlp_extractor.policy_net.{2 * len(names)}")
     names.append("action_net")
@@ -177,11 +185,15 @@ def load_parameters(path: Path, config: MarketConfig) -> NDArray[np.float64]:
     import torch  # takes seconds to import; only a frozen PPO needs it
 
     if not path.is_file():
-        raise ModelError(f"model {path}: expected a Stable-Baselines3 .zip file, found {'a folder' if path.is_dir() else 'nothing'}")
+        raise ModelError(
+            f"model {path}: expected a Stable-Baselines3 .zip file, found {'a folder' if path.is_dir() else 'nothing'}"
+        )
     try:
         archive = zipfile.ZipFile(path)
     except (zipfile.BadZipFile, OSError) as error:
-        raise ModelError(f"model {path}: expected a Stable-Baselines3 .zip file, found a damaged one: {error}") from None
+        raise ModelError(
+            f"model {path}: expected a Stable-Baselines3 .zip file, found a damaged one: {error}"
+        ) from None
     with archive:
         try:
             data = json.loads(_entry(archive, "data", path))

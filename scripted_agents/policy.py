@@ -60,11 +60,11 @@ class PolicyConfig(Protocol):
 
 
 @intrinsic
-def call_policy(typing_context, address, observation, parameters, stream, action):  # type: ignore[no-untyped-def]
+def call_policy(typing_context, address, observation, parameters, stream, action):
     """Call the C function at ``address`` with pointers to four arrays."""
     signature = types.void(address, observation, parameters, stream, action)
 
-    def generate(context, builder, signature, arguments):  # type: ignore[no-untyped-def]
+    def generate(context, builder, signature, arguments):
         pointers = []
         for kind, value in zip(signature.args[1:], arguments[1:], strict=True):
             array = context.make_array(kind)(context, builder, value)

@@ -36,7 +36,9 @@ def play(markets, events, learner, addresses, starts, parameters, observation, a
             return turn.READY
         observe.observe(market, agent, observation)
         action[:] = 0
-        call_policy(addresses[agent], observation, parameters[starts[agent] :], market.agents[agent].policy_stream, action)
+        call_policy(
+            addresses[agent], observation, parameters[starts[agent] :], market.agents[agent].policy_stream, action
+        )
         if not in_range(market, action):
             return BAD_ACTION
         turn.act(market, events, action, market.reference)

@@ -68,7 +68,12 @@ def twin_of(market: Market) -> TwinMarket:
     return TwinMarket(
         {
             agent.id: TwinAccount(
-                agent.cash, agent.inventory, agent.inventory_bound, agent.cash_floor, agent.max_open_orders, agent.post_only
+                agent.cash,
+                agent.inventory,
+                agent.inventory_bound,
+                agent.cash_floor,
+                agent.max_open_orders,
+                agent.post_only,
             )
             for agent in config.agents
         },
@@ -78,7 +83,9 @@ def twin_of(market: Market) -> TwinMarket:
     )
 
 
-def decoded(config: MarketConfig, action: NDArray[np.int64], reference: float) -> tuple[str, dict[str, tuple[int, int, bool]]]:
+def decoded(
+    config: MarketConfig, action: NDArray[np.int64], reference: float
+) -> tuple[str, dict[str, tuple[int, int, bool]]]:
     """An action in words, by the rules of the action space: cancel, and by side limit price, lots and immediacy."""
     cancel, bid_offset, bid_lots, ask_offset, ask_lots = action.tolist()
     orders = {}

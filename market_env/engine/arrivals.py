@@ -1,8 +1,8 @@
 """Whose turn is next: one clock for each agent or Hawkes group, in a binary heap.
 
 A clock knows its next arrival (time and agent). The earliest opens a turn and draws its successor from its
-agent's clock stream, or from the group's, so clocks never disturb each other. Equal times go by a hash of (run key, timestep, agent), which costs
-no draw. Cost: O(log clocks) a turn.
+agent's clock stream, or from the group's, so clocks never disturb each other. Equal times go by a hash of (run
+key, timestep, agent), which costs no draw. Cost: O(log clocks) a turn.
 
 Hawkes clocks use the exact scheme of Dassios and Zhao (2013) for an exponential kernel: no thinning. They
 begin in the stationary state: the process runs for 30 relaxation times, 1 / (decay (1 - branching)) each,

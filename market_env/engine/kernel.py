@@ -19,7 +19,7 @@ import inspect
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numba
 import platformdirs
@@ -83,7 +83,7 @@ class _SourceHashLocator(_CacheLocator):
 
     @classmethod
     def from_function(cls, py_func: Callable[..., Any], py_file: str) -> _SourceHashLocator | None:
-        if not os.path.exists(py_file):
+        if not Path(py_file).exists():
             return None
         locator = cls(py_func, py_file)
         try:
@@ -95,7 +95,7 @@ class _SourceHashLocator(_CacheLocator):
 
 class _KernelCacheImpl(CompileResultCacheImpl):
     # A function typed at a prompt or a read-only home falls back to numba's own places.
-    _locator_classes = [_SourceHashLocator, *CompileResultCacheImpl._locator_classes]
+    _locator_classes: ClassVar[list[Any]] = [_SourceHashLocator, *CompileResultCacheImpl._locator_classes]
 
 
 class _KernelCache(FunctionCache):
@@ -104,7 +104,7 @@ class _KernelCache(FunctionCache):
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile ``function`` to machine code on first call and keep the result on disk."""
-    dispatcher = numba.njit(nogil=True, error_model="numpy")(function)
+    dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
     dispatcher._cache = _KernelCache(function)
     return dispatcher
 
@@ -117,7 +117,9 @@ def policy_kernel(function: Callable[..., Any]) -> Any:
     """
     from numba.core.ccallback import CFunc
 
-    compiled = CFunc(function, (POLICY_SIGNATURE.args, POLICY_SIGNATURE.return_type), locals={}, options={"nogil": True})
+    compiled: Any = CFunc(
+        function, (POLICY_SIGNATURE.args, POLICY_SIGNATURE.return_type), locals={}, options={"nogil": True}
+    )
     compiled._cache = _KernelCache(function)
     compiled.compile()
     return compiled

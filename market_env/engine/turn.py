@@ -203,8 +203,7 @@ def cancel_own(market, events, agent, which):
         following = market.orders[slot].own_next
         side = market.orders[slot].side
         if (
-            which == CANCEL_ALL
-            or which == CANCEL_OLDEST
+            which in (CANCEL_ALL, CANCEL_OLDEST)
             or (which == CANCEL_BIDS and side == BUY)
             or (which == CANCEL_ASKS and side == SELL)
         ):
@@ -290,9 +289,7 @@ def book_fills(market, events, agent, side, order_id):
         market.flow[1] += signed / TAU_SLOW
         market.volume[0] += fill.lots / TAU_FAST
         market.volume[1] += fill.lots / TAU_SLOW
-        log(
-            market, events, KIND_TRADE, agent, order_id, side, fill.price, fill.lots, fill.order_id, fill.maker, NONE
-        )
+        log(market, events, KIND_TRADE, agent, order_id, side, fill.price, fill.lots, fill.order_id, fill.maker, NONE)
 
 
 @kernel

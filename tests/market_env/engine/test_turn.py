@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -37,34 +35,32 @@ def test_engine_does_what_its_twin_does_and_keeps_every_invariant(config: Market
     twin = twin_of(market)
     actions = random_actions(config, seed, TURNS)
     going = market.reset(seed)
-    seq = 0
-    for number in itertools.count():
-        events = market.drain()
-        assert events["seq"].tolist() == list(range(seq, seq + len(events)))
-        seq += len(events)
-        if number:
-            # The acting agent's coin is the one thing that the twin cannot know: accept either order of sides.
-            lines = as_lines(events[events["kind"] != state.KIND_TURN], market.agent_ids)
-            first = next((line.side for line in lines if line.kind != "cancel" and line.agent == name), "buy")
-            expected = list(twin.turn(name, cancel, first or "buy", orders))
-            assert lines == expected
-            assert market.reference == twin.reference
-            assert resting(market) == {
-                side: {
-                    price: [(order.order_id, order.agent, order.lots) for order in queue] for price, queue in levels.items()
-                }
-                for side, levels in twin.book.sides.items()
-            }
-            played["trades"] += sum(line.kind == "trade" for line in lines)
-        if number % 16 == 0 or not going:
-            check_structure(market)
-        check_accounts(market)
-        if not going or number == TURNS:
+    seq = len(market.drain())
+    for number in range(TURNS):
+        if not going:
             break
         name = market.agent_ids[market.acting]
         cancel, orders = decoded(config, actions[number], market.reference)
         going = market.act(actions[number])
+        events = market.drain()
+        assert events["seq"].tolist() == list(range(seq, seq + len(events)))
+        seq += len(events)
+        lines = as_lines(events[events["kind"] != state.KIND_TURN], market.agent_ids)
+        # Which side goes first is a draw that the twin cannot know: it is told.
+        first = next((line.side for line in lines if line.kind != "cancel" and line.agent == name), "buy")
+        assert lines == list(twin.turn(name, cancel, first or "buy", orders))
+        assert market.reference == twin.reference
+        assert resting(market) == {
+            side: {
+                price: [(order.order_id, order.agent, order.lots) for order in queue] for price, queue in levels.items()
+            }
+            for side, levels in twin.book.sides.items()
+        }
+        check_accounts(market)
+        if number % 16 == 0 or not going:
+            check_structure(market)
         played["turns"] += 1
+        played["trades"] += sum(line.kind == "trade" for line in lines)
     for agent, account in zip(config.agents, market.records[0]["agents"], strict=False):
         mirror = twin.accounts[agent.id]
         assert (int(account["cash"]), int(account["inventory"])) == (mirror.cash, mirror.inventory)
@@ -96,16 +92,26 @@ def test_trades_print_at_resting_prices_best_first_oldest_first_and_nobody_meets
         for event in events:
             kind, reason = state.KINDS[event["kind"]], event["reason"]
             side = None if event["side"] < 0 else state.SIDES[event["side"]]
-            if incoming and kind not in {"trade"} and not (kind == "cancel" and reason in {state.REASON_SELF_TRADE, state.REASON_IOC}):
+            if (
+                incoming
+                and kind not in {"trade"}
+                and not (kind == "cancel" and reason in {state.REASON_SELF_TRADE, state.REASON_IOC})
+            ):
                 _rest(book, incoming)
                 incoming = None
             if kind == "accept":
-                incoming = [side, int(event["price"]), int(event["order_id"]), market.agent_ids[event["agent"]], int(event["lots"])]
+                incoming = [
+                    side,
+                    int(event["price"]),
+                    int(event["order_id"]),
+                    market.agent_ids[event["agent"]],
+                    int(event["lots"]),
+                ]
             elif kind == "trade":
                 other = "sell" if side == "buy" else "buy"
                 best = min(book[other]) if other == "sell" else max(book[other])
                 assert event["price"] == best, "a level was passed over"
-                order_id, owner, lots = book[other][best][0]
+                order_id, owner, _ = book[other][best][0]
                 assert (event["maker_order_id"], market.agent_ids[event["maker"]]) == (order_id, owner)
                 assert event["agent"] != event["maker"]
                 _take(book[other], best, 0, int(event["lots"]))

@@ -1,0 +1,53 @@
+# The project's commands. `make help` lists them.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.DEFAULT_GOAL := help
+
+.PHONY: help
+help: ## list these commands
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[multi,dev]'
+	@touch $@
+
+.PHONY: run
+run: $(READY) ## set up if needed, then run the measurement run (ARGS="--seed 2" and so on)
+	$(BIN)/python run_simulation.py $(ARGS)
+
+.PHONY: test
+test: $(READY) ## set up if needed, then run all tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+
+.PHONY: quick
+quick: $(READY) ## the tests without the long ones
+	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long" $(ARGS)
+
+.PHONY: lint
+lint: $(READY) ## style and types
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+
+.PHONY: bench
+bench: $(READY) ## measure speed, memory and scale, as ratios to floors measured in the same run
+	$(BIN)/python -m benchmarks $(ARGS)
+
+.PHONY: train
+train: $(READY) ## train models/ppo_day5.zip anew and write its model card
+	$(BIN)/python -m runners.train $(ARGS)
+
+.PHONY: evaluate
+evaluate: $(READY) ## compare the frozen policy with doing nothing and with random actions
+	$(BIN)/python -m runners.evaluate $(ARGS)
+
+.PHONY: docs
+docs: $(READY) ## make the docs pages and the README's picture that are made from the code
+	$(BIN)/python -m runners.docs
+
+.PHONY: clean
+clean: ## remove the virtual environment and caches; runs stay
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -1,0 +1,111 @@
+"""A bad value is one line that names the field, what was expected and what was given."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from market_env.config import (
+    AgentConfig,
+    ConfigError,
+    Hawkes,
+    MarketConfig,
+    amend,
+    build,
+    parse_json,
+    roster,
+    to_json,
+)
+from market_env.engine.state import PRESETS, fitting
+from market_env.market import Market
+
+
+def test_the_default_roster_is_the_documented_one() -> None:
+    kinds = [agent.kind for agent in MarketConfig().agents]
+    assert {kind: kinds.count(kind) for kind in kinds} == {"ppo": 1, "noise": 20, "maker": 4, "momentum": 1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"timesteps": 0}, r"MarketConfig\.timesteps: .*greater than 0, got 0"),
+        ({"timesteps": -5}, r"MarketConfig\.timesteps: .*greater than 0, got -5"),
+        ({"timesteps": True}, r"MarketConfig\.timesteps: .*valid integer, got True"),
+        ({"timesteps": 10.0}, r"MarketConfig\.timesteps: .*valid integer, got 10\.0"),
+        ({"tick_size": 0.0}, r"MarketConfig\.tick_size: .*greater than 0, got 0\.0"),
+        ({"tick_size": float("nan")}, r"MarketConfig\.tick_size: .*finite"),
+        ({"lot_size": -1.0}, r"MarketConfig\.lot_size: .*greater than 0, got -1\.0"),
+        ({"first_price": 0}, r"MarketConfig\.first_price: .*greater than 0, got 0"),
+        ({"price_band": 600}, r"MarketConfig\.price_band: .*less than 512, got 600"),
+        ({"protection_ticks": 300}, r"protection_ticks must not exceed price_band \(200\), got 300"),
+        ({"offsets": (1, 0)}, r"offsets must be ascending, got \(1, 0\)"),
+        ({"offsets": (0, 201)}, r"offsets must lie within the price band ±200"),
+        ({"lots": (1, 2)}, r"lots must ascend from 0"),
+        ({"agents": ()}, r"MarketConfig\.agents: .*at least 1 item"),
+        ({"agents": (AgentConfig("a_0", "a"), AgentConfig("a_0", "a"))}, r"ids must be unique, got 'a_0' twice"),
+        ({"wrong": 1}, r"MarketConfig\.wrong|unexpected"),
+    ],
+)
+def test_a_bad_market_is_refused_in_one_line(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as raised:
+        build(MarketConfig, **changes)
+    assert "\n" not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"inventory_bound": 0}, "inventory_bound: .*greater than 0, got 0"),
+        ({"inventory_bound": -3}, "inventory_bound: .*greater than 0, got -3"),
+        ({"max_open_orders": 0}, "max_open_orders: .*greater than 0, got 0"),
+        ({"inventory": 101}, r"inventory of ppo_0 must lie within its bound ±100, got 101"),
+        ({"cash_floor": 3_000_000}, r"cash of ppo_0 must be at least its cash_floor \(3000000\), got 2000000"),
+        ({"id": "PPO"}, "id: .*pattern"),
+    ],
+)
+def test_a_bad_agent_is_refused_in_one_line(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as raised:
+        amend(roster()[0], **changes)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_hawkes_group_needs_a_branching_ratio_below_one_and_one_set_of_parameters() -> None:
+    with pytest.raises(ConfigError, match=r"branching_ratio: .*less than 1, got 1\.0"):
+        build(Hawkes, branching_ratio=1.0)
+    agents = tuple(AgentConfig(f"a_{n}", "a", arrivals=Hawkes(rate=0.1 + n)) for n in range(2))
+    with pytest.raises(ConfigError, match="Hawkes group 'crowd' must share one set of parameters"):
+        build(MarketConfig, agents=agents)
+
+
+def test_a_negative_count_is_refused() -> None:
+    with pytest.raises(ConfigError, match="number of noise agents: must be 0 or more, got -1"):
+        roster(noise=-1)
+
+
+def test_json_goes_there_and_back() -> None:
+    import json
+
+    config = MarketConfig(timesteps=7, offsets=(-1, 0, 3))
+    assert parse_json(MarketConfig, json.dumps(to_json(config))) == config
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "Invalid JSON"),
+        ('{"speed": 3}', "speed: Unexpected keyword argument"),
+        ('{"timesteps": "many"}', "timesteps"),
+    ],
+)
+def test_bad_json_is_refused_in_one_line(text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(message)) as raised:
+        parse_json(MarketConfig, text)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_market_beyond_the_largest_capacity_says_what_the_largest_is() -> None:
+    agents = tuple(AgentConfig(f"a_{n}", "a") for n in range(1_025))
+    with pytest.raises(ValueError, match=r"at most 1024 agents and 16384 open orders .* got 1025 agents"):
+        Market(MarketConfig(agents=agents))
+    assert [fitting(*size) for size in ((26, 400), (33, 400), (1_024, 16_384))] == list(PRESETS)
