@@ -67,7 +67,8 @@ def test_features_say_what_they_are_named_for(book: tuple[Market, MarketConfig])
     assert seen["imbalance"] == pytest.approx(3 / 7)
     assert seen["imbalance_5"] == pytest.approx(12 / 16)
     assert seen["microprice"] * 32 == pytest.approx(0.5 * 3 / 7 * 5)
-    assert seen["return_1"] * 32 == 0.5
+    assert seen["return_1"] == 0.0  # nothing has moved since the end of timestep 0
+    assert seen["return_5"] * 32 == 0.5
     assert seen["inventory"] == 0.0
     assert seen["open_bid_lots"] == pytest.approx(5 / 40)
     assert seen["open_ask_lots"] == pytest.approx(2 / 40)

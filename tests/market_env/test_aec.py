@@ -1,0 +1,252 @@
+"""The PettingZoo face: its kit with warnings as errors, and a lock-step test to the bit."""
+
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pettingzoo
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pettingzoo.test import api_test, render_test, seed_test
+
+import market_env
+from market_env.aec import raw_env
+from market_env.config import AgentConfig, Every, MarketConfig
+from tests.kit import market_configs, random_actions, same
+
+
+def play(env: Any, seed: int, actions: np.ndarray, turns: int = 10**9) -> list[tuple[Any, ...]]:
+    """All that every agent is told over an episode."""
+    env.reset(seed=seed)
+    told = []
+    for number, agent in enumerate(env.agent_iter()):
+        told.append((agent, *env.last(), env.rewards.copy(), env.state()))
+        if number == turns:
+            break
+        env.step(None if env.truncations[agent] else actions[number % len(actions)])
+    return told
+
+
+def equal(a: list[tuple[Any, ...]], b: list[tuple[Any, ...]]) -> bool:
+    return len(a) == len(b) and all(all(map(same, x, y)) for x, y in zip(a, b, strict=True))
+
+
+def test_api() -> None:
+    api_test(market_env.env(config=MarketConfig(timesteps=150)), num_cycles=2_000)
+
+
+def test_seed() -> None:
+    seed_test(lambda: market_env.env(config=MarketConfig(timesteps=100)))
+
+
+def test_render(capsys: pytest.CaptureFixture[str]) -> None:
+    render_test(lambda render_mode: market_env.env(config=MarketConfig(timesteps=100), render_mode=render_mode))
+    assert "reference" in capsys.readouterr().out
+
+
+def test_it_is_registered() -> None:
+    env = pettingzoo.make("aec", "market_env/market-v1", config=MarketConfig(timesteps=3))
+    env.reset(seed=1)
+    assert isinstance(env.unwrapped, raw_env)
+
+
+@settings(max_examples=15)
+@given(market_configs(timesteps=60), st.integers(0, 2**32))
+def test_equal_seeds_tell_everyone_the_same_to_the_bit_over_whole_episodes(config: MarketConfig, seed: int) -> None:
+    actions = random_actions(config, seed, 5_000)
+    first = play(market_env.env(config=config), seed, actions)
+    env = market_env.env(config=config)
+    play(env, seed + 1, actions, turns=20)  # what an environment did before must not matter
+    assert equal(first, play(env, seed, actions))
+
+
+def test_different_seeds_tell_different_things() -> None:
+    config = MarketConfig(timesteps=60)
+    actions = random_actions(config, 0, 5_000)
+    env = market_env.env(config=config)
+    assert not equal(play(env, 1, actions), play(env, 2, actions))
+
+
+def test_resets_without_a_seed_go_on_from_the_last_seed() -> None:
+    config = MarketConfig(timesteps=30)
+    runs = []
+    for _ in range(2):
+        env = market_env.env(config=config)
+        env.reset(seed=9)
+        told = []
+        for _ in range(2):
+            env.reset()
+            told.append([(agent, env.last()[0].tobytes()) for agent in env.agent_iter(1)])
+            told.append([env.unwrapped.market.records["key"][0].item()])
+        runs.append(told)
+        assert told[1] != told[3]
+    assert runs[0] == runs[1]
+
+
+@settings(max_examples=10)
+@given(market_configs(timesteps=60), st.integers(0, 2**32), st.integers(0, 150))
+def test_a_saved_environment_goes_on_to_the_bit_in_another_one(config: MarketConfig, seed: int, turns: int) -> None:
+    actions = random_actions(config, seed, 5_000)
+
+    def rest(env: Any) -> list[tuple[Any, ...]]:
+        told = []
+        for number, agent in enumerate(env.agent_iter()):
+            told.append((agent, *env.last(), env.state()))
+            env.step(None if env.truncations[agent] else actions[number % len(actions)])
+        return told
+
+    env = raw_env(config=config)
+    play(env, seed, actions, turns)
+    if not env.agents:
+        return
+    saved = pickle.loads(pickle.dumps(env.save()))
+    expected = rest(env)
+    other = raw_env(config=config)
+    other.reset(seed=seed + 1)
+    other.restore(saved)
+    assert equal(expected, rest(other))
+
+
+def test_a_state_of_another_market_is_refused() -> None:
+    one, other = (
+        raw_env(config=MarketConfig(timesteps=9)),
+        raw_env(config=MarketConfig(agents=(AgentConfig("b_0", "b"),))),
+    )
+    one.reset(seed=1)
+    other.reset(seed=1)
+    with pytest.raises(ValueError, match="saved by a market with other agents"):
+        other.restore(one.save())
+
+
+def test_a_reward_is_the_change_in_wealth_less_the_inventory_penalty_since_the_agents_last_turn() -> None:
+    config = MarketConfig(timesteps=80)
+    env = raw_env(config=config)
+    env.reset(seed=4)
+    actions = random_actions(config, 4, 5_000)
+    last: dict[str, tuple[float, float]] = {}
+    checked = 0
+    for number, agent in enumerate(env.agent_iter()):
+        _, reward, _, truncated, info = env.last()
+        if agent in last:
+            wealth, time = last[agent]
+            held = 0.01 * info["inventory"] ** 2 * (info["time"] - time)
+            assert reward == pytest.approx((info["wealth"] - wealth - held) / 80.0)
+            checked += 1
+        else:
+            assert reward == 0.0
+        last[agent] = (info["wealth"], info["time"])
+        env.step(None if truncated else actions[number])
+    assert checked > 300
+
+
+def test_rewards_have_a_standard_deviation_of_about_one_under_random_actions() -> None:
+    rewards = []
+    for seed in range(3):
+        env = raw_env(config=MarketConfig(timesteps=400))
+        env.reset(seed=seed)
+        rng = np.random.default_rng(seed)
+        for agent in env.agent_iter():
+            _, reward, _, truncated, _ = env.last()
+            rewards.append(reward)
+            env.step(None if truncated else rng.integers(0, env.market.codes))
+    assert 0.5 < np.std(rewards) < 4.0
+
+
+def test_an_info_says_what_was_traded_and_trimmed_since_the_last_turn_began() -> None:
+    config = MarketConfig(
+        timesteps=10,
+        first_price=100,
+        agents=tuple(
+            AgentConfig(f"a_{n}", "a", cash=5_000, inventory_bound=20, arrivals=Every(1.0, n / 2)) for n in range(2)
+        ),
+    )
+    env = raw_env(config=config)
+    env.reset(seed=1)
+    code = {lots: number for number, lots in enumerate(config.lots)}
+    offset = {ticks: number for number, ticks in enumerate(config.offsets)}
+    env.step([0, offset[1], code[30], 0, 0])  # bid 99 for 30: 20 within the bound
+    assert env.infos["a_1"]["bid_depth"] == 20
+    env.step([0, 0, 0, len(config.offsets), code[8]])  # sells 8 at market
+    info = env.infos["a_0"]
+    assert env.agent_selection == "a_0"
+    assert (info["maker_lots"], info["taker_lots"], info["inventory"]) == (8, 0, 8)
+    assert (info["trimmed_lots"], info["trimmed_reasons"]) == (10, {"inventory": 10})
+    assert (info["best_bid"], info["best_ask"], info["spread"], info["imbalance"]) == (99, None, None, None)
+    env.step([0, 0, 0, 0, 0])
+    assert (env.infos["a_1"]["maker_lots"], env.infos["a_1"]["taker_lots"]) == (0, 8)
+    assert env.infos["a_1"]["timestep"] == 1
+    assert set(env.infos["a_1"]) >= {
+        "time", "mid", "ask_depth", "cash", "wealth", "open_orders", "open_bid_lots", "open_ask_lots",
+    }  # fmt: skip
+
+
+def test_observe_and_last_may_be_called_at_any_time_for_any_agent() -> None:
+    config = MarketConfig(timesteps=20)
+    actions = random_actions(config, 1, 2_000)
+    quiet = play(raw_env(config=config), 3, actions)
+    env = raw_env(config=config)
+    env.reset(seed=3)
+    told = []
+    for number, agent in enumerate(env.agent_iter()):
+        for other in env.agents:
+            env.observe(other)
+        env.last()
+        told.append((agent, *env.last(), env.rewards.copy(), env.state()))
+        env.step(None if env.truncations[agent] else actions[number])
+    assert equal(quiet, told)
+
+
+def test_stepping_before_reset_or_after_the_end_is_one_clear_error(small_config: MarketConfig) -> None:
+    env = raw_env(config=small_config)
+    with pytest.raises(RuntimeError, match=r"no episode is under way; call reset\(\) first"):
+        env.step([0, 0, 0, 0, 0])
+    env.reset(seed=1)
+    for agent in env.agent_iter():
+        env.step(None if env.truncations[agent] else [0, 0, 0, 0, 0])
+    with pytest.raises(RuntimeError, match=r"no episode is under way; call reset\(\) first"):
+        env.step([0, 0, 0, 0, 0])
+    with pytest.raises(AttributeError, match="cannot be accessed before reset"):
+        _ = market_env.env(config=small_config).agent_selection
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, True, "7"])
+def test_a_bad_seed_is_one_clear_error(seed: Any, small_config: MarketConfig) -> None:
+    with pytest.raises(ValueError, match="seed: expected an integer of 0 or more, got"):
+        raw_env(config=small_config).reset(seed=seed)
+
+
+def test_a_bad_render_mode_is_one_clear_error(small_config: MarketConfig) -> None:
+    with pytest.raises(ValueError, match=r"render_mode: expected one of .* or None, got 'film'"):
+        raw_env(config=small_config, render_mode="film")
+    env = raw_env(config=small_config)
+    env.reset(seed=1)
+    with pytest.raises(ValueError, match="make the environment with render_mode"):
+        env.render()
+
+
+def test_all_agents_are_truncated_when_the_clock_passes_the_last_timestep(small_config: MarketConfig) -> None:
+    env = raw_env(config=small_config)
+    env.reset(seed=1)
+    while not any(env.truncations.values()):
+        assert not any(env.terminations.values())
+        assert env.infos[env.agent_selection]["time"] < small_config.timesteps
+        env.step([0, 0, 0, 0, 0])
+    assert all(env.truncations.values())
+    assert not any(env.terminations.values())
+    assert {info["time"] for info in env.infos.values()} == {float(small_config.timesteps)}
+
+
+def test_the_image_shows_recent_depth() -> None:
+    env = raw_env(config=MarketConfig(timesteps=40), render_mode="rgb_array")
+    env.reset(seed=1)
+    first = env.render()
+    actions = random_actions(env.config, 1, 1_000)
+    for number, agent in enumerate(env.agent_iter(200)):
+        env.step(None if env.truncations[agent] else actions[number])
+    image = env.render()
+    assert image.dtype == np.uint8
+    assert image.shape == (256, 640, 3)
+    assert (image != first).any()

@@ -1,0 +1,28 @@
+"""A reward is a pure function of outcome rows, one or many."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from market_env.engine.state import OUTCOME
+from market_env.rewards import WealthReward
+
+
+def test_one_row_and_many_rows_give_the_same() -> None:
+    rng = np.random.default_rng(1)
+    rows = np.zeros(50, OUTCOME)
+    rows["wealth_change"] = rng.normal(0, 100, 50)
+    rows["inventory"] = rng.integers(-100, 101, 50)
+    rows["elapsed"] = rng.exponential(1.0, 50)
+    reward = WealthReward(inventory_penalty=0.5, scale=10.0)
+    many = reward(rows)
+    assert many.shape == (50,)
+    assert many.tolist() == [float(reward(row)) for row in rows]
+    assert many[3] == pytest.approx(
+        (rows["wealth_change"][3] - 0.5 * rows["inventory"][3] ** 2 * rows["elapsed"][3]) / 10.0
+    )
+
+
+def test_doing_nothing_earns_exactly_nothing() -> None:
+    assert float(WealthReward()(np.zeros(1, OUTCOME)[0])) == 0.0
