@@ -53,10 +53,11 @@ def market_maker(observation, parameters, stream, action):
     layer_gap = parameters[OWN + 5]
     tolerance = parameters[OWN + 6]
     shown = parameters[OWN + 7]
+    memory = parameters[OWN + 8]
     volatility = TICKS * max(observation[VOLATILITY_FAST], observation[VOLATILITY_SLOW])
     reach = half_spread + volatility_weight * volatility
     # Offsets count from the mid of the touch, quotes from what the maker thinks fair; inventory leans against both.
-    lean = skew * observation[INVENTORY] - fair_shift(observation)
+    lean = skew * observation[INVENTORY] - fair_shift(observation, memory)
     bid_wanted = max(reach + lean, 0.5)
     ask_wanted = max(reach - lean, 0.5)
     bid_stale = is_stale(TICKS * observation[OWN_BID_DISTANCE], bid_wanted, tolerance)
@@ -93,7 +94,7 @@ class MarketMaker:
     """Distance of the front order from the reference price in a calm market, ticks."""
     volatility_weight: NonNegative = 0.6
     """Ticks of further distance for each tick of volatility a timestep."""
-    skew: NonNegative = 8.0
+    skew: NonNegative = 20.0
     """Ticks that both quotes move against an inventory at the bound."""
     lots: Annotated[float, Field(gt=0)] = 6.0
     """Size of the front order, lots; layers behind it are larger."""
@@ -105,6 +106,8 @@ class MarketMaker:
     """Ticks by which the front order may stand off before the side is requoted."""
     shown: Annotated[float, Field(gt=0, le=1)] = 0.15
     """Lots that a side shows before no further layer is added, as a share of the inventory bound."""
+    memory: Annotated[float, Field(ge=0, le=1)] = 0.7
+    """How far the fair value is drawn towards where the price has been: 1 = all the way."""
     policy: Literal["maker"] = "maker"
 
     def build(self, config: MarketConfig) -> CompiledPolicy:
@@ -114,7 +117,7 @@ class MarketMaker:
             config,
             [
                 self.half_spread, self.volatility_weight, self.skew, self.lots,
-                self.layers, self.layer_gap, self.tolerance, self.shown,
+                self.layers, self.layer_gap, self.tolerance, self.shown, self.memory,
             ],
         )  # fmt: skip
 

@@ -39,6 +39,7 @@ def noise_trader(observation, parameters, stream, action):
     herding = parameters[OWN + 5]
     aversion = parameters[OWN + 6]
     inside_share = parameters[OWN + 7]
+    memory = parameters[OWN + 8]
     # A fixed number of draws, so that one decision never shifts the next ones'.
     cancels = uniform(stream) < cancel_rate * observation[OPEN_ORDERS]
     buys = uniform(stream) < 0.5 * (1.0 + herding * observation[FLOW_FAST] - aversion * observation[INVENTORY])
@@ -52,7 +53,8 @@ def noise_trader(observation, parameters, stream, action):
     # Half the spread from the mid joins the touch, one tick less improves it; the mid is the depth-weighted one.
     half_spread = 0.5 * min(observation[SPREAD] * TICKS, 16.0)
     offset = half_spread - 1.0 if improves else half_spread + np.floor(distance)
-    offset += -fair_shift(observation) if buys else fair_shift(observation)
+    shift = fair_shift(observation, memory)
+    offset += -shift if buys else shift
     code = market_code(parameters) if takes else offset_code(parameters, max(np.floor(offset), 0.0))
     if buys:
         action[1] = code
@@ -82,6 +84,8 @@ class NoiseTrader:
     """How far the chance to buy follows recent signed flow: 1 = all the way."""
     aversion: Share = 0.5
     """How far the chance to buy falls with own inventory: 1 = never buys at the bound."""
+    memory: Share = 0.15
+    """How far limit orders are placed by where the price has been: 1 = all the way."""
     policy: Literal["noise"] = "noise"
 
     def build(self, config: MarketConfig) -> CompiledPolicy:
@@ -91,6 +95,6 @@ class NoiseTrader:
             config,
             [
                 self.market_share, self.cancel_rate, self.depth, self.median_lots,
-                self.log_spread, self.herding, self.aversion, self.inside_share,
+                self.log_spread, self.herding, self.aversion, self.inside_share, self.memory,
             ],
         )  # fmt: skip

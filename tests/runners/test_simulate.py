@@ -1,0 +1,286 @@
+"""The measurement run as its user runs it: real processes, real files."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow.parquet as pq
+import pytest
+
+from runners.record import OWN_NAMES
+from runners.schema import TABLES, arrow_schema
+from runners.simulate import main
+
+ROOT = Path(__file__).parents[2]
+QUICK = ["--no-report", "--no-tensorboard"]
+
+
+def simulate(*arguments: str, cwd: Path = ROOT, **options: Any) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, str(ROOT / "run_simulation.py"), *arguments],
+        cwd=cwd, capture_output=True, text=True, check=False, **options,
+    )  # fmt: skip
+
+
+def parquet_hashes(run: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(run)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for path in sorted(run.rglob("*.parquet"))
+    }
+
+
+def content_hash(path: Path) -> str:
+    """Hash of a table's contents, whatever the writer's version."""
+    return hashlib.sha256(pl.read_parquet(path).write_csv().encode()).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole run by the command, 1,100 timesteps, seed 3."""
+    folder = tmp_path_factory.mktemp("runs") / "one"
+    done = simulate("--seed", "3", "--timesteps", "1100", "--run-dir", str(folder))
+    assert done.returncode == 0, done.stderr
+    assert "trades" in done.stdout
+    assert str(folder) in done.stdout
+    return folder
+
+
+def test_a_run_leaves_the_folder_that_the_design_names(run: Path) -> None:
+    assert sorted(entry.name for entry in run.iterdir()) == sorted(OWN_NAMES)
+    assert [path.name for path in sorted((run / "events").iterdir())] == [f"part-0000{n}.parquet" for n in range(3)]
+    assert (run / "report.pdf").read_bytes().startswith(b"%PDF")
+    assert (run / "heatmap.png").read_bytes().startswith(b"\x89PNG")
+    assert list((run / "tensorboard").iterdir())
+
+
+def test_every_table_has_its_schema_with_units_and_meanings(run: Path) -> None:
+    for table in TABLES:
+        for path in (run / "events").iterdir() if table == "events" else [run / f"{table}.parquet"]:
+            found = pq.read_schema(path)
+            assert found.equals(arrow_schema(table), check_metadata=True), table
+            for field in found:
+                if not field.nullable:
+                    assert pq.read_table(path, columns=[field.name]).column(0).null_count == 0, field.name
+
+
+def test_the_summary_shows_trades_by_every_kind_a_two_sided_book_and_an_unchanged_policy(run: Path) -> None:
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["complete"] is True
+    assert summary["learning"] is False
+    assert {kind for kind, figures in summary["kinds"].items() if figures["trades"] > 0} == {
+        "ppo",
+        "noise",
+        "maker",
+        "momentum",
+    }
+    assert summary["two_sided_share_after_opening"] > 0.99
+    assert summary["parameters_before"] == summary["parameters_after"]
+    assert len(summary["parameters_before"]["ppo_0"]) == 64
+
+
+def test_the_tables_hang_together(run: Path) -> None:
+    config = json.loads((run / "config.json").read_text())
+    events = pl.concat([pl.read_parquet(path) for path in sorted((run / "events").iterdir())])
+    trades, quotes, depth, agents, turns = (
+        pl.read_parquet(run / f"{t}.parquet") for t in ("trades", "quotes", "depth", "agents", "turns")
+    )
+    assert events["seq"].to_list() == list(range(events.height))
+    assert events["time"].is_sorted()
+    assert quotes["timestep"].to_list() == depth["timestep"].to_list() == list(range(1_100))
+    assert agents.height == 1_100 * 26
+    assert trades.height == events.filter(pl.col("kind") == "trade").height > 1_000
+    assert trades.filter(pl.col("buyer") == pl.col("seller")).height == 0
+    assert quotes["best_bid"].to_list() == depth["bid_price_1"].to_list()
+    assert quotes["ask_lots"].to_list() == depth["ask_lots_1"].to_list()
+    assert turns.height == events.filter(pl.col("kind") == "turn").height
+    assert (turns["first_seq"].to_list()[1:], turns["last_seq"].to_list()[-1]) == (
+        [n + 1 for n in turns["last_seq"].to_list()[:-1]],
+        events.height - 1,
+    )
+    assert turns["reward"].null_count() == 0
+    totals = agents.group_by("timestep", maintain_order=True).agg(pl.col("inventory").sum(), pl.col("cash").sum())
+    assert set(totals["inventory"].to_list()) == {sum(agent["inventory"] for agent in config["agents"])}
+    assert set(totals["cash"].to_list()) == {sum(agent["cash"] for agent in config["agents"])}
+    bought = trades.group_by("buyer").agg(pl.col("lots").sum())
+    sold = trades.group_by("seller").agg(pl.col("lots").sum())
+    net = dict(bought.iter_rows())
+    for agent, lots in sold.iter_rows():
+        net[agent] = net.get(agent, 0) - lots
+    last = agents.filter(pl.col("timestep") == 1_099)
+    assert {row["agent"]: row["inventory"] for row in last.iter_rows(named=True)} == {
+        a["id"]: net.get(a["id"], 0) for a in config["agents"]
+    }
+
+
+def test_the_same_seed_in_another_process_and_from_the_runs_own_config_gives_identical_bytes(
+    run: Path, tmp_path: Path
+) -> None:
+    again, rerun, other = tmp_path / "again", tmp_path / "rerun", tmp_path / "other"
+    assert simulate("--seed", "3", "--timesteps", "1100", "--run-dir", str(again), *QUICK).returncode == 0
+    assert simulate("--config", str(run / "config.json"), "--run-dir", str(rerun), *QUICK).returncode == 0
+    assert simulate("--seed", "4", "--timesteps", "1100", "--run-dir", str(other), *QUICK).returncode == 0
+    assert len(parquet_hashes(run)) == 8
+    assert parquet_hashes(run) == parquet_hashes(again) == parquet_hashes(rerun)
+    assert all(parquet_hashes(run)[name] != parquet_hashes(other)[name] for name in parquet_hashes(run))
+    assert (run / "config.json").read_bytes() == (again / "config.json").read_bytes()
+
+
+def test_a_scripted_run_reproduces_its_golden_contents(tmp_path: Path) -> None:
+    folder = tmp_path / "golden"
+    assert main(["--seed", "42", "--timesteps", "300", "--ppo", "0", "--run-dir", str(folder), *QUICK]) == 0
+    found = {name: content_hash(folder / name) for name in ("trades.parquet", "quotes.parquet", "agents.parquet")}
+    golden = json.loads((Path(__file__).parent / "golden.json").read_text())
+    assert found == golden, (
+        "the market behaves differently: if that is meant, note it in CHANGELOG and renew golden.json"
+    )
+
+
+def test_an_interrupt_keeps_what_was_recorded_up_to_the_last_whole_timestep(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "run_simulation.py"), "--timesteps", "2000000", "--run-dir", str(folder), "--no-report"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    while not (folder / "events" / "part-00001.parquet").exists():
+        assert process.poll() is None, process.communicate()
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert process.returncode == 130, err
+    assert "what was recorded is kept" in out
+    summary = json.loads((folder / "summary.json").read_text())
+    assert summary["complete"] is False
+    quotes = pl.read_parquet(folder / "quotes.parquet")
+    assert quotes.height == summary["timesteps"] >= 1_000
+    events = pl.concat([pl.read_parquet(path) for path in sorted((folder / "events").iterdir())])
+    assert events["timestep"].max() == summary["timesteps"] - 1
+    assert not list(folder.rglob("*.partial"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--timesteps", "0"], "MarketConfig.timesteps: Input should be greater than 0, got 0"),
+        (["--timesteps", "-3"], "MarketConfig.timesteps: Input should be greater than 0, got -3"),
+        (["--seed", "-1"], "RunConfig.seed: Input should be greater than or equal to 0, got -1"),
+        (["--noise", "-2"], "number of noise agents: must be 0 or more, got -2"),
+        (["--noise", "5000"], "a market holds at most 1024 agents"),
+        (["--ppo", "0", "--noise", "0", "--maker", "0", "--momentum", "0"], "agents: expected at least one, got none"),
+        (["--model", "no/such.zip"], "model no/such.zip: expected a Stable-Baselines3 .zip file, found nothing"),
+        (["--config", "no/such.json"], "config no/such.json: cannot be read: No such file or directory"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_clear_error_and_nothing_is_written(
+    arguments: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    assert main([*arguments, "--run-dir", str(folder)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("error: ")
+    assert error.count("\n") == 1
+    assert not folder.exists()
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ("{", "not JSON"),
+        ("[]", "expected a JSON object, got list"),
+        ('{"tick_size": 0}', "tick_size: Input should be greater than 0"),
+        ('{"lot_size": -1}', "lot_size: Input should be greater than 0"),
+        ('{"speed": 1}', "speed: Unexpected keyword argument"),
+        ('{"agents": [{"id": "a_0", "kind": "maker", "inventory_bound": -4}]}', "inventory_bound: Input should be greater than 0"),
+        ('{"agents": [{"id": "a_0", "kind": "whale"}]}', "kind of a_0: expected one of ppo, noise, maker, momentum"),
+        ('{"agents": [{"id": "a_0", "kind": "maker", "mood": 1}]}', "mood: Unexpected keyword argument"),
+        ('{"policies": {"maker": {"policy": "clairvoyant"}}}', "policies.maker"),
+        ('{"policies": {"whale": {"policy": "nothing"}}}', "policies: expected an agent id or a kind of this market, got 'whale'"),
+    ],
+)  # fmt: skip
+def test_a_bad_config_file_is_one_clear_error_and_nothing_is_written(
+    config: str, message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, folder = tmp_path / "config.json", tmp_path / "run"
+    path.write_text(config)
+    assert main(["--config", str(path), "--run-dir", str(folder)]) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
+    assert not folder.exists()
+
+
+def test_a_folder_in_use_is_refused_and_overwriting_touches_only_a_runs_own_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    folder.mkdir()
+    (folder / "notes.txt").write_text("mine")
+    (folder / "trades.parquet").write_text("old")
+    arguments = ["--timesteps", "60", "--run-dir", str(folder), *QUICK]
+    assert main(arguments) == 2
+    assert "expected an empty folder" in capsys.readouterr().err
+    assert (folder / "trades.parquet").read_text() == "old"
+    assert main([*arguments, "--overwrite"]) == 0
+    assert (folder / "notes.txt").read_text() == "mine"
+    assert pl.read_parquet(folder / "trades.parquet").height >= 0
+    (tmp_path / "file").write_text("mine")
+    assert main(["--timesteps", "60", "--run-dir", str(tmp_path / "file")]) == 2
+    assert "found a file" in capsys.readouterr().err
+    assert (tmp_path / "file").read_text() == "mine"
+    assert main(["--timesteps", "60", "--run-dir", "/proc/run"]) == 2
+    assert "run folder /proc/run: cannot be written" in capsys.readouterr().err
+
+
+def test_a_bad_model_loses_nothing_of_the_run_that_it_would_have_replaced(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    assert main(["--timesteps", "60", "--run-dir", str(folder), *QUICK]) == 0
+    before = parquet_hashes(folder)
+    assert main(["--timesteps", "60", "--run-dir", str(folder), "--overwrite", "--model", "none.zip", *QUICK]) == 2
+    assert parquet_hashes(folder) == before
+
+
+def test_runs_go_to_fresh_folders_by_default(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    for number in range(2):
+        done = simulate(
+            "--seed",
+            "9",
+            "--timesteps",
+            "30",
+            "--model",
+            str(ROOT / "models/ppo_day5.zip"),
+            *QUICK,
+            cwd=tmp_path,
+            env=environment,
+        )
+        assert done.returncode == 0, done.stderr
+        assert (tmp_path / "runs" / f"seed-9-{number}" / "summary.json").is_file()
+
+
+def test_a_full_disk_is_one_clear_error_and_finished_parts_stay(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    # A limit on the size of files stands for a full disk: the write fails in the same place, with an OSError.
+    program = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))\n"
+        "from runners.simulate import main\n"
+        f"sys.exit(main(['--timesteps', '4000', '--run-dir', {str(folder)!r}, '--no-report', '--no-tensorboard']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"error: {folder}/events/part-")
+    assert "cannot be written" in done.stderr
+    assert "File too large" in done.stderr
+    assert "Traceback" not in done.stderr
+    parts = sorted((folder / "events").iterdir())
+    assert parts
+    assert all(pl.read_parquet(part).height for part in parts)
+    assert not list(folder.rglob("*.partial"))

@@ -1,0 +1,189 @@
+"""The frozen policy: the trained network's actions, nothing unpickled, one clear error for any bad file."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3 import PPO
+
+import scripted_agents
+from market_env.config import MarketConfig
+from market_env.market import Market
+from scripted_agents.frozen_ppo import DEFAULT_MODEL, FrozenPPO, ModelError
+
+MODEL = Path(__file__).parents[2] / DEFAULT_MODEL
+CONFIG = MarketConfig(timesteps=1_500)
+
+
+def rewritten(target: Path, change: Callable[[dict[str, bytes]], None]) -> str:
+    """A copy of the model file with some entries changed."""
+    with zipfile.ZipFile(MODEL) as archive:
+        entries = {name: archive.read(name) for name in archive.namelist()}
+    change(entries)
+    with zipfile.ZipFile(target, "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    return str(target)
+
+
+def with_data(**changes: Any) -> Callable[[dict[str, bytes]], None]:
+    def change(entries: dict[str, bytes]) -> None:
+        data = json.loads(entries["data"])
+        for key, value in changes.items():
+            if value is None:
+                data.pop(key)
+            elif isinstance(value, dict) and isinstance(data.get(key), dict):
+                data[key] |= value
+            else:
+                data[key] = value
+        entries["data"] = json.dumps(data).encode()
+
+    return change
+
+
+def with_weights(change_weights: Callable[[dict[str, torch.Tensor]], None]) -> Callable[[dict[str, bytes]], None]:
+    def change(entries: dict[str, bytes]) -> None:
+        weights = torch.load(io.BytesIO(entries["policy.pth"]), weights_only=True)
+        change_weights(weights)
+        stream = io.BytesIO()
+        torch.save(weights, stream)
+        entries["policy.pth"] = stream.getvalue()
+
+    return change
+
+
+def test_it_acts_as_stable_baselines_predict_on_observations_of_a_real_run() -> None:
+    original = PPO.load(MODEL, device="cpu")
+    policies = scripted_agents.build(CONFIG, {"ppo": FrozenPPO(str(MODEL))})
+    frozen = policies["ppo_0"]
+    market = Market(CONFIG)
+    market.reset(77)
+    for agent, policy in policies.items():
+        policy.reset(market.policy_stream(market.index[agent]))
+    checked = ties = 0
+    while market.acting >= 0:
+        name = market.agent_ids[market.acting]
+        seen = market.observe(market.acting)
+        action = policies[name].act(seen)
+        if name == "ppo_0":
+            expected, _ = original.predict(seen, deterministic=True)
+            if action.tolist() != expected.tolist():
+                # Only where two logits are closer than float32 can tell may they differ.
+                logits = original.policy.get_distribution(torch.as_tensor(seen)[None]).distribution
+                for categorical, mine, theirs in zip(logits, action, expected, strict=True):
+                    gap = categorical.logits[0, mine] - categorical.logits[0, theirs]
+                    assert abs(float(gap)) < 1e-4
+                ties += 1
+            checked += 1
+        market.act(action)
+    assert checked == CONFIG.timesteps
+    assert ties <= checked // 100
+    assert frozen.parameter_hash() == FrozenPPO(str(MODEL)).build(CONFIG).parameter_hash()
+
+
+def test_it_is_deterministic_and_draws_nothing() -> None:
+    policy = FrozenPPO(str(MODEL)).build(CONFIG)
+    market = Market(CONFIG)
+    market.reset(1)
+    stream = market.policy_stream(0)
+    policy.reset(stream)
+    before = stream.copy()
+    actions = {tuple(policy.act(market.observation).tolist()) for _ in range(20)}
+    assert len(actions) == 1
+    assert stream.tolist() == before.tolist()
+
+
+def test_nothing_in_the_file_is_unpickled(tmp_path: Path) -> None:
+    trap = tmp_path / "sprung"
+
+    class Trap:
+        def __reduce__(self) -> tuple[Any, ...]:
+            return (Path.touch, (trap,))
+
+    bomb = base64.b64encode(pickle.dumps(Trap())).decode()
+    path = rewritten(
+        tmp_path / "data.zip",
+        with_data(
+            policy_class={":type:": "x", ":serialized:": bomb}, lr_schedule={":type:": "x", ":serialized:": bomb}
+        ),
+    )
+    FrozenPPO(path).build(CONFIG)
+    stream = io.BytesIO()
+    torch.save({"action_net.weight": Trap()}, stream)
+    path = rewritten(tmp_path / "weights.zip", lambda entries: entries.update({"policy.pth": stream.getvalue()}))
+    with pytest.raises(ModelError, match=r"policy\.pth is damaged"):
+        FrozenPPO(path).build(CONFIG)
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (with_data(clip_range=None), "expected algorithm PPO"),
+        (with_data(market=None), "expected attribute 'market' as runners.train writes it, found None"),
+        (with_data(market={"algorithm": "A2C"}), "expected algorithm PPO, found A2C"),
+        (with_data(market={"features": ["mid"]}), "expected features .* found 1"),
+        (with_data(market={"offsets": [0, 1]}), r"expected offsets \[-8, .*\], found \[0, 1\]"),
+        (with_data(market={"activation": "relu"}), "expected activation tanh, found relu"),
+        (lambda entries: entries.pop("data") and None, "expected an archive of Stable-Baselines3 with 'data'"),
+        (lambda entries: entries.pop("policy.pth") and None, "with 'policy.pth'"),
+        (lambda entries: entries.update(data=b"{"), "data is damaged"),
+        (lambda entries: entries.update(data=b"[1]"), "expected a JSON object in data, found list"),
+        (lambda entries: entries.update({"policy.pth": b"not weights"}), r"policy\.pth is damaged"),
+        (with_weights(lambda w: w.pop("action_net.bias") and None), "expected weights action_net.weight and action_net.bias"),
+        (
+            with_weights(lambda w: w.update({"action_net.bias": torch.zeros(3)})),
+            r"expected action_net.bias of shape \(75,\), found \(3,\)",
+        ),
+        (
+            with_weights(lambda w: w.update({"mlp_extractor.policy_net.0.weight": torch.zeros(64, 9)})),
+            r"expected mlp_extractor.policy_net.0.weight of shape \(64, \d+\), found \(64, 9\)",
+        ),
+        (
+            with_weights(lambda w: w.update({"action_net.bias": torch.full((75,), float("nan"))})),
+            "expected finite weights in action_net, found NaN",
+        ),
+    ],
+)  # fmt: skip
+def test_a_file_that_does_not_match_is_one_clear_error(change: Any, message: str, tmp_path: Path) -> None:
+    path = rewritten(tmp_path / "model.zip", change)
+    with pytest.raises(ModelError, match=message) as raised:
+        FrozenPPO(path).build(CONFIG)
+    assert path in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_missing_a_damaged_and_a_truncated_file_are_each_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"expected a Stable-Baselines3 \.zip file, found nothing"):
+        FrozenPPO(str(tmp_path / "none.zip")).build(CONFIG)
+    with pytest.raises(ModelError, match="found a folder"):
+        FrozenPPO(str(tmp_path)).build(CONFIG)
+    (tmp_path / "text.zip").write_text("hello")
+    with pytest.raises(ModelError, match="found a damaged one"):
+        FrozenPPO(str(tmp_path / "text.zip")).build(CONFIG)
+    whole = MODEL.read_bytes()
+    (tmp_path / "half.zip").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ModelError, match="found a damaged one"):
+        FrozenPPO(str(tmp_path / "half.zip")).build(CONFIG)
+    flipped = bytearray(whole)
+    with zipfile.ZipFile(MODEL) as archive:
+        at = archive.getinfo("policy.pth").header_offset + 2_000
+    flipped[at : at + 64] = bytes(64)
+    (tmp_path / "flipped.zip").write_bytes(flipped)
+    with pytest.raises(ModelError, match=r"policy\.pth is damaged"):
+        FrozenPPO(str(tmp_path / "flipped.zip")).build(CONFIG)
+
+
+def test_a_market_with_other_grids_refuses_the_policy() -> None:
+    with pytest.raises(ModelError, match=r"expected lots \[0, 1\], found"):
+        FrozenPPO(str(MODEL)).build(MarketConfig(lots=(0, 1)))

@@ -1,0 +1,124 @@
+"""The AEC loop and the compiled rollout give the same trajectory, bit for bit; policies of one's own take part."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import scripted_agents
+from market_env.aec import raw_env
+from market_env.config import AgentConfig, ConfigError, Every, MarketConfig, Poisson, roster
+from market_env.engine.kernel import policy_kernel
+from market_env.engine.streams import integer
+from market_env.market import Market
+from runners.drive import drive
+from scripted_agents.policy import OWN, CompiledPolicy
+from scripted_agents.rollout import CompiledBackground, PythonBackground, run_compiled
+
+
+@policy_kernel
+def join_the_touch(observation, parameters, stream, action):
+    """A user's own policy: a bid or an ask at a fixed offset."""
+    side = integer(stream, 2)
+    action[1 + 2 * side] = int(parameters[OWN])
+    action[2 + 2 * side] = 1
+
+
+@policy_kernel
+def out_of_range(observation, parameters, stream, action):
+    """A user's mistake."""
+    action[0] = 9
+
+
+def by_aec(config: MarketConfig, policies: dict[str, Any], seed: int) -> NDArray[np.void]:
+    env = raw_env(config=config, log=True)
+    assert drive(env, policies, seed)
+    return env.drain()
+
+
+def by_rollout(config: MarketConfig, policies: dict[str, Any], seed: int) -> NDArray[np.void]:
+    market = Market(config, log=True)
+    market.reset(seed)
+    return run_compiled(market, policies)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        MarketConfig(timesteps=400),
+        MarketConfig(timesteps=150, agents=roster(ppo=2, noise=60, maker=7, momentum=4)),
+        MarketConfig(timesteps=300, agents=roster(ppo=0, noise=3, maker=0, momentum=1)),
+        MarketConfig(timesteps=300, first_price=20, price_band=40, protection_ticks=10),
+    ],
+    ids=["default", "large", "no makers", "cheap"],
+)
+@pytest.mark.parametrize("seed", [1, 2])
+def test_the_aec_loop_and_the_rollout_write_the_same_log(config: MarketConfig, seed: int) -> None:
+    policies = scripted_agents.build(config)
+    one, other = by_aec(config, policies, seed), by_rollout(config, policies, seed)
+    assert len(one) > 500
+    assert one.tobytes() == other.tobytes()
+
+
+def test_a_users_own_compiled_policy_takes_part_in_both() -> None:
+    guest = AgentConfig("guest_0", "guest", arrivals=Poisson(2.0))
+    config = MarketConfig(timesteps=100, agents=(*roster(ppo=0), guest))
+    policies = scripted_agents.build(config, {"guest": scripted_agents.DoNothing()})
+    policies["guest_0"] = CompiledPolicy(join_the_touch, config, [6])
+    one, other = by_aec(config, policies, 3), by_rollout(config, policies, 3)
+    assert one.tobytes() == other.tobytes()
+    assert (one["agent"] == config.agent_ids.index("guest_0")).sum() > 200
+
+
+def test_a_plain_python_policy_takes_part_in_the_aec_loop() -> None:
+    class Contrarian:
+        def reset(self, stream: NDArray[np.uint64]) -> None:
+            self.rng = np.random.default_rng(stream)
+
+        def act(self, observation: NDArray[np.float32]) -> NDArray[np.int64]:
+            return np.array([4, 8, self.rng.integers(3), 8, self.rng.integers(3)])
+
+    config = MarketConfig(timesteps=60)
+    policies = {**scripted_agents.build(config), "momentum_0": Contrarian()}
+    assert by_aec(config, policies, 3).tobytes() == by_aec(config, policies, 3).tobytes()
+    market = Market(config, log=True)
+    market.reset(3)
+    background = PythonBackground(policies)
+    background.reset(market)
+    background.play(market)
+    assert market.drain().tobytes() == by_aec(config, policies, 3).tobytes()
+
+
+def test_an_action_out_of_range_names_the_agent() -> None:
+    config = MarketConfig(timesteps=10, agents=(AgentConfig("guest_0", "guest", arrivals=Every(1.0)),))
+    with pytest.raises(ValueError, match=r"policy of guest_0: action out of range: \[9, 0, 0, 0, 0\]"):
+        by_rollout(config, {"guest_0": CompiledPolicy(out_of_range, config, [])}, 1)
+    with pytest.raises(ValueError, match="action of guest_0: cancel must be an integer from 0 to 4, got 9"):
+        by_aec(config, {"guest_0": CompiledPolicy(out_of_range, config, [])}, 1)
+
+
+def test_a_seat_without_a_policy_is_named(small_config: MarketConfig) -> None:
+    policies = scripted_agents.build(small_config)
+    del policies["maker_0"], policies["noise_1"]
+    market = Market(small_config)
+    market.reset(1)
+    with pytest.raises(ConfigError, match=r"none for \['noise_1', 'maker_0'\]"):
+        CompiledBackground(policies, market.agent_ids).reset(market)
+
+
+def test_nothing_recompiles_after_the_first_run(small_config: MarketConfig) -> None:
+    from scripted_agents.rollout import play
+
+    policies = scripted_agents.build(small_config)
+    by_rollout(small_config, policies, 1)
+    before = len(play.signatures)
+    for seed in range(3):
+        by_rollout(
+            MarketConfig(timesteps=20, agents=roster(noise=5)),
+            scripted_agents.build(MarketConfig(agents=roster(noise=5))),
+            seed,
+        )
+    assert len(play.signatures) == before
