@@ -192,24 +192,19 @@ class raw_env(AECEnv[str, Observation, Action], EzPickle):  # type: ignore[misc]
             self._depth_history.add(self.market)
             self._drawn_timestep = timestep
         if ready:
-            index = self.market.acting
-            agent = self.possible_agents[index]
+            agent = self.possible_agents[self.market.acting]
             self.agent_selection = agent
-            self._settle(agent, index)
+            if self.market.acting_has_acted():
+                self.rewards[agent] = self._cumulative_rewards[agent] = float(self.reward(self.market.acting_outcome()))
             self.infos[agent] = self.market.acting_info()
             return
         for index, agent in enumerate(self.agents):
-            self._settle(agent, index)
+            outcome = self.market.outcome(index)
+            if outcome["turn"] != state.NONE:
+                self.rewards[agent] = self._cumulative_rewards[agent] = float(self.reward(outcome))
             self.infos[agent] = self.market.info(index)
             self.truncations[agent] = True
         self.agent_selection = self.agents[0]
-
-    def _settle(self, agent: str, index: int) -> None:
-        outcome = self.market.outcome(index)
-        if outcome["turn"] != state.NONE:
-            reward = float(self.reward(outcome))
-            self.rewards[agent] = reward
-            self._cumulative_rewards[agent] = reward
 
     def observe(self, agent: str) -> Observation:
         """What ``agent`` sees now: float32 of shape (SIZE,), a fresh array; no side effects."""

@@ -23,39 +23,56 @@ Info = dict[str, Any]
 LOG_CAPACITY = 8192
 """Events that a logging market holds before they must be drained, if that is more than one turn needs."""
 
+INFO_NAMES = observe.INFO.names or ()
+
 NO_EVENTS: NDArray[np.void] = np.zeros(0, state.EVENT)
 """An event buffer that keeps nothing."""
 
 
+OVER = -1
+"""What the calls below return when the episode is over; else the index of the agent whose turn has begun."""
+FULL = -2
+"""What they return when the event buffer must be drained first."""
+
+
 @kernel
-def start(markets, key, events, observation, info):
-    """Reset ``markets[0]`` and open its first turn; return the status."""
+def start(markets, key, events, observation, info, outcome):
+    """Reset ``markets[0]`` and open its first turn; return the acting agent, OVER or FULL."""
     turn.reset(markets[0], key)
-    return look(markets, turn.begin(markets[0], events), observation, info)
+    return resume(markets, events, observation, info, outcome)
 
 
 @kernel
-def advance(markets, events, action, observation, info):
-    """Carry out the acting agent's action, open the next turn, look for its agent; return the status."""
+def advance(markets, events, action, observation, info, outcome):
+    """Carry out the acting agent's action and open the next turn; return the acting agent, OVER or FULL."""
     market = markets[0]
     turn.act(market, events, action, market.reference)
-    return look(markets, turn.begin(market, events), observation, info)
+    return resume(markets, events, observation, info, outcome)
 
 
 @kernel
-def resume(markets, events, observation, info):
-    """Open the next turn after the log has been drained; return the status."""
-    return look(markets, turn.begin(markets[0], events), observation, info)
-
-
-@kernel
-def look(markets, status, observation, info):
-    """Observe for the agent whose turn began."""
+def resume(markets, events, observation, info, outcome):
+    """Open the next turn and look for its agent; return the acting agent, OVER or FULL."""
     market = markets[0]
+    status = turn.begin(market, events)
     if status == turn.READY:
-        observe.observe(market, market.acting, observation)
-        observe.describe(market, market.acting, info[0])
-    return status
+        look(market, market.acting, observation, info[0], outcome[0])
+        return market.acting
+    return OVER if status == turn.DONE else FULL
+
+
+@kernel
+def look(market, agent, observation, info, outcome):
+    """Observe and describe for an agent, and copy what came of its last turn."""
+    observe.observe(market, agent, observation)
+    observe.describe(market, agent, info)
+    turn.copy_outcome(market.agents[agent].outcome, outcome)
+
+
+@kernel
+def look_again(markets, agent, observation, info, outcome):
+    """Look for an agent between turns."""
+    look(markets[0], agent, observation, info[0], outcome[0])
 
 
 @kernel
@@ -168,28 +185,40 @@ class Market:
         self.events = np.zeros(max(LOG_CAPACITY, 2 * (capacity + 32)), state.EVENT) if log else NO_EVENTS
         self.observation = np.zeros(observations.SIZE, np.float32)
         self._info = np.zeros(1, observe.INFO)
+        self._outcome = np.zeros(1, state.OUTCOME)
+        self._outcome_turn = self._outcome["turn"]
+        self._looked = (self.observation, self._info, self._outcome)
+        self.acting: int = OVER
+        """Index of the agent whose turn it is; -1 once the episode is over."""
         self.codes = actions.sizes(config.offsets, config.lots)
         self._kept: list[NDArray[np.void]] = []
 
     def reset(self, seed: int) -> bool:
         """Start an episode and open its first turn; False if nobody ever arrives."""
         self._kept.clear()
-        return self._ready(start(self.records, run_key(check_seed(seed)), self.events, self.observation, self._info))
+        self.acting = start(self.records, run_key(check_seed(seed)), self.events, *self._looked)
+        return self._going()
 
     def act(self, action: NDArray[np.int64]) -> bool:
         """Carry out the acting agent's action (checked codes) and open the next turn; False at the end."""
-        return self._ready(advance(self.records, self.events, action, self.observation, self._info))
+        self.acting = advance(self.records, self.events, action, *self._looked)
+        return self._going()
 
-    def _ready(self, status: int) -> bool:
-        if status == turn.LOG_FULL:
-            status = self.make_room()
-        return status == turn.READY
+    def _going(self) -> bool:
+        if self.acting == FULL:
+            self.make_room()
+        return self.acting >= 0
 
-    def make_room(self) -> int:
+    def make_room(self) -> None:
         """Empty the full event buffer, keeping the events for :meth:`drain`, and open the turn that had to wait."""
         self._keep()
-        status: int = resume(self.records, self.events, self.observation, self._info)
-        return status
+        self.acting = resume(self.records, self.events, *self._looked)
+
+    def sync(self) -> None:
+        """Look anew after a kernel of somebody else's has moved the record."""
+        self.acting = int(self.records["acting"][0])
+        if self.acting >= 0:
+            look_again(self.records, self.acting, *self._looked)
 
     def _keep(self) -> None:
         count = int(self.records["logged"][0])
@@ -205,40 +234,28 @@ class Market:
         return events
 
     @property
-    def acting(self) -> int:
-        """Index of the agent whose turn it is; -1 once the episode is over."""
-        return int(self.records["acting"][0])
-
-    @property
     def reference(self) -> float:
         """The reference price, ticks."""
         return float(self.records["reference"][0])
 
     def acting_info(self) -> Info:
         """The info of the agent whose turn just began."""
-        return self._info_dict()
+        return _as_info(self._info, self._outcome[0])
+
+    def acting_has_acted(self) -> bool:
+        """Whether the agent whose turn just began has had a turn before."""
+        return bool(self._outcome_turn[0] >= 0)
+
+    def acting_outcome(self) -> np.void:
+        """What came of the last turn of the agent whose turn just began: an OUTCOME record."""
+        row: np.void = self._outcome[0]
+        return row
 
     def info(self, agent: int) -> Info:
         """The info of any agent now."""
-        describe_agent(self.records, agent, self._info)
-        return self._info_dict()
-
-    def _info_dict(self) -> Info:
-        values = self._info[0].item()
-        info = dict(zip(observe.INFO.names or (), values, strict=True))
-        trimmed = info.pop("trimmed")
-        if info["best_bid"] == 0:
-            info["best_bid"] = None
-        if info["best_ask"] == 0:
-            info["best_ask"] = None
-        if info["best_bid"] is None or info["best_ask"] is None:
-            info["spread"] = info["imbalance"] = None
-        lots = trimmed.tolist()
-        info["trimmed_lots"] = sum(lots)
-        info["trimmed_reasons"] = (
-            {reason: n for reason, n in zip(state.REASONS, lots, strict=True) if n} if any(lots) else {}
-        )
-        return info
+        row = np.zeros(1, observe.INFO)
+        describe_agent(self.records, agent, row)
+        return _as_info(row, self.outcome(agent))
 
     def observe(self, agent: int) -> NDArray[np.float32]:
         """The observation of any agent now: a fresh float32 array of shape (SIZE,)."""
@@ -287,6 +304,19 @@ class Market:
         self._keep()
         self.records.view(np.uint8)[:] = saved.view(np.uint8)
         self.records["logged"][0] = 0
-        if self.acting != state.NONE:
-            observe_agent(self.records, self.acting, self.observation)
-            describe_agent(self.records, self.acting, self._info)
+        self.sync()
+
+
+def _as_info(row: NDArray[np.void], outcome: np.void) -> Info:
+    """An INFO row as a dict: what is undefined is None, and the reasons for trimmed lots are spelled out."""
+    info = dict(zip(INFO_NAMES, row.item()))  # noqa: B905 (one dtype made both; this runs every turn)
+    if not info["best_bid"] or not info["best_ask"]:
+        info["best_bid"] = info["best_bid"] or None
+        info["best_ask"] = info["best_ask"] or None
+        info["spread"] = info["imbalance"] = None
+    info["trimmed_reasons"] = (
+        {reason: n for reason, n in zip(state.REASONS, outcome["trimmed"].tolist(), strict=True) if n}
+        if info["trimmed_lots"]
+        else {}
+    )
+    return info

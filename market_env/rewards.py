@@ -9,8 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-import numpy as np
-
 
 class Reward(Protocol):
     """A reward of outcomes: one row, or an array of rows."""
@@ -36,8 +34,10 @@ class WealthReward:
 
     def __call__(self, outcome: Any, /) -> Any:
         """The reward of each outcome row."""
-        held = self.inventory_penalty * np.square(outcome["inventory"], dtype=np.float64) * outcome["elapsed"]
-        return (outcome["wealth_change"] - held) / self.scale
+        inventory = outcome["inventory"] * 1.0  # float64 before it is squared
+        return (
+            outcome["wealth_change"] - self.inventory_penalty * inventory * inventory * outcome["elapsed"]
+        ) / self.scale
 
 
 DEFAULT_REWARD = WealthReward()

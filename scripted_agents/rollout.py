@@ -106,6 +106,7 @@ class CompiledBackground:
             if status != turn.LOG_FULL:
                 break
             market.make_room()
+        market.sync()
         if status == BAD_ACTION:
             agent = market.agent_ids[market.acting]
             raise ValueError(f"policy of {agent}: action out of range: {self._action.tolist()}")

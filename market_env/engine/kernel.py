@@ -19,7 +19,7 @@ import inspect
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import numba
 import platformdirs
@@ -95,7 +95,7 @@ class _SourceHashLocator(_CacheLocator):
 
 class _KernelCacheImpl(CompileResultCacheImpl):
     # A function typed at a prompt or a read-only home falls back to numba's own places.
-    _locator_classes: ClassVar[list[Any]] = [_SourceHashLocator, *CompileResultCacheImpl._locator_classes]
+    _locator_classes = [_SourceHashLocator, *CompileResultCacheImpl._locator_classes]  # noqa: RUF012
 
 
 class _KernelCache(FunctionCache):

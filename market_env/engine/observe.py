@@ -57,7 +57,7 @@ INFO = np.dtype(
         ("open_ask_lots", "i8"),
         ("maker_lots", "i8"),
         ("taker_lots", "i8"),
-        ("trimmed", "i8", (len(REASONS),)),
+        ("trimmed_lots", "i8"),
     ],
     align=True,
 )
@@ -221,5 +221,6 @@ def describe(market, agent, row):
     row.open_ask_lots = account.open_ask_lots
     row.maker_lots = account.outcome.maker_lots
     row.taker_lots = account.outcome.taker_lots
+    row.trimmed_lots = 0
     for reason in range(len(REASONS)):
-        row.trimmed[reason] = account.outcome.trimmed[reason]
+        row.trimmed_lots += account.outcome.trimmed[reason]

@@ -116,6 +116,22 @@ def settle_turn(market, agent):
 
 
 @kernel
+def copy_outcome(source, target):
+    """Copy an OUTCOME record, field by field as numba must."""
+    target.turn = source.turn
+    target.time = source.time
+    target.elapsed = source.elapsed
+    target.wealth = source.wealth
+    target.wealth_change = source.wealth_change
+    target.inventory = source.inventory
+    target.inventory_bound = source.inventory_bound
+    target.cash = source.cash
+    target.maker_lots = source.maker_lots
+    target.taker_lots = source.taker_lots
+    target.trimmed[:] = source.trimmed
+
+
+@kernel
 def log(market, events, kind, agent, order_id, side, price, lots, maker_order_id, maker, reason):
     """Append one event."""
     if len(events) > 0:

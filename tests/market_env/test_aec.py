@@ -148,7 +148,7 @@ def test_rewards_have_a_standard_deviation_of_about_one_under_random_actions() -
         env = raw_env(config=MarketConfig(timesteps=400))
         env.reset(seed=seed)
         rng = np.random.default_rng(seed)
-        for agent in env.agent_iter():
+        for _agent in env.agent_iter():
             _, reward, _, truncated, _ = env.last()
             rewards.append(reward)
             env.step(None if truncated else rng.integers(0, env.market.codes))

@@ -166,7 +166,7 @@ def test_makers_take_the_four_standings_in_turn_unless_told_otherwise() -> None:
 def test_an_unknown_kind_and_an_unknown_name_are_named() -> None:
     odd = MarketConfig(agents=(replace(roster()[0], id="whale_0", kind="whale"),))
     with pytest.raises(
-        ConfigError, match="kind of whale_0: expected one of ppo, noise, maker, momentum .* got 'whale'"
+        ConfigError, match=r"kind of whale_0: expected one of ppo, noise, maker, momentum .* got 'whale'"
     ):
         build(odd)
     with pytest.raises(ConfigError, match="policies: expected an agent id or a kind of this market, got 'whales'"):

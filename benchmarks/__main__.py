@@ -1,0 +1,348 @@
+"""``python -m benchmarks``: speed, memory and scale, as a table.
+
+Every speed is also a ratio to a floor that is measured in the same run, since machines differ and drift: the
+plain-Python dict book, a no-op PettingZoo environment with the same wrapper, spaces and agents, the bare
+simulation. Each figure is the median of several repetitions.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+import numpy as np
+import tyro
+from numpy.typing import NDArray
+from pettingzoo import AECEnv
+from pettingzoo.utils.wrappers import OrderEnforcingWrapper
+
+import market_env
+import scripted_agents
+from benchmarks.stream import ADD, CANCEL, EXPECTED_LOTS, EXPECTED_TRADES, DictBook, messages
+from market_env import actions, observations
+from market_env.config import AgentConfig, Every, MarketConfig, roster
+from market_env.engine import book, state, turn
+from market_env.engine.kernel import kernel
+from market_env.market import Market, configure
+from runners.drive import drive
+from scripted_agents.rollout import CompiledBackground
+
+
+def median_seconds(run: Callable[[], Any], repetitions: int = 5) -> float:
+    """Median time of ``run``, after one call that is not counted."""
+    run()
+    times = []
+    for _ in range(repetitions):
+        begun = time.perf_counter()
+        run()
+        times.append(time.perf_counter() - begun)
+    return statistics.median(times)
+
+
+def show(label: str, value: str, note: str = "") -> None:
+    """One line of the table."""
+    print(f"{label:<58} {value:>16}   {note}", flush=True)
+
+
+# --- the book ---------------------------------------------------------------------------------------------
+
+
+@kernel
+def book_alone(markets, kinds, ids, sides, prices, lots, slots):
+    """Run the stream through the bare book; return trades and lots."""
+    market = markets[0]
+    book.clear(market)
+    for agent in range(2):
+        market.agents[agent].oldest = -1
+        market.agents[agent].newest = -1
+    trades = 0
+    total = 0
+    for i in range(len(kinds)):
+        if kinds[i] == CANCEL:
+            slot = slots[ids[i]]
+            if slot >= 0 and market.orders[slot].id == ids[i] - 1:
+                book.remove(market, slot)
+        else:
+            taker = 0 if kinds[i] == ADD else 1
+            slots[ids[i]] = book.submit(market, taker, sides[i], prices[i], lots[i], 0.0)
+            trades += market.fill_count
+            for fill in range(market.fill_count):
+                total += market.fills[fill].lots
+    return trades, total
+
+
+@kernel
+def whole_exchange(markets, events, kinds, ids, sides, prices, lots, slots):
+    """Run the stream through risk, accounts, book, reference price and log; return trades and lots."""
+    market = markets[0]
+    turn.reset(market, np.uint64(1))
+    for i in range(len(kinds)):
+        if market.logged + 1024 > len(events):
+            market.logged = 0
+        if kinds[i] == CANCEL:
+            slot = slots[ids[i]]
+            if slot >= 0 and market.orders[slot].id == ids[i] - 1:
+                turn.cancel(market, events, slot, state.REASON_AGENT)
+        else:
+            agent = ids[i] % 4 if kinds[i] == ADD else 4
+            turn.place(market, events, agent, sides[i], prices[i], lots[i], False, False)
+            newest = market.agents[agent].newest
+            slots[ids[i]] = newest if newest >= 0 and market.orders[newest].id == ids[i] - 1 else -1
+        turn.end_turn(market, events)
+    return market.trades, market.traded_lots
+
+
+def bench_book() -> None:
+    """Messages a second of the book alone, and of the whole exchange."""
+    rows = messages()
+    columns = [np.ascontiguousarray(column) for column in rows.T]
+    listed = rows.tolist()
+    slots = np.full(rows[:, 1].max() + 1, -1, np.int32)
+
+    def dict_book() -> tuple[int, int]:
+        plain = DictBook()
+        for kind, order_id, side, price, lots in listed:
+            if kind == CANCEL:
+                plain.cancel(order_id)
+            else:
+                plain.add(order_id, side, price, lots)
+        return plain.trades, plain.lots
+
+    alone = np.zeros(1, state.market_dtype(state.PRESETS[1]))
+    seats = tuple(
+        AgentConfig(f"a_{n}", "a", cash=2**52, inventory_bound=2**31 - 1, max_open_orders=256) for n in range(5)
+    )
+    exchange = configure(MarketConfig(price_band=511, agents=seats))
+    events = np.zeros(1 << 14, state.EVENT)
+    runs: dict[str, Callable[[], tuple[int, int]]] = {
+        "plain-Python dict book (the floor)": dict_book,
+        "book alone": lambda: book_alone(alone, *columns, slots),
+        "with risk, accounts, reference price and log": lambda: whole_exchange(exchange, events, *columns, slots),
+    }
+    floor = 0.0
+    for label, run in runs.items():
+        assert run() == (EXPECTED_TRADES, EXPECTED_LOTS), label
+        speed = len(rows) / median_seconds(run)
+        floor = floor or speed
+        show(f"messages/s, {label}", f"{speed / 1e6:.2f} M", f"{speed / floor:.1f} x the floor")
+
+
+# --- the environment --------------------------------------------------------------------------------------
+
+
+class NoOp(AECEnv[str, Any, Any]):
+    """A PettingZoo environment that does nothing: what its own loop costs with our spaces and agents."""
+
+    metadata = {"name": "no_op_v0", "render_modes": []}  # noqa: RUF012
+
+    def __init__(self, config: MarketConfig, turns: int) -> None:
+        super().__init__()
+        self.possible_agents = config.agent_ids
+        self.turns = turns
+        self._space = observations.space()
+        self._actions = actions.space(config.offsets, config.lots)
+        self._observation = np.zeros(observations.SIZE, np.float32)
+
+    def observation_space(self, agent: str) -> Any:
+        return self._space
+
+    def action_space(self, agent: str) -> Any:
+        return self._actions
+
+    def reset(self, seed: int | None = None, options: dict[str, Any] | None = None) -> None:
+        self.agents = list(self.possible_agents)
+        self.rewards = dict.fromkeys(self.agents, 0.0)
+        self._cumulative_rewards = dict.fromkeys(self.agents, 0.0)
+        self.terminations = dict.fromkeys(self.agents, False)
+        self.truncations = dict.fromkeys(self.agents, False)
+        self.infos: dict[str, dict[str, Any]] = {agent: {} for agent in self.agents}
+        self.agent_selection = self.agents[0]
+        self._turn = 0
+
+    def observe(self, agent: str) -> NDArray[np.float32]:
+        return self._observation
+
+    def step(self, action: Any) -> None:
+        self._turn += 1
+        if self._turn >= self.turns:
+            self.agents = []
+            return
+        self.agent_selection = self.possible_agents[self._turn % len(self.possible_agents)]
+
+
+def loop(env: Any, codes: NDArray[np.int64], turns: int) -> None:
+    """PettingZoo's loop over an environment."""
+    env.reset(seed=1)
+    for number, _ in enumerate(env.agent_iter(turns)):
+        env.last()
+        env.step(codes[number])
+
+
+def bench_env() -> None:
+    """Turns a second through ``env()`` against the no-op environment."""
+    turns = 20_000
+    for count in (26, 1_000):
+        agents = (
+            roster()
+            if count == 26
+            else tuple(
+                AgentConfig(f"noise_{n}", "noise", arrivals=Every(float(count) / 10), max_open_orders=8)
+                for n in range(count)
+            )
+        )
+        config = MarketConfig(timesteps=1_000_000, agents=agents)
+        policies = scripted_agents.build(config, {"ppo": scripted_agents.DoNothing()})
+        # Real actions: what the population does in its own market, recorded once.
+        market = Market(config)
+        market.reset(1)
+        for agent, policy in policies.items():
+            policy.reset(market.policy_stream(market.index[agent]))
+        codes = np.zeros((turns, 5), np.int64)
+        for number in range(turns):
+            agent = market.agent_ids[market.acting]
+            codes[number] = policies[agent].act(market.observation)
+            market.act(codes[number])
+        seconds = {}
+        for label, env in (
+            ("no-op", OrderEnforcingWrapper(NoOp(config, turns + 1))),
+            ("market", market_env.env(config=config)),
+        ):
+            seconds[label] = median_seconds(partial(loop, env, codes, turns), 7)
+        show(
+            f"turns/s, no-op AEC environment, {count} agents (the floor)",
+            f"{turns / seconds['no-op'] / 1e3:.1f} k",
+            f"{seconds['no-op'] / turns * 1e6:.1f} us a turn",
+        )
+        show(
+            f"turns/s, market through env(), {count} agents",
+            f"{turns / seconds['market'] / 1e3:.1f} k",
+            f"{seconds['market'] / turns * 1e6:.1f} us a turn, {seconds['market'] / seconds['no-op']:.2f} x the floor's cost",
+        )
+
+
+# --- whole runs -------------------------------------------------------------------------------------------
+
+
+def bench_run() -> None:
+    """The whole measurement run against the bare simulation, its time and memory."""
+    config = MarketConfig()
+    policies = scripted_agents.build(config)
+    background = CompiledBackground(policies, config.agent_ids)
+    market = Market(config)
+
+    def compiled() -> None:
+        market.reset(1)
+        background.play(market)
+
+    rollout = median_seconds(compiled)
+    turns = int(market.records["turns"][0])
+    env = market_env.env(config=config)
+    bare = median_seconds(lambda: drive(env, policies, 1), 3)
+    show(
+        "compiled rollout, 5,000 timesteps, no outputs",
+        f"{rollout:.3f} s",
+        f"{turns / rollout / 1e6:.2f} M turns/s, {5_000 / rollout / 1e3:.0f} k timesteps/s",
+    )
+    show("bare simulation through the AEC loop (the floor)", f"{bare:.2f} s", f"{turns / bare / 1e3:.1f} k turns/s")
+    walls, peaks = [], []
+    for _ in range(3):
+        with tempfile.TemporaryDirectory() as folder:
+            begun = time.perf_counter()
+            command = [sys.executable, "-m", "runners.simulate", "--run-dir", f"{folder}/run"]
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            assert process.returncode == 0
+            walls.append(time.perf_counter() - begun)
+            peaks.append(usage.ru_maxrss / 1024)
+            size = sum(path.stat().st_size for path in Path(folder).rglob("*.parquet")) / 2**20
+    wall = statistics.median(walls)
+    show("whole run as a process: data, TensorBoard, report", f"{wall:.1f} s", f"{wall / bare:.1f} x the floor")
+    show("its peak memory", f"{statistics.median(peaks):.0f} MiB", f"Parquet on disk {size:.1f} MiB")
+
+
+def bench_scale() -> None:
+    """Cost of a turn in the compiled rollout against the number of agents."""
+    first = 0.0
+    for count in (10, 100, 1_000):
+        agents = tuple(
+            AgentConfig(f"noise_{n}", "noise", arrivals=Every(count / 10.0), max_open_orders=8) for n in range(count)
+        )
+        config = MarketConfig(timesteps=2_000, agents=agents)
+        background = CompiledBackground(scripted_agents.build(config), config.agent_ids)
+        market = Market(config)
+
+        def run(market: Market = market, background: CompiledBackground = background) -> None:
+            market.reset(1)
+            background.play(market)
+
+        seconds = median_seconds(run) / int(market.records["turns"][0])
+        first = first or seconds
+        show(
+            f"a compiled turn with {count:,} agents",
+            f"{seconds * 1e6:.2f} us",
+            f"{seconds / first:.2f} x that with 10; {market.records.nbytes / 1024:.0f} KiB a market",
+        )
+
+
+FIRST_CALL = """
+import time
+import market_env, numpy as np
+env = market_env.env()
+begun = time.perf_counter()
+env.reset(seed=1)
+env.step(np.zeros(5, np.int64))
+print(time.perf_counter() - begun)
+"""
+
+
+def bench_compile() -> None:
+    """The first call with and without compiled code on disk."""
+    with tempfile.TemporaryDirectory() as folder:
+        environment = {**os.environ, "MARKET_ENV_CACHE": folder}
+        for label in ("without", "with"):
+            done = subprocess.run(
+                [sys.executable, "-c", FIRST_CALL], env=environment, capture_output=True, text=True, check=True
+            )
+            show(f"first reset and step {label} compiled code on disk", f"{float(done.stdout):.2f} s")
+
+
+SECTIONS: dict[str, Callable[[], None]] = {
+    "book": bench_book, "env": bench_env, "run": bench_run, "scale": bench_scale, "compile": bench_compile,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Measure the market."""
+
+    sections: Annotated[tuple[str, ...], tyro.conf.Positional] = tuple(SECTIONS)
+    """What to measure: book, env, run, scale, compile."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    arguments = tyro.cli(Arguments, args=argv, prog="python -m benchmarks")
+    unknown = [section for section in arguments.sections if section not in SECTIONS]
+    if unknown:
+        print(f"error: sections: expected some of {', '.join(SECTIONS)}, got {unknown[0]!r}", file=sys.stderr)
+        return 2
+    for section in arguments.sections:
+        SECTIONS[section]()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    print(f"(peak memory of the benchmarks themselves: {peak:.0f} MiB)")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
