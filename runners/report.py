@@ -47,6 +47,7 @@ STYLE: dict[Any, Any] = {
     "axes.spines.right": False,
     "axes.edgecolor": "#555555",
     "axes.grid": True,
+    "axes.axisbelow": True,
     "grid.color": "#E6E6E6",
     "grid.linewidth": 0.6,
     "lines.linewidth": 0.9,
@@ -179,8 +180,8 @@ def summary_page(run: Run) -> Figure:
     ]  # fmt: skip
     draw_rows(
         figure, (0.05, 0.50 - 0.035 * (len(rows) + 1), 0.9, 0.035 * (len(rows) + 1)), "The agents",
-        ["kind", "agents", "turns", "trades", "maker lots", "taker lots", "wealth change (tick-lots)", "largest inventory / bound (lots)"],
-        rows, (0.12, 0.08, 0.1, 0.1, 0.12, 0.12, 0.17, 0.19),
+        ["kind", "agents", "turns", "trades", "maker lots", "taker lots", "wealth change, tick-lots", "largest inventory / bound, lots"],
+        rows, (0.12, 0.08, 0.1, 0.1, 0.11, 0.11, 0.17, 0.21),
     )  # fmt: skip
     caption(
         figure,
@@ -211,8 +212,9 @@ def draw_rows(
         cell.set_edgecolor("#DDDDDD")
         cell.set_linewidth(0.6)
         cell.visible_edges = "B"
+        cell.PAD = 0.02
         if row == 0:
-            cell.set_text_props(weight="bold", color="#444444")
+            cell.set_text_props(weight="bold", color="#444444", ha="left")
 
 
 def depth_grid(
@@ -275,11 +277,11 @@ def draw_heatmap(run: Run, axes: Axes) -> None:
     ]
     if trades.height:
         bought = (trades["buyer"] == trades["aggressor"]).to_numpy()
-        size = np.clip(trades["lots"].to_numpy(), 1, 40) * 0.5
+        size = 1.5 + 0.8 * np.clip(trades["lots"].to_numpy(), 1, 40)
         for which, colour, label in ((bought, BID, "buyer took"), (~bought, ASK, "seller took")):
             axes.scatter(
                 trades["time"].to_numpy()[which], trades["price"].to_numpy()[which], s=size[which], color=colour,
-                alpha=0.35, linewidths=0, rasterized=True,
+                alpha=0.55, linewidths=0, zorder=4, rasterized=True,
             )  # fmt: skip
             handles.append(
                 Line2D([], [], color=colour, marker="o", linestyle="", markersize=4, alpha=0.7, label=f"trade, {label}")

@@ -1,6 +1,6 @@
 """The record's schema, defined once: tables, columns, types, units and meanings.
 
-The Parquet files carry it as Arrow metadata, the docs page is made from it (``python -m runners.schema``), and
+The Parquet files carry it as Arrow metadata, the docs page is made from it (``python -m runners.docs``), and
 whoever writes or reads a table takes it from here.
 """
 
@@ -139,7 +139,7 @@ def markdown() -> str:
     lines = [
         "# The files of a run",
         "",
-        "Made by `python -m runners.schema` from `runners/schema.py`. Strings are dictionary-encoded.",
+        "Made by `python -m runners.docs` from `runners/schema.py`. Strings are dictionary-encoded.",
         f"Schema version {VERSION}; types, units and meanings also stand in each file's Arrow metadata.",
         "",
         "Prices are whole ticks, quantities whole lots, cash tick-lots, times timesteps; `config.json` has the sizes of",
@@ -165,7 +165,3 @@ def markdown() -> str:
             meaning = column.meaning.replace("level 1", "each level, best first") if name == "depth" else column.meaning
             lines.append(f"| `{shown}` | {kind}{null} | {column.unit} | {meaning} |")
     return "\n".join(lines) + "\n"
-
-
-if __name__ == "__main__":
-    print(markdown(), end="")

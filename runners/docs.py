@@ -1,0 +1,101 @@
+"""The docs pages that are made from the code, and the README's picture: ``python -m runners.docs``.
+
+A test holds that the pages in the repository are the ones that this makes.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from market_env import actions, observations
+from market_env.config import MarketConfig
+from runners import board, schema
+
+FOLDER = Path("docs")
+
+
+def observations_page() -> str:
+    """Observation and action space as Markdown."""
+    lines = [
+        "# What an agent sees and does",
+        "",
+        "Made by `python -m runners.docs` from `market_env/observations.py` and `market_env/actions.py`.",
+        "",
+        "## Observation",
+        "",
+        f"`Box`, float32, shape ({observations.SIZE},). Every agent gets this vector and nothing else; entries are clipped",
+        "to their bounds. Distances and returns are ticks divided by 32, a power of two, so whole and half ticks read back",
+        "exactly; times are timesteps.",
+        "",
+        "| # | name | low | high | meaning |",
+        "|---|---|---|---|---|",
+    ]
+    lines += [
+        f"| {i} | `{f.name}` | {f.low:g} | {f.high:g} | {f.meaning} |" for i, f in enumerate(observations.FEATURES)
+    ]
+    config = MarketConfig()
+    offsets = ", ".join(map(str, config.offsets))
+    lots = ", ".join(map(str, config.lots))
+    lines += [
+        "",
+        "## Action",
+        "",
+        f"`MultiDiscrete({actions.sizes(config.offsets, config.lots).tolist()})` by default, the same for every agent:",
+        "",
+        "| component | codes |",
+        "|---|---|",
+        f"| `cancel` | {', '.join(f'{i} {name}' for i, name in enumerate(actions.CANCELS))} |",
+        f"| `bid_offset` | {offsets} ticks below the reference price (negative: above it); the last code is a market order |",
+        f"| `bid_lots` | {lots} lots; 0 = no bid |",
+        "| `ask_offset` | the same ticks above the reference price; the last code is a market order |",
+        "| `ask_lots` | the same lots |",
+        "",
+        "A bid's price is rounded down, an ask's up. The grids are fields of `MarketConfig`. A turn carries out the cancels,",
+        "then the two orders, the first of them by one draw of the agent's clock stream.",
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def tensorboard_page() -> str:
+    """TensorBoard's tags as Markdown."""
+    lines = [
+        "# A run on TensorBoard",
+        "",
+        "Made by `python -m runners.docs` from `runners/board.py`. A run writes one summary a timestep; the step is the",
+        "timestep. Look at it with `tensorboard --logdir runs`.",
+        "",
+        "| tag | meaning |",
+        "|---|---|",
+    ]
+    lines += [f"| `{tag}` | {meaning} |" for tag, meaning in board.TAGS.items()]
+    return "\n".join(lines) + "\n"
+
+
+PAGES = {
+    "observations.md": observations_page,
+    "schema.md": schema.markdown,
+    "tensorboard.md": tensorboard_page,
+}
+"""The pages that are made, by file name."""
+
+
+def main() -> int:
+    """Write the pages and the picture."""
+    from runners.simulate import RunConfig, simulate
+
+    for name, make in PAGES.items():
+        (FOLDER / name).write_text(make(), encoding="utf-8")
+        print(f"wrote {FOLDER / name}")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "run"
+        simulate(RunConfig(), path, tensorboard=False)
+        shutil.copy(path / "heatmap.png", FOLDER / "heatmap.png")
+    print(f"wrote {FOLDER / 'heatmap.png'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

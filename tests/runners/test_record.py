@@ -1,0 +1,215 @@
+"""The tables are what the events say: rebuilt here with the plain-Python book, and equal to what the market told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import scripted_agents
+from market_env.aec import raw_env
+from market_env.config import MarketConfig, roster
+from market_env.engine import state
+from market_env.market import Market
+from market_env.twin import TwinBook, next_reference
+from runners import simulate
+from runners.derive import Tables, derive, turns_with_trades
+from runners.drive import drive
+from runners.record import RunFolderError, whole_file
+from tests.kit import market_configs, random_actions
+
+
+def rebuilt(config: MarketConfig, events: np.ndarray) -> list[dict[str, Any]]:
+    """Book and accounts at the end of every timestep, from events alone, by the plain-Python book."""
+    book = TwinBook()
+    cash = {agent.id: agent.cash for agent in config.agents}
+    inventory = {agent.id: agent.inventory for agent in config.agents}
+    ids = config.agent_ids
+    reference: float = config.first_price
+    ends: list[dict[str, Any]] = []
+    incoming: list[Any] | None = None
+
+    def close(until: int) -> None:
+        while len(ends) < until:
+            ends.append(
+                {
+                    "reference": reference,
+                    "bids": book.levels("buy", 20),
+                    "asks": book.levels("sell", 20),
+                    "cash": dict(cash),
+                    "inventory": dict(inventory),
+                    "open": {
+                        agent: [
+                            sum(o.lots for o in book.orders.values() if (o.agent, o.side) == (agent, side))
+                            for side in ("buy", "sell")
+                        ]
+                        for agent in ids
+                    },
+                }
+            )
+
+    for event in events:
+        kind, agent, lots = state.KINDS[event["kind"]], ids[event["agent"]], int(event["lots"])
+        reason = None if event["reason"] < 0 else state.REASONS[event["reason"]]
+        if incoming and kind != "trade" and reason not in {"self_trade", "ioc"}:
+            if incoming[4]:
+                book.rest(*incoming)
+            incoming = None
+        if kind == "turn":
+            reference = next_reference(reference, book.best("buy"), book.best("sell"))
+            close(int(event["timestep"]))
+        elif kind == "accept":
+            incoming = [int(event["order_id"]), agent, state.SIDES[event["side"]], int(event["price"]), lots]
+        elif kind == "trade":
+            assert incoming is not None
+            incoming[4] -= lots
+            maker = book.orders[int(event["maker_order_id"])]
+            assert (maker.agent, maker.price) == (ids[event["maker"]], int(event["price"]))
+            if maker.lots == lots:
+                book.cancel(maker.order_id)
+            else:
+                book.reduce(maker.order_id, lots)
+            sign = 1 if event["side"] == state.BUY else -1
+            for who, change in ((agent, sign), (maker.agent, -sign)):
+                inventory[who] += change * lots
+                cash[who] -= change * lots * maker.price
+        elif reason == "ioc":
+            assert incoming is not None
+            incoming[4] = 0
+        elif kind == "cancel":
+            assert book.cancel(int(event["order_id"])).lots == lots
+    if incoming and incoming[4]:
+        book.rest(*incoming)
+    reference = next_reference(reference, book.best("buy"), book.best("sell"))
+    close(config.timesteps)
+    return ends
+
+
+def assert_same(config: MarketConfig, tables: Tables, ends: list[dict[str, Any]]) -> None:
+    assert len(tables.quotes) == len(ends) == config.timesteps
+    for quote, ladder, rows, end in zip(*tables, ends, strict=True):
+        assert quote["reference"] == end["reference"]
+        for side, levels in (("bid", end["bids"]), ("ask", end["asks"])):
+            padded = levels + [(0, 0)] * (20 - len(levels))
+            assert list(zip(ladder[f"{side}_price"].tolist(), ladder[f"{side}_lots"].tolist(), strict=True)) == padded
+            assert (int(quote[f"best_{side}"]), int(quote[f"{side}_lots"])) == padded[0]
+        for agent, row in zip(config.agent_ids, rows, strict=True):
+            assert int(row["cash"]) == end["cash"][agent]
+            assert int(row["inventory"]) == end["inventory"][agent]
+            assert [int(row["open_bid_lots"]), int(row["open_ask_lots"])] == end["open"][agent]
+
+
+@settings(max_examples=40)
+@given(market_configs(timesteps=40), st.integers(0, 2**32))
+def test_the_events_alone_rebuild_every_table_of_a_random_market(config: MarketConfig, seed: int) -> None:
+    market = Market(config, log=True)
+    actions = random_actions(config, seed, 2_000)
+    going, number = market.reset(seed), 0
+    while going:
+        going = market.act(actions[number % len(actions)])
+        number += 1
+    events = market.drain()
+    assert_same(config, derive(config, events), rebuilt(config, events))
+
+
+def test_the_events_alone_rebuild_every_table_of_a_scripted_market() -> None:
+    config = MarketConfig(timesteps=250, agents=roster(ppo=0))
+    market = Market(config, log=True)
+    market.reset(8)
+    events = scripted_agents.run_compiled(market, scripted_agents.build(config))
+    assert (events["kind"] == state.KIND_TRADE).sum() > 200
+    assert_same(config, derive(config, events), rebuilt(config, events))
+
+
+def test_the_tables_are_what_the_infos_told() -> None:
+    config = MarketConfig(timesteps=120, agents=roster(ppo=0))
+    env = raw_env(config=config, log=True)
+    told: dict[tuple[str, int], dict[str, Any]] = {}
+
+    class Listener:
+        def turn(self, agent: str, reward: float, info: dict[str, Any], action: Any) -> None:
+            told[agent, -1] = info
+
+        def end(self, agent: str, reward: float, info: dict[str, Any]) -> None:
+            told[agent, 0] = info
+
+    assert drive(env, scripted_agents.build(config), 4, [Listener()])
+    tables = derive(config, env.drain())
+    for index, agent in enumerate(config.agent_ids):
+        info, row = told[agent, 0], tables.agents[-1, index]
+        assert (info["inventory"], info["cash"]) == (row["inventory"], row["cash"])
+        assert (info["open_bid_lots"], info["open_ask_lots"]) == (row["open_bid_lots"], row["open_ask_lots"])
+        assert info["mid"] == tables.quotes["reference"][-1]
+        assert info["ask_depth"] == tables.depth["ask_lots"][-1, :10].sum()
+
+
+def test_rewards_and_actions_are_recorded_turn_by_turn(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    arguments = ["--timesteps", "80", "--seed", "6", "--ppo", "0", "--run-dir", str(folder)]
+    assert simulate.main([*arguments, "--no-report", "--no-tensorboard"]) == 0
+    turns = pl.read_parquet(folder / "turns.parquet")
+    config = MarketConfig(timesteps=80, agents=roster(ppo=0))
+    env = raw_env(config=config)
+    seen: list[tuple[str, list[int]]] = []
+    rewards: dict[str, list[float]] = {agent: [] for agent in config.agent_ids}
+
+    class Listener:
+        def turn(self, agent: str, reward: float, info: dict[str, Any], action: Any) -> None:
+            rewards[agent].append(reward)
+            seen.append((agent, action.tolist()))
+
+        def end(self, agent: str, reward: float, info: dict[str, Any]) -> None:
+            rewards[agent].append(reward)
+
+    drive(env, scripted_agents.build(config), 6, [Listener()])
+    assert turns["agent"].to_list() == [agent for agent, _ in seen]
+    for agent in config.agent_ids:
+        assert turns.filter(pl.col("agent") == agent)["reward"].to_list() == rewards[agent][1:]
+    offsets = [*config.offsets, None]
+    assert turns["ask_offset"].to_list() == [offsets[action[3]] for _, action in seen]
+    assert turns["bid_lots"].to_list() == [config.lots[action[2]] for _, action in seen]
+
+
+def test_turns_with_trades_counts_turns_since_whose_predecessor_an_order_traded() -> None:
+    events = np.zeros(8, state.EVENT)
+    events["seq"] = range(8)
+    events["maker"] = -1
+    rows = [
+        ("turn", 0, -1),
+        ("turn", 1, -1),
+        ("trade", 1, 0),
+        ("turn", 0, -1),
+        ("turn", 0, -1),
+        ("trade", 0, 1),
+        ("turn", 1, -1),
+        ("turn", 0, -1),
+    ]
+    for event, (kind, agent, maker) in zip(events, rows, strict=True):
+        event["kind"], event["agent"], event["maker"] = state.KINDS.index(kind), agent, maker
+    assert turns_with_trades(events, 0).tolist() == [True, False, True]
+    assert turns_with_trades(events, 1).tolist() == [True]
+
+
+def test_a_file_is_whole_or_absent(tmp_path: Path) -> None:
+    path = tmp_path / "figures.json"
+    path.write_text("old")
+
+    def write(target: Path, text: str) -> None:
+        with whole_file(target) as partial:
+            partial.write_text(text)
+            if text == "half of the n":
+                raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        write(path, "half of the n")
+    assert path.read_text() == "old"
+    assert [entry.name for entry in tmp_path.iterdir()] == ["figures.json"]
+    with pytest.raises(RunFolderError, match="cannot be written"):
+        write(tmp_path / "none" / "x.json", "x")
+    write(path, "new")
+    assert path.read_text() == "new"
