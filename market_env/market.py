@@ -36,10 +36,9 @@ FULL = -2
 
 
 @kernel
-def start(markets, key, events, observation, info, outcome):
-    """Reset ``markets[0]`` and open its first turn; return the acting agent, OVER or FULL."""
+def start(markets, key):
+    """Reset ``markets[0]``."""
     turn.reset(markets[0], key)
-    return resume(markets, events, observation, info, outcome)
 
 
 @kernel
@@ -196,7 +195,8 @@ class Market:
     def reset(self, seed: int) -> bool:
         """Start an episode and open its first turn; False if nobody ever arrives."""
         self._kept.clear()
-        self.acting = start(self.records, run_key(check_seed(seed)), self.events, *self._looked)
+        start(self.records, run_key(check_seed(seed)))
+        self.acting = resume(self.records, self.events, *self._looked)
         return self._going()
 
     def act(self, action: NDArray[np.int64]) -> bool:

@@ -30,13 +30,14 @@ from market_env.config import STRICT, ConfigError, MarketConfig, amend, build, l
 from market_env.engine.kernel import is_compiled
 from market_env.market import advance
 from runners.board import Board
+from runners.derive import derive
 from runners.drive import Watcher, drive
 from runners.record import Recorder, RunFolderError, fresh_folder, open_folder, write_json
 from runners.report import write_report
 from runners.schema import VERSION
 from runners.summary import closing_table, summarise
 from scripted_agents import population
-from scripted_agents.frozen_ppo import FrozenPPO, sha256
+from scripted_agents.frozen_ppo import FrozenPPO, locate, sha256
 from scripted_agents.policy import CompiledPolicy, Policy
 
 PACKAGES = ("market-env", "pettingzoo", "gymnasium", "stable-baselines3", "numpy", "numba", "torch", "pyarrow")
@@ -157,7 +158,7 @@ def describe(run: RunConfig, policies: Mapping[str, Policy]) -> dict[str, Any]:
         "seed": run.seed,
         **to_json(run.market),
         "policies": {agent: to_json(chosen) for agent, chosen in resolved.items()},
-        "models": {model: sha256(Path(model)) for model in models},
+        "models": {model: sha256(locate(model)) for model in models},
         "parameters": parameter_hashes(policies),
         "versions": package_versions(),
     }
@@ -210,18 +211,17 @@ def interruptible() -> Iterator[list[bool]]:
             signal.signal(number, handler)
 
 
-def compile_first(show: bool = True) -> float:
-    """Compile the market's kernels, or load them; say so if it will take long. Return the seconds it took."""
+def compile_first() -> None:
+    """Compile the market's kernels, or load them; say so where it takes long."""
+    if is_compiled(advance):
+        return
+    print("compiling the market (once on this machine) ...", file=sys.stderr, flush=True)
     begun = time.perf_counter()
-    if show and not is_compiled(advance):
-        print("compiling the market (once on this machine, about 10 s) ...", file=sys.stderr, flush=True)
-    environment = raw_env(build(MarketConfig, timesteps=2))
-    environment.reset(seed=0)
-    environment.step(np.zeros(5, np.int64))
-    seconds = time.perf_counter() - begun
-    if show and seconds > 2.0:
-        print(f"compiled in {seconds:.1f} s", file=sys.stderr, flush=True)
-    return seconds
+    config = build(MarketConfig, timesteps=2, agents=roster(ppo=0))
+    environment = raw_env(config, log=True)
+    drive(environment, population.build(config), seed=0)
+    derive(config, environment.drain())
+    print(f"compiled in {time.perf_counter() - begun:.1f} s", file=sys.stderr, flush=True)
 
 
 def simulate(
@@ -233,12 +233,13 @@ def simulate(
         ConfigError: the population cannot be built, or the folder cannot be used; nothing is written then.
         RunFolderError: the disk is full or a file cannot be written; finished parts stay.
     """
+    population.resolve(run.market, run.policies)  # mistakes first, compiling after
+    compile_first()
     policies = population.build(run.market, run.policies)
     description = describe(run, policies)
     environment = raw_env(run.market, log=True)
     open_folder(path, overwrite)
     write_json(path / "config.json", description)
-    compile_first()
     recorder = Recorder(path, run.market)
     bar = tqdm(total=run.market.timesteps, unit=" timesteps", disable=None, mininterval=0.2)
     tracker = Tracker(environment, recorder, bar)

@@ -105,9 +105,7 @@ class Validation(BaseCallback):
             **{name: figures[name] for name in ("gain", "liquidation_gain", "trading_turns", "near_bound")},
         }
         self.curve.append(point)
-        # A policy that sits at its bound or never trades is no candidate, whatever it earned.
-        fits = 0.01 <= point["trading_turns"] <= 0.6 and point["near_bound"] < 0.01
-        kept = fits and point["liquidation_gain"] > self.best
+        kept = within_limits(point) and point["liquidation_gain"] > self.best
         if kept:
             self.best = point["liquidation_gain"]
             save(self.model, self.config, self.path)
@@ -117,6 +115,11 @@ class Validation(BaseCallback):
             f"near bound {point['near_bound']:6.2%}{'  kept' if kept else ''}",
             flush=True,
         )
+
+
+def within_limits(point: dict[str, float]) -> bool:
+    """Whether a checkpoint is a candidate: one that sits at its bound or hardly trades is none, whatever it earned."""
+    return 0.01 <= point["trading_turns"] <= 0.6 and point["near_bound"] < 0.01
 
 
 def save(model: BaseAlgorithm, config: MarketConfig, path: Path) -> None:
@@ -205,12 +208,25 @@ def write_card(arguments: Arguments, curve: list[dict[str, float]], seconds: flo
     stem.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
     figure, left = plt.subplots(figsize=(7, 3.5), layout="constrained")
     turns = [point["timesteps"] for point in curve]
-    left.plot(turns, [point["liquidation_gain"] for point in curve], color="#0072B2", marker="o", markersize=3)
+    gains = [point["liquidation_gain"] for point in curve]
+    left.plot(turns, gains, color="#0072B2", linewidth=1.0)
+    for label, wanted, face in (("within its limits", True, "#0072B2"), ("beyond them: no candidate", False, "white")):
+        chosen = [i for i, point in enumerate(curve) if within_limits(point) is wanted]
+        left.plot(
+            [turns[i] for i in chosen],
+            [gains[i] for i in chosen],
+            "o",
+            color="#0072B2",
+            mfc=face,
+            markersize=4,
+            label=label,
+        )
     left.axhline(0.0, color="0.6", linewidth=0.8)
+    left.legend(frameon=False)
     left.set(
         title="Learning curve: deterministic policy on validation seeds",
         xlabel="training turns",
-        ylabel="mean liquidation gain (tick-lots / 5,000 timesteps)",
+        ylabel="mean liquidation gain (tick-lots)",
     )
     figure.savefig(stem.with_suffix(".png"), dpi=130)
     plt.close(figure)

@@ -90,6 +90,13 @@ def frozen_network(observation, parameters, stream, action):
         start += count
 
 
+def locate(model: str) -> Path:
+    """The file that a model's name means: as it stands, else in the folder that holds this project."""
+    path = Path(model)
+    at_home = Path(__file__).resolve().parents[1] / path
+    return at_home if not path.exists() and at_home.exists() else path
+
+
 def sha256(path: Path) -> str:
     """Hash of a file's bytes, hexadecimal.
 
@@ -216,7 +223,7 @@ class FrozenPPO:
     """Parameters of a frozen PPO policy."""
 
     model: str = DEFAULT_MODEL
-    """Path of the Stable-Baselines3 ``.zip`` file."""
+    """Path of the Stable-Baselines3 ``.zip`` file, from the current folder or from the project's."""
     policy: Literal["ppo"] = "ppo"
 
     def build(self, config: MarketConfig) -> CompiledPolicy:
@@ -225,4 +232,4 @@ class FrozenPPO:
         Raises:
             ModelError: the file cannot be used in this market.
         """
-        return CompiledPolicy(frozen_network, config, load_parameters(Path(self.model), config))
+        return CompiledPolicy(frozen_network, config, load_parameters(locate(self.model), config))

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from llvmlite import ir
@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from market_env import observations
 from market_env.actions import MAX_GRID
 from market_env.config import MarketConfig
-from market_env.engine.kernel import kernel
+from market_env.engine.kernel import PolicyFunction, kernel
 
 Observation = NDArray[np.float32]
 Action = NDArray[np.int64]
@@ -128,7 +128,9 @@ class CompiledPolicy:
         parameters: its own parameters, float64.
     """
 
-    def __init__(self, function: Any, config: MarketConfig, parameters: Sequence[float] | NDArray[np.float64]) -> None:
+    def __init__(
+        self, function: PolicyFunction, config: MarketConfig, parameters: Sequence[float] | NDArray[np.float64]
+    ) -> None:
         self.function = function
         self.parameters = np.concatenate([grid_header(config), np.asarray(parameters, np.float64)])
         self._stream = np.zeros(4, np.uint64)

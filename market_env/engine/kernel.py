@@ -25,6 +25,7 @@ import numba
 import platformdirs
 from numba import types
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+from numba.core.ccallback import CFunc
 
 ENGINE_FOLDER = Path(__file__).resolve().parent
 
@@ -109,20 +110,38 @@ def kernel(function: Callable[..., Any]) -> Any:
     return dispatcher
 
 
-def policy_kernel(function: Callable[..., Any]) -> Any:
-    """Compile a policy ``f(observation, parameters, stream, action)`` to a C function with an ``.address``.
+class PolicyFunction:
+    """A compiled policy: a C function of :data:`POLICY_SIGNATURE`, compiled or loaded when first asked for."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.__name__ = function.__name__
+        self.__doc__ = function.__doc__
+        self._function = function
+
+    @functools.cached_property
+    def compiled(self) -> Any:
+        """Numba's compiled C function."""
+        compiled: Any = CFunc(
+            self._function, (POLICY_SIGNATURE.args, POLICY_SIGNATURE.return_type), locals={}, options={"nogil": True}
+        )
+        compiled._cache = _KernelCache(self._function)
+        compiled.compile()
+        return compiled
+
+    @functools.cached_property
+    def address(self) -> int:
+        """Where its machine code lies in this process."""
+        return int(self.compiled.address)
+
+
+def policy_kernel(function: Callable[..., Any]) -> PolicyFunction:
+    """Compile a policy ``f(observation, parameters, stream, action)``.
 
     The four arguments are pointers: read ``observation[i]`` (float32) and ``parameters[i]`` (float64), hand
-    ``stream`` to the draws of :mod:`market_env.engine.streams`, write ``action[i]`` (int64).
+    ``stream`` to the draws of :mod:`market_env.engine.streams`, write ``action[i]`` (int64), which begins as
+    zeros. Numba cannot check an index into a pointer: one out of range reads or writes foreign memory.
     """
-    from numba.core.ccallback import CFunc
-
-    compiled: Any = CFunc(
-        function, (POLICY_SIGNATURE.args, POLICY_SIGNATURE.return_type), locals={}, options={"nogil": True}
-    )
-    compiled._cache = _KernelCache(function)
-    compiled.compile()
-    return compiled
+    return PolicyFunction(function)
 
 
 def is_compiled(entry: Any) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -247,19 +246,8 @@ def test_a_bad_model_loses_nothing_of_the_run_that_it_would_have_replaced(tmp_pa
 
 
 def test_runs_go_to_fresh_folders_by_default(tmp_path: Path) -> None:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     for number in range(2):
-        done = simulate(
-            "--seed",
-            "9",
-            "--timesteps",
-            "30",
-            "--model",
-            str(ROOT / "models/ppo_day5.zip"),
-            *QUICK,
-            cwd=tmp_path,
-            env=environment,
-        )
+        done = simulate("--seed", "9", "--timesteps", "30", *QUICK, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert (tmp_path / "runs" / f"seed-9-{number}" / "summary.json").is_file()
 
