@@ -202,8 +202,9 @@ def load_parameters(path: Path, config: MarketConfig) -> NDArray[np.float64]:
             f"model {path}: expected a Stable-Baselines3 .zip file, found a damaged one: {error}"
         ) from None
     with archive:
+        text = _entry(archive, "data", path)
         try:
-            data = json.loads(_entry(archive, "data", path))
+            data = json.loads(text)
         except ValueError as error:
             raise ModelError(f"model {path}: data is damaged: {error}") from None
         if not isinstance(data, dict):

@@ -156,7 +156,7 @@ EVENT = np.dtype(
         ("maker", "i4"),
         ("kind", "i1"),
         ("side", "i1"),
-        ("reason", "i1"),
+        ("reason", "i2"),  # wide, so that rows have no padding and equal rows equal bytes
     ],
     align=True,
 )  # fmt: skip

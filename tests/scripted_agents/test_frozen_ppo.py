@@ -134,12 +134,12 @@ def test_nothing_in_the_file_is_unpickled(tmp_path: Path) -> None:
         (with_data(market={"features": ["mid"]}), "expected features .* found 1"),
         (with_data(market={"offsets": [0, 1]}), r"expected offsets \[-8, .*\], found \[0, 1\]"),
         (with_data(market={"activation": "relu"}), "expected activation tanh, found relu"),
-        (lambda entries: entries.pop("data") and None, "expected an archive of Stable-Baselines3 with 'data'"),
-        (lambda entries: entries.pop("policy.pth") and None, "with 'policy.pth'"),
+        (lambda entries: entries.__delitem__("data"), "expected an archive of Stable-Baselines3 with 'data'"),
+        (lambda entries: entries.__delitem__("policy.pth"), "with 'policy.pth'"),
         (lambda entries: entries.update(data=b"{"), "data is damaged"),
         (lambda entries: entries.update(data=b"[1]"), "expected a JSON object in data, found list"),
         (lambda entries: entries.update({"policy.pth": b"not weights"}), r"policy\.pth is damaged"),
-        (with_weights(lambda w: w.pop("action_net.bias") and None), "expected weights action_net.weight and action_net.bias"),
+        (with_weights(lambda w: w.__delitem__("action_net.bias")), "expected weights action_net.weight and action_net.bias"),
         (
             with_weights(lambda w: w.update({"action_net.bias": torch.zeros(3)})),
             r"expected action_net.bias of shape \(75,\), found \(3,\)",
@@ -172,7 +172,7 @@ def test_a_missing_a_damaged_and_a_truncated_file_are_each_one_clear_error(tmp_p
         FrozenPPO(str(tmp_path / "text.zip")).build(CONFIG)
     whole = MODEL.read_bytes()
     (tmp_path / "half.zip").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ModelError, match="found a damaged one"):
+    with pytest.raises(ModelError, match=r"found a damaged one|expected an archive of Stable-Baselines3"):
         FrozenPPO(str(tmp_path / "half.zip")).build(CONFIG)
     flipped = bytearray(whole)
     with zipfile.ZipFile(MODEL) as archive:
