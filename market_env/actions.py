@@ -35,28 +35,13 @@ def space(offsets: Sequence[int], lots: Sequence[int]) -> spaces.MultiDiscrete:
     return spaces.MultiDiscrete(sizes(offsets, lots))
 
 
-def coerce(action: Any, counts: NDArray[np.int64], agent: str) -> NDArray[np.int64]:
-    """``action`` as int64 of shape (5,).
+def convert(action: Any, agent: str) -> NDArray[np.int64]:
+    """``action`` as int64 of shape (5,); its range is not checked here.
 
     Raises:
         TypeError: it is no sequence of integers (bool, float and NaN are none).
-        ValueError: its shape is not (5,), or a component is out of range.
+        ValueError: its shape is not (5,), or an entry does not fit int64.
     """
-    if type(action) is np.ndarray and action.dtype == np.int64 and action.shape == (5,):
-        codes = action
-    else:
-        codes = _converted(action, agent)
-    values = codes.tolist()
-    limits = counts.tolist()
-    for i in range(5):
-        if not 0 <= values[i] < limits[i]:
-            raise ValueError(
-                f"action of {agent}: {COMPONENTS[i]} must be an integer from 0 to {limits[i] - 1}, got {values[i]}"
-            )
-    return codes
-
-
-def _converted(action: Any, agent: str) -> NDArray[np.int64]:
     wanted = f"action of {agent}: expected {len(COMPONENTS)} integers ({', '.join(COMPONENTS)})"
     if action is None:
         raise TypeError(f"{wanted}, got None")
@@ -73,3 +58,11 @@ def _converted(action: Any, agent: str) -> NDArray[np.int64]:
         if not -(2**63) <= int(entry) < 2**63:
             raise ValueError(f"action of {agent}: {name} is out of range: {entry!r}")
     return np.array([int(entry) for entry in entries], np.int64)
+
+
+def out_of_range(codes: NDArray[np.int64], counts: NDArray[np.int64], agent: str) -> str:
+    """The message for the first component that is out of range."""
+    for name, code, count in zip(COMPONENTS, codes.tolist(), counts.tolist(), strict=True):
+        if not 0 <= code < count:
+            return f"action of {agent}: {name} must be an integer from 0 to {count - 1}, got {code}"
+    raise AssertionError(f"{codes} is in range")

@@ -180,10 +180,10 @@ class raw_env(AECEnv[str, Observation, Action], EzPickle):  # type: ignore[misc]
         if self.truncations[agent]:
             self._was_dead_step(action)
             return
-        codes = actions.coerce(action, self.market.codes, agent)
+        going = self.market.act(action)
         self.rewards[agent] = 0.0
         self._cumulative_rewards[agent] = 0.0
-        self._next(self.market.act(codes))
+        self._next(going)
 
     def _next(self, ready: bool) -> None:
         if self.render_mode == "rgb_array" and self._drawn_timestep != (

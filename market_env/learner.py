@@ -118,9 +118,8 @@ class LearnerEnv(gym.Env[NDArray[np.float32], NDArray[np.int64]]):
         """
         if not self._running:
             raise RuntimeError("step(): no episode is under way; call reset() first")
-        codes = actions.coerce(action, self.market.codes, self.learner)
         if self.market.acting == self.seat:
-            self.market.act(codes)
+            self.market.act(action)
         going = self.background.play(self.market, self.seat)
         self._running = going
         outcome = self.market.outcome(self.seat)

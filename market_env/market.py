@@ -33,6 +33,8 @@ OVER = -1
 """What the calls below return when the episode is over; else the index of the agent whose turn has begun."""
 FULL = -2
 """What they return when the event buffer must be drained first."""
+BAD = -3
+"""What :func:`advance` returns when a code is out of range; nothing has changed then."""
 
 
 @kernel
@@ -43,8 +45,10 @@ def start(markets, key):
 
 @kernel
 def advance(markets, events, action, observation, info, outcome):
-    """Carry out the acting agent's action and open the next turn; return the acting agent, OVER or FULL."""
+    """Carry out the acting agent's action and open the next turn; return the acting agent, OVER, FULL or BAD."""
     market = markets[0]
+    if not turn.in_range(market, action):
+        return BAD
     turn.act(market, events, action, market.reference)
     return resume(markets, events, observation, info, outcome)
 
@@ -183,6 +187,7 @@ class Market:
         capacity = len(self.records[0]["orders"])
         self.events = np.zeros(max(LOG_CAPACITY, 2 * (capacity + 32)), state.EVENT) if log else NO_EVENTS
         self.observation = np.zeros(observations.SIZE, np.float32)
+        self._action = np.zeros(5, np.int64)
         self._info = np.zeros(1, observe.INFO)
         self._outcome = np.zeros(1, state.OUTCOME)
         self._outcome_turn = self._outcome["turn"]
@@ -199,9 +204,22 @@ class Market:
         self.acting = resume(self.records, self.events, *self._looked)
         return self._going()
 
-    def act(self, action: NDArray[np.int64]) -> bool:
-        """Carry out the acting agent's action (checked codes) and open the next turn; False at the end."""
-        self.acting = advance(self.records, self.events, action, *self._looked)
+    def act(self, action: Any) -> bool:
+        """Carry out the acting agent's action, five codes, and open the next turn; False at the end.
+
+        Raises:
+            TypeError: the action is no sequence of integers.
+            ValueError: its shape is not (5,), or a component is out of range.
+        """
+        if type(action) is np.ndarray and action.dtype == np.int64 and action.shape == (5,):
+            # Into a buffer of our own: a view of another layout would be another type to the compiler.
+            self._action[:] = action
+        else:
+            self._action[:] = actions.convert(action, self.agent_ids[self.acting])
+        status = advance(self.records, self.events, self._action, *self._looked)
+        if status == BAD:
+            raise ValueError(actions.out_of_range(self._action, self.codes, self.agent_ids[self.acting]))
+        self.acting = status
         return self._going()
 
     def _going(self) -> bool:

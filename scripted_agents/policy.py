@@ -133,6 +133,7 @@ class CompiledPolicy:
     ) -> None:
         self.function = function
         self.parameters = np.concatenate([grid_header(config), np.asarray(parameters, np.float64)])
+        self._observation = np.zeros(observations.SIZE, np.float32)
         self._stream = np.zeros(4, np.uint64)
 
     def parameter_hash(self) -> str:
@@ -155,5 +156,7 @@ class CompiledPolicy:
                 f"got {observation.dtype} of shape {observation.shape}"
             )
         action = np.empty(5, np.int64)
-        decide(self.function.address, observation, self.parameters, self._stream, action)
+        # Into a buffer of our own: a view of another layout would be another type to the compiler.
+        self._observation[:] = observation
+        decide(self.function.address, self._observation, self.parameters, self._stream, action)
         return action

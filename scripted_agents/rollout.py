@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from market_env import actions, observations
+from market_env import observations
 from market_env.config import ConfigError
 from market_env.engine import observe, state, turn
 from market_env.engine.kernel import kernel
@@ -39,24 +39,12 @@ def play(markets, events, learner, addresses, starts, parameters, observation, a
         call_policy(
             addresses[agent], observation, parameters[starts[agent] :], market.agents[agent].policy_stream, action
         )
-        if not in_range(market, action):
+        if not turn.in_range(market, action):
             return BAD_ACTION
         turn.act(market, events, action, market.reference)
         status = turn.begin(market, events)
         if status != turn.READY:
             return status
-
-
-@kernel
-def in_range(market, action):
-    """Whether every component is a code of its grid."""
-    return (
-        0 <= action[0] < 5
-        and 0 <= action[1] <= market.offset_count
-        and 0 <= action[2] < market.lots_count
-        and 0 <= action[3] <= market.offset_count
-        and 0 <= action[4] < market.lots_count
-    )
 
 
 class CompiledBackground:
@@ -131,8 +119,7 @@ class PythonBackground:
     def play(self, market: Market, learner: int = NOBODY) -> bool:
         """Play until it is the learner's turn; False once the episode is over."""
         while (agent := market.acting) not in (learner, state.NONE):
-            name = market.agent_ids[agent]
-            market.act(actions.coerce(self._policies[name].act(market.observe(agent)), market.codes, name))
+            market.act(self._policies[market.agent_ids[agent]].act(market.observe(agent)))
         return agent != state.NONE
 
 

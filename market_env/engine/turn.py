@@ -309,6 +309,18 @@ def book_fills(market, events, agent, side, order_id):
 
 
 @kernel
+def in_range(market, action):
+    """Whether every component is a code of its grid."""
+    return (
+        0 <= action[0] <= CANCEL_ALL
+        and 0 <= action[1] <= market.offset_count
+        and 0 <= action[2] < market.lots_count
+        and 0 <= action[3] <= market.offset_count
+        and 0 <= action[4] < market.lots_count
+    )
+
+
+@kernel
 def act(market, events, action, reference):
     """Carry out the acting agent's ``action`` (five codes, in range) by offsets from ``reference``, what it saw."""
     agent = market.acting

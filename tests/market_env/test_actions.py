@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import market_env
-from market_env.actions import COMPONENTS, coerce, sizes
+from market_env.actions import COMPONENTS, sizes
 
 
 @pytest.fixture
@@ -50,14 +50,23 @@ def test_a_bad_action_names_agent_component_range_and_value_and_changes_nothing(
     assert env.market.save().tobytes() == before
 
 
-@pytest.mark.parametrize(
-    "form", [list, tuple, np.array, lambda a: np.array(a, np.int32), lambda a: np.array(a, np.uint8)]
-)
-def test_integers_are_accepted_in_any_form(form: Any) -> None:
-    counts = sizes((-1, 0, 1), (0, 1, 5))
-    codes = coerce(form([4, 3, 2, 0, 1]), counts, "a_0")
-    assert codes.dtype == np.int64
-    assert codes.tolist() == [4, 3, 2, 0, 1]
+FORMS = {
+    "list": list,
+    "tuple": tuple,
+    "int64": np.array,
+    "int32": lambda a: np.array(a, np.int32),
+    "uint8": lambda a: np.array(a, np.uint8),
+    "strided": lambda a: np.array([a, a]).T.ravel()[::2],
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_integers_are_accepted_in_any_form_and_mean_the_same(env: Any, form: str) -> None:
+    env.step(FORMS[form]([4, 9, 3, 11, 2]))
+    other = market_env.raw_env(config=env.config)
+    other.reset(seed=1)
+    other.step([4, 9, 3, 11, 2])
+    assert env.market.save().tobytes() == other.market.save().tobytes()
 
 
 def test_sizes_follow_the_components() -> None:
