@@ -24,7 +24,7 @@ class WealthReward:
 
     ``(wealth change - inventory_penalty * inventory**2 * elapsed) / scale``. Wealth counts inventory at the
     reference price, never at the last print. The penalty is the running quadratic one of Cartea, Jaimungal and
-    Penalva (2015, ch. 10), charged for the timesteps that the inventory was held.
+    Penalva (2015, ch. 10), charged on the inventory at settlement for the timesteps since that turn.
     """
 
     inventory_penalty: float = 0.01
@@ -34,7 +34,7 @@ class WealthReward:
 
     def __call__(self, outcome: Any, /) -> Any:
         """The reward of each outcome row."""
-        inventory = outcome["inventory"] * 1.0  # float64 before it is squared
+        inventory = outcome["inventory"]
         return (
             outcome["wealth_change"] - self.inventory_penalty * inventory * inventory * outcome["elapsed"]
         ) / self.scale

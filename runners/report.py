@@ -105,15 +105,17 @@ def read_run(path: Path) -> Run:
             f"run {path}: expected a run folder with config.json, found {'none' if path.is_dir() else 'no folder'}"
         )
     names = ("trades", "quotes", "depth", "agents", "turns")
-    for file in ("summary.json", *(f"{name}.parquet" for name in names)):
-        if not (path / file).is_file():
-            raise ConfigError(f"run {path}: {file} is missing")
     try:
         config = json.loads((path / "config.json").read_text(encoding="utf-8"))
         if config.get("schema") != VERSION:
             raise ConfigError(f"run {path}: expected schema version {VERSION}, found {config.get('schema')!r}")
+        for file in ("summary.json", *(f"{name}.parquet" for name in names)):
+            if not (path / file).is_file():
+                raise ConfigError(f"run {path}: {file} is missing")
         summary = json.loads((path / "summary.json").read_text(encoding="utf-8"))
         tables = {name: pl.read_parquet(path / f"{name}.parquet") for name in names}
+    except ConfigError:
+        raise
     except (OSError, ValueError, pl.exceptions.PolarsError) as error:
         raise ConfigError(f"run {path}: a file is damaged: {str(error).splitlines()[0]}") from None
     return Run(path, config, summary, tables)

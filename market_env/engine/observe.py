@@ -222,8 +222,8 @@ def describe(market, agent, row):
     row.open_orders = account.open_orders
     row.open_bid_lots = account.open_bid_lots
     row.open_ask_lots = account.open_ask_lots
-    row.maker_lots = account.outcome.maker_lots
-    row.taker_lots = account.outcome.taker_lots
+    row.maker_lots = int(account.outcome.maker_lots)
+    row.taker_lots = int(account.outcome.taker_lots)
     row.trimmed_lots = 0
     for reason in range(len(REASONS)):
         row.trimmed_lots += account.outcome.trimmed[reason]

@@ -74,16 +74,16 @@ OUTCOME = np.dtype(
         ("elapsed", "f8"),          # since that turn
         ("wealth", "f8"),           # at settlement, tick-lots
         ("wealth_change", "f8"),    # since the agent saw the market at that turn, tick-lots
-        ("inventory", "i8"),        # at settlement, lots
-        ("inventory_bound", "i8"),
-        ("cash", "i8"),             # at settlement, tick-lots
-        ("maker_lots", "i8"),       # traded by its resting orders since that turn began
-        ("taker_lots", "i8"),       # traded by its incoming orders in that turn
+        ("inventory", "f8"),        # at settlement, lots
+        ("inventory_bound", "f8"),
+        ("cash", "f8"),             # at settlement, tick-lots
+        ("maker_lots", "f8"),       # traded by its resting orders since that turn began
+        ("taker_lots", "f8"),       # traded by its incoming orders in that turn
         ("trimmed", "i8", (len(REASONS),)),  # lots rejected in that turn, by reason
     ],
     align=True,
 )  # fmt: skip
-"""What came of one turn of one agent: all that a reward may depend on."""
+"""What came of one turn of one agent: all that a reward may depend on. Amounts are float64, for its arithmetic."""
 
 AGENT = np.dtype(
     [
