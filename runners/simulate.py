@@ -29,6 +29,7 @@ from market_env.aec import raw_env
 from market_env.config import STRICT, ConfigError, MarketConfig, amend, build, load_json, parse_json, roster, to_json
 from market_env.engine.kernel import is_compiled
 from market_env.market import advance
+from market_env.rewards import DEFAULT_REWARD, WealthReward
 from runners.board import Board
 from runners.derive import derive
 from runners.drive import Watcher, drive
@@ -45,6 +46,10 @@ DESCRIPTIVE = ("schema", "versions", "models", "parameters")
 """Keys of a ``config.json`` that describe a run and change nothing when it is run again."""
 
 
+RUN_KEYS = ("seed", "policies", "reward")
+"""Keys of a ``config.json`` beside the market's own."""
+
+
 @checked_dataclass(frozen=True, config=STRICT)
 class RunConfig:
     """All that decides what a run does."""
@@ -55,6 +60,8 @@ class RunConfig:
     """Policy parameters by agent id or kind; the others have their defaults."""
     seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
     """The run's seed."""
+    reward: WealthReward = DEFAULT_REWARD
+    """What the recorded rewards are."""
 
 
 @dataclass(frozen=True)
@@ -107,8 +114,8 @@ def read_config(arguments: Arguments) -> RunConfig:
             raise ConfigError(f"config {arguments.config}: not JSON: not UTF-8 text") from None
         if not isinstance(given, dict):
             raise ConfigError(f"config {arguments.config}: expected a JSON object, got {type(given).__name__}")
-    market = {key: value for key, value in given.items() if key not in (*DESCRIPTIVE, "seed", "policies")}
-    run = {"market": market} | {key: given[key] for key in ("seed", "policies") if key in given}
+    market = {key: value for key, value in given.items() if key not in (*DESCRIPTIVE, *RUN_KEYS)}
+    run = {"market": market} | {key: given[key] for key in RUN_KEYS if key in given}
     config = parse_json(RunConfig, json.dumps(run))
     counts = {kind: getattr(arguments, kind) for kind in population.KINDS if getattr(arguments, kind) is not None}
     changes: dict[str, Any] = {}
@@ -129,6 +136,7 @@ def read_config(arguments: Arguments) -> RunConfig:
         RunConfig,
         market=amend(config.market, **changes) if changes else config.market,
         policies=policies,
+        reward=config.reward,
         seed=config.seed if arguments.seed is None else arguments.seed,
     )
 
@@ -158,6 +166,7 @@ def describe(run: RunConfig, policies: Mapping[str, Policy]) -> dict[str, Any]:
         "seed": run.seed,
         **to_json(run.market),
         "policies": {agent: to_json(chosen) for agent, chosen in resolved.items()},
+        "reward": to_json(run.reward),
         "models": {model: sha256(locate(model)) for model in models},
         "parameters": parameter_hashes(policies),
         "versions": package_versions(),
@@ -237,7 +246,7 @@ def simulate(
     compile_first()
     policies = population.build(run.market, run.policies)
     description = describe(run, policies)
-    environment = raw_env(run.market, log=True)
+    environment = raw_env(run.market, run.reward, log=True)
     open_folder(path, overwrite)
     write_json(path / "config.json", description)
     recorder = Recorder(path, run.market)

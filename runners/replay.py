@@ -1,0 +1,367 @@
+"""Rebuild a run from its log and audit it: ``python -m runners.replay RUN_DIR``.
+
+Everything is rebuilt from ``config.json`` and ``events/`` alone, with the plain-Python book and never the engine:
+trades, quotes, depth, accounts, turns with their actions and rewards, and the summary's figures. Each is compared
+with what was recorded, column by column. Cost: some seconds for 5,000 timesteps.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from bisect import bisect_left
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import tyro
+
+from market_env.config import ConfigError, parse_json
+from market_env.engine.state import KINDS, REJECT_REASONS
+from market_env.rewards import DEFAULT_REWARD, WealthReward
+from runners.rebuild import Event, Replay, market_of, read_parts
+from runners.record import write_json, write_table
+from runners.schema import TABLES, arrow_schema
+from runners.summary import OPENING
+
+
+def replay(path: Path, until: int | None = None) -> Replay:
+    """Rebuild a run from ``config.json`` and ``events/``.
+
+    Args:
+        path: the run's folder.
+        until: stop at the end of this timestep; by default the whole log, up to its last whole timestep.
+
+    Raises:
+        ConfigError: there is no run, or a part is missing, damaged or out of order.
+    """
+    data, config = market_of(path)
+    reward = parse_json(WealthReward, json.dumps(data["reward"])) if "reward" in data else DEFAULT_REWARD
+    rebuilt = Replay(config, reward)
+    last = -1
+    for part, rows in read_parts(path):
+        for row, values in enumerate(rows.iter_rows()):
+            event = Event(*values)
+            if event.agent not in rebuilt.accounts:
+                raise ConfigError(f"{part}: row {row}: agent: expected one of the roster, found {event.agent!r}")
+            if until is not None and event.timestep > until:
+                rebuilt.finish(until + 1)
+                return rebuilt
+            rebuilt.feed(event)
+            last = event.timestep
+    summary = path / "summary.json"
+    recorded = _json(summary).get("timesteps") if summary.is_file() else None
+    # A log cannot tell of quiet timesteps at its end: a finished run says how many there were.
+    timesteps = recorded if isinstance(recorded, int) and recorded > last else last + 1
+    rebuilt.finish(timesteps if until is None else min(until + 1, config.timesteps))
+    return rebuilt
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"{path}: damaged: {error}") from None
+    if not isinstance(data, dict):
+        raise ConfigError(f"{path}: expected a JSON object, found {type(data).__name__}")
+    return data
+
+
+def compare_table(rebuilt: Replay, path: Path, name: str) -> None:
+    """Compare a recorded table with the rebuilt one, column by column."""
+    check = f"{name}.parquet"
+    file = path / check
+    if not file.is_file():
+        rebuilt.differ(check, None, None, "file", "missing", "a table")
+        return
+    try:
+        table = pq.read_table(file)
+    except (OSError, pa.ArrowException) as error:
+        rebuilt.differ(check, None, None, "file", f"damaged: {str(error).splitlines()[0]}", "a table")
+        return
+    if not table.schema.equals(arrow_schema(name), check_metadata=True):
+        rebuilt.differ(check, None, None, "columns, types, metadata", table.schema.names, arrow_schema(name).names)
+        return
+    columns = rebuilt.tables[name]
+    rows = len(columns[TABLES[name][1][0].name])
+    if not rebuilt.expect(check, None, "number of rows", table.num_rows, rows):
+        return
+    for column in table.schema.names:
+        recorded = table.column(column).to_pylist()
+        if name == "turns" and column in ACTION_COLUMNS:
+            continue
+        expected = rebuilt.rewards if name == "turns" and column == "reward" else columns[column]
+        rebuilt.checked[check] += rows
+        if recorded == expected:
+            continue
+        for row, (found, wanted) in enumerate(zip(recorded, expected, strict=True)):
+            if found != wanted:
+                at = {key: columns[key][row] for key in ("timestep", "seq", "first_seq") if key in columns}
+                rebuilt.differ(check, at["timestep"], at.get("seq", at.get("first_seq")), column, found, wanted)
+    if name == "turns":
+        compare_actions(rebuilt, table.select(["first_seq", *ACTION_COLUMNS]).to_pylist())
+
+
+ACTION_COLUMNS = ("cancel", "bid_offset", "bid_lots", "ask_offset", "ask_lots")
+
+
+def compare_actions(rebuilt: Replay, rows: Sequence[dict[str, Any]]) -> None:
+    """Hold each recorded action against what the log says that the agent did."""
+    config = rebuilt.config
+    for row, (action, turn) in enumerate(zip(rows, rebuilt.turns, strict=True)):
+        timestep = rebuilt.tables["turns"]["timestep"][row]
+
+        def expect(
+            column: str, recorded: Any, wanted: Any, at: tuple[int, int] = (timestep, action["first_seq"])
+        ) -> None:
+            rebuilt.checked["actions"] += 1
+            if recorded != wanted:
+                rebuilt.differ("actions", *at, column, recorded, wanted)
+
+        expect("cancel", turn.cancels(action["cancel"]), turn.cancelled)
+        for side, word, sign in (("buy", "bid", 1), ("sell", "ask", -1)):
+            price, lots = turn.ordered.get(side, (None, 0))
+            expect(f"{word}_lots", action[f"{word}_lots"], lots)
+            offset = action[f"{word}_offset"]
+            expect(f"{word}_offset", offset is None or offset in config.offsets, True)
+            if price is not None:
+                limit = turn.reference + sign * (config.protection_ticks if offset is None else -offset)
+                whole = math.floor(limit) if side == "buy" else math.ceil(limit)
+                expect(f"{word}_offset", price, max(1, whole) if offset is None else whole)
+
+
+def rebuild_summary(rebuilt: Replay) -> dict[str, Any]:
+    """The summary's figures from the rebuilt tables."""
+    quotes, agents, trades = rebuilt.tables["quotes"], rebuilt.tables["agents"], rebuilt.tables["trades"]
+    spreads = [spread for spread in quotes["spread"] if spread is not None]
+    both = [spread is not None for spread in quotes["spread"]]
+    count = len(both)
+    ids = rebuilt.config.agent_ids
+    figures = {
+        agent.id: {"kind": agent.kind}
+        | _agent_figures(rebuilt, agent.id, {name: values[index :: len(ids)] for name, values in agents.items()})
+        for index, agent in enumerate(rebuilt.config.agents)
+    }
+    kinds: dict[str, dict[str, Any]] = {}
+    for agent in figures.values():
+        kind = kinds.setdefault(
+            agent["kind"],
+            {"agents": 0, "turns": 0, "trades": 0, "maker_lots": 0, "taker_lots": 0, "wealth_change": 0},
+        )
+        kind["agents"] += 1
+        for name in kind.keys() - {"agents"}:
+            kind[name] += agent[name]
+    return {
+        "timesteps": count,
+        "events": {"all": sum(rebuilt.kinds.values()), **{kind: rebuilt.kinds[kind] for kind in KINDS}},
+        "trades": len(trades["seq"]),
+        "traded_lots": sum(trades["lots"]),
+        "two_sided_share": sum(both) / count if count else None,
+        "two_sided_share_after_opening": sum(both[OPENING:]) / (count - OPENING) if count > OPENING else None,
+        "first_price": rebuilt.config.first_price,
+        "last_mid": quotes["mid"][-1] if count else None,
+        "lowest_mid": min(quotes["mid"]) if count else None,
+        "highest_mid": max(quotes["mid"]) if count else None,
+        "mean_spread": sum(spreads) / len(spreads) if spreads else None,
+        "rejected_lots": {reason: rebuilt.rejected[reason] for reason in sorted(REJECT_REASONS)},
+        "kinds": kinds,
+        "agents": figures,
+    }
+
+
+def _agent_figures(rebuilt: Replay, agent: str, rows: dict[str, list[Any]]) -> dict[str, Any]:
+    seat = next(seat for seat in rebuilt.config.agents if seat.id == agent)
+    turns, trades = rebuilt.tables["turns"], rebuilt.tables["trades"]
+    own_turns = [seq for seq, who in zip(turns["first_seq"], turns["agent"], strict=True) if who == agent]
+    own_trades = [
+        seq
+        for seq, buyer, seller in zip(trades["seq"], trades["buyer"], trades["seller"], strict=True)
+        if agent in (buyer, seller)
+    ]
+    before = [bisect_left(own_trades, seq) for seq in own_turns]
+    sizes = [abs(lots) for lots in rows["inventory"]]
+    start = seat.cash + seat.inventory * rebuilt.config.first_price
+    return {
+        "turns": sum(rows["turns"]),
+        "trades": len(own_trades),
+        "maker_lots": sum(rows["maker_lots"]),
+        "taker_lots": sum(rows["taker_lots"]),
+        "inventory": rows["inventory"][-1] if sizes else seat.inventory,
+        "largest_inventory": max(sizes, default=abs(seat.inventory)),
+        "inventory_bound": seat.inventory_bound,
+        "near_bound_share": sum(size > 0.8 * seat.inventory_bound for size in sizes) / len(sizes) if sizes else None,
+        "trading_turns_share": sum(b > a for a, b in pairwise(before)) / (len(before) - 1) if len(before) > 1 else None,
+        "wealth_change": float(rows["wealth"][-1] - start) if sizes else 0.0,
+    }
+
+
+def compare_summary(rebuilt: Replay, path: Path) -> None:
+    """Compare the recorded summary's figures with the rebuilt ones."""
+    file = path / "summary.json"
+    if not file.is_file():
+        rebuilt.differ("summary.json", None, None, "file", "missing", "a summary")
+        return
+    recorded, data = _json(file), _json(path / "config.json")
+    complete = recorded.get("timesteps") == rebuilt.config.timesteps
+    expected = {
+        "complete": complete,
+        **rebuild_summary(rebuilt),
+        "learning": False,
+        "parameters_before": data.get("parameters"),
+        "parameters_after": data.get("parameters"),
+        "parameters_unchanged": True,
+    }
+    for name, found, wanted in _leaves(recorded, expected, ""):
+        rebuilt.checked["summary.json"] += 1
+        close = isinstance(found, float) and isinstance(wanted, float) and math.isclose(found, wanted, rel_tol=1e-12)
+        if found != wanted and not close:
+            rebuilt.differ("summary.json", None, None, name, found, wanted)
+
+
+def _leaves(found: Any, wanted: Any, name: str) -> Iterator[tuple[str, Any, Any]]:
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for key in sorted(found.keys() | wanted.keys()):
+            yield from _leaves(found.get(key, "absent"), wanted.get(key, "absent"), f"{name}.{key}".lstrip("."))
+    else:
+        yield name, found, wanted
+
+
+def audit(path: Path) -> Replay:
+    """Rebuild a run, check every rule, and compare all that was recorded.
+
+    Raises:
+        ConfigError: there is no run, or a part is missing, damaged or out of order.
+    """
+    rebuilt = replay(path)
+    for name in rebuilt.tables:
+        compare_table(rebuilt, path, name)
+    compare_summary(rebuilt, path)
+    return rebuilt
+
+
+def report_of(rebuilt: Replay) -> str:
+    """The audit as a short table: what was checked, how many, how many differ; then the first differences."""
+    names = sorted(
+        rebuilt.checked.keys() | rebuilt.failed.keys(), key=lambda name: (name.endswith((".parquet", ".json")), name)
+    )
+    lines = [f"{'checked':<30} {'how many':>10} {'differ':>8}"]
+    lines += [f"{name:<30} {rebuilt.checked[name]:>10,} {rebuilt.failed[name]:>8,}" for name in names]
+    if rebuilt.differences:
+        lines += ["", f"first difference: {rebuilt.differences[0]}"]
+        lines += [f"  then: {difference}" for difference in rebuilt.differences[1:5]]
+    else:
+        lines += ["", "nothing differs"]
+    return "\n".join(lines)
+
+
+def state_at(path: Path, timestep: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The book (side, price, lots, orders; best first) and the accounts at the end of a timestep.
+
+    Raises:
+        ConfigError: there is no run, or the timestep is not one of the run's.
+    """
+    _, config = market_of(path)
+    if not 0 <= timestep < config.timesteps:
+        raise ConfigError(f"timestep: expected 0 to {config.timesteps - 1}, got {timestep}")
+    rebuilt = replay(path, timestep)
+    levels = [
+        {"side": side, "price": price, "lots": lots, "orders": len(rebuilt.book.sides[side][price])}
+        for side in ("buy", "sell")
+        for price, lots in rebuilt.book.levels(side)
+    ]
+    book = pl.DataFrame(levels, schema={"side": pl.String, "price": pl.Int64, "lots": pl.Int64, "orders": pl.Int64})
+    rows = {name: values[-len(config.agents) :] for name, values in rebuilt.tables["agents"].items()}
+    return book, pl.DataFrame(rows)
+
+
+def complete(path: Path) -> int:
+    """Write the tables and the summary of a run that was cut off, from its finished parts; return the timesteps.
+
+    Actions and rewards of such a run are lost: they were never written.
+
+    Raises:
+        ConfigError: there is no run, it has no finished part, or it is not cut off.
+    """
+    if (path / "summary.json").is_file():
+        raise ConfigError(f"run {path}: expected a run that was cut off, found one with summary.json")
+    rebuilt = replay(path)
+    if not rebuilt.kinds:
+        raise ConfigError(f"run {path}: expected at least one finished part in events/, found none")
+    data = _json(path / "config.json")
+    turns = rebuilt.tables["turns"]
+    for name in (*ACTION_COLUMNS, "reward"):
+        turns[name] = [None] * len(turns["turn"])
+    for name, columns in rebuilt.tables.items():
+        write_table(path / f"{name}.parquet", name, columns)
+    summary = {
+        "complete": False,
+        **rebuild_summary(rebuilt),
+        "learning": False,
+        "parameters_before": data.get("parameters"),
+        "parameters_after": None,
+        "parameters_unchanged": None,
+    }
+    write_json(path / "summary.json", summary)
+    return rebuilt.timestep
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Rebuild a run from its log with the plain-Python book, and audit all that was recorded."""
+
+    run_dir: Annotated[Path, tyro.conf.Positional]
+    """A run's folder."""
+    at: int | None = None
+    """Print the book and the accounts at the end of this timestep instead."""
+    complete: bool = False
+    """Write the tables of a run that was cut off, from its finished parts, and mark it incomplete."""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status: 0 if nothing differs, 1 if something does, 2 for bad input."""
+    arguments = tyro.cli(Arguments, args=argv, prog="python -m runners.replay")
+    path = arguments.run_dir
+    try:
+        if arguments.complete:
+            timesteps = complete(path)
+            print(f"wrote the tables of {path}: {timesteps:,} whole timesteps, marked incomplete")
+            return 0
+        if arguments.at is not None:
+            print_state(*state_at(path, arguments.at))
+            return 0
+        rebuilt = audit(path)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(report_of(rebuilt))
+    return 1 if rebuilt.failed.total() else 0
+
+
+def print_state(book: pl.DataFrame, accounts: pl.DataFrame) -> None:
+    """Print a ladder, asks above bids, and the accounts."""
+    print(f"{'price':>8} {'lots':>7} {'orders':>7}")
+    for side, rule in (("sell", "-" * 24), ("buy", "")):
+        levels = book.filter(pl.col("side") == side).sort("price", descending=True)
+        for _, price, lots, orders in levels.iter_rows():
+            print(f"{price:>8} {lots:>7} {orders:>7}")
+        if rule:
+            print(rule)
+    with pl.Config(
+        tbl_rows=-1,
+        tbl_cols=-1,
+        tbl_width_chars=200,
+        fmt_float="full",
+        tbl_hide_dataframe_shape=True,
+        tbl_hide_column_data_types=True,
+    ):
+        print(accounts)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
