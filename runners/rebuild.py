@@ -273,7 +273,7 @@ class Replay:
             case "reject":
                 self._stage = 1
                 self.rejected[str(event.reason)] += event.lots
-                self.turns[-1].order(str(event.side), event.price or 0, event.lots)
+                self._order(event)
                 self.expect("log", event, "reason", event.reason in REJECT_REASONS, True)
                 self.expect("log", event, "lots", event.lots > 0, True)
             case _:
@@ -354,12 +354,19 @@ class Replay:
         lowest = math.floor(self.reference) - WINDOW // 2
         return lowest <= price < lowest + WINDOW
 
+    def _order(self, event: Event) -> None:
+        side, price = str(event.side), event.price or 0
+        known = self.turns[-1].ordered.get(side)
+        if known:
+            self.expect("log", event, "price", price, known[0])
+        self.turns[-1].order(side, price, event.lots)
+
     def _accept(self, event: Event) -> None:
         self._stage = 1
         self.expect("log", event, "order_id", event.order_id, self.accepted)
         self.accepted += 1
         incoming = Incoming(event)
-        self.turns[-1].order(incoming.side, incoming.price, event.lots)
+        self._order(event)
         account = self.accounts[event.agent]
         self.expect("log", event, "lots", event.lots > 0, True)
         self.expect(

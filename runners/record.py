@@ -7,6 +7,7 @@ market: the engine writes events, the recorder moves them to disk. Cost: under a
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -101,6 +102,17 @@ def whole_file(path: Path) -> Iterator[Path]:
         raise RunFolderError(f"{path}: cannot be written: {error.strerror or error}") from error
     finally:
         partial.unlink(missing_ok=True)
+
+
+def file_hashes(path: Path) -> dict[str, str]:
+    """SHA-256 of a run's config, parts and tables, by name within its folder: what tells an edit that fits."""
+    files = [path / "config.json", *sorted((path / "events").glob("part-*.parquet"))]
+    files += [path / f"{table}.parquet" for table in TABLES if table != "events"]
+    return {
+        file.relative_to(path).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
+        for file in files
+        if file.is_file()
+    }
 
 
 def write_json(path: Path, data: Any) -> None:

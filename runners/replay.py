@@ -26,7 +26,7 @@ from market_env.config import ConfigError, parse_json
 from market_env.engine.state import KINDS, REJECT_REASONS
 from market_env.rewards import DEFAULT_REWARD, WealthReward
 from runners.rebuild import Event, Replay, market_of, read_parts
-from runners.record import write_json, write_table
+from runners.record import file_hashes, write_json, write_table
 from runners.schema import TABLES, arrow_schema
 from runners.summary import OPENING
 
@@ -73,6 +73,12 @@ def _json(path: Path) -> dict[str, Any]:
     return data
 
 
+def actions_lost(path: Path) -> bool:
+    """Whether the run was cut off and its tables were made from its parts: then no action or reward is known."""
+    summary = path / "summary.json"
+    return summary.is_file() and _json(summary).get("parameters_after", "") is None
+
+
 def compare_table(rebuilt: Replay, path: Path, name: str) -> None:
     """Compare a recorded table with the rebuilt one, column by column."""
     check = f"{name}.parquet"
@@ -92,11 +98,15 @@ def compare_table(rebuilt: Replay, path: Path, name: str) -> None:
     rows = len(columns[TABLES[name][1][0].name])
     if not rebuilt.expect(check, None, "number of rows", table.num_rows, rows):
         return
+    lost = name == "turns" and actions_lost(path)
     for column in table.schema.names:
         recorded = table.column(column).to_pylist()
-        if name == "turns" and column in ACTION_COLUMNS:
+        if lost and column in (*ACTION_COLUMNS, "reward"):
+            expected: list[Any] = [None] * rows
+        elif name == "turns" and column in ACTION_COLUMNS:
             continue
-        expected = rebuilt.rewards if name == "turns" and column == "reward" else columns[column]
+        else:
+            expected = rebuilt.rewards if name == "turns" and column == "reward" else columns[column]
         rebuilt.checked[check] += rows
         if recorded == expected:
             continue
@@ -104,7 +114,7 @@ def compare_table(rebuilt: Replay, path: Path, name: str) -> None:
             if found != wanted:
                 at = {key: columns[key][row] for key in ("timestep", "seq", "first_seq") if key in columns}
                 rebuilt.differ(check, at["timestep"], at.get("seq", at.get("first_seq")), column, found, wanted)
-    if name == "turns":
+    if name == "turns" and not lost:
         compare_actions(rebuilt, table.select(["first_seq", *ACTION_COLUMNS]).to_pylist())
 
 
@@ -208,14 +218,15 @@ def compare_summary(rebuilt: Replay, path: Path) -> None:
         rebuilt.differ("summary.json", None, None, "file", "missing", "a summary")
         return
     recorded, data = _json(file), _json(path / "config.json")
-    complete = recorded.get("timesteps") == rebuilt.config.timesteps
+    lost = actions_lost(path)
     expected = {
-        "complete": complete,
+        "complete": recorded.get("timesteps") == rebuilt.config.timesteps and not lost,
         **rebuild_summary(rebuilt),
         "learning": False,
         "parameters_before": data.get("parameters"),
-        "parameters_after": data.get("parameters"),
-        "parameters_unchanged": True,
+        "parameters_after": None if lost else data.get("parameters"),
+        "parameters_unchanged": None if lost else True,
+        "sha256": file_hashes(path),
     }
     for name, found, wanted in _leaves(recorded, expected, ""):
         rebuilt.checked["summary.json"] += 1
@@ -306,6 +317,7 @@ def complete(path: Path) -> int:
         "parameters_before": data.get("parameters"),
         "parameters_after": None,
         "parameters_unchanged": None,
+        "sha256": file_hashes(path),
     }
     write_json(path / "summary.json", summary)
     return rebuilt.timestep

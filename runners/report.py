@@ -158,7 +158,10 @@ def summary_page(run: Run) -> Figure:
         ("Mid, range", f"{number(s['lowest_mid'], ',.1f')} to {number(s['highest_mid'], ',.1f', ' ticks')}"),
         ("Mean spread", number(s["mean_spread"], ".2f", " ticks")),
         ("Two-sided book after first 50 timesteps", number(s["two_sided_share_after_opening"], ".2%")),
-        ("Policy parameters unchanged", "yes" if s["parameters_unchanged"] else "NO"),
+        (
+            "Policy parameters unchanged",
+            {True: "yes", False: "NO", None: "unknown: cut off"}[s["parameters_unchanged"]],
+        ),
     ]
     market = run.config
     right = [

@@ -33,7 +33,7 @@ from market_env.rewards import DEFAULT_REWARD, WealthReward
 from runners.board import Board
 from runners.derive import derive
 from runners.drive import Watcher, drive
-from runners.record import Recorder, RunFolderError, fresh_folder, open_folder, write_json
+from runners.record import Recorder, RunFolderError, file_hashes, fresh_folder, open_folder, write_json
 from runners.report import write_report
 from runners.schema import VERSION
 from runners.summary import closing_table, summarise
@@ -276,6 +276,7 @@ def simulate(
         "parameters_before": description["parameters"],
         "parameters_after": after,
         "parameters_unchanged": after == description["parameters"],
+        "sha256": file_hashes(path),
     }
     write_json(path / "summary.json", summary)
     print(f"\n{closing_table(summary)}\n")

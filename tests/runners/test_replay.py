@@ -1,0 +1,315 @@
+"""Replay: nothing differs in runs of all kinds, every mutation is noticed, and killed processes lose a part at most."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from market_env.config import ConfigError
+from runners import replay, report, simulate
+from runners.schema import TABLES, arrow_schema
+
+ROOT = Path(__file__).parents[2]
+QUICK = ["--no-report", "--no-tensorboard"]
+
+
+def run_of(folder: Path, config: dict[str, Any], *arguments: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    (folder / "given.json").write_text(json.dumps(config))
+    path = folder / "run"
+    assert simulate.main(["--config", str(folder / "given.json"), "--run-dir", str(path), *QUICK, *arguments]) == 0
+    return path
+
+
+def random_run(seed: int, timesteps: int) -> dict[str, Any]:
+    """A configuration of its own for every seed: population, arrivals, bounds, cash, price, band."""
+    rng = np.random.default_rng(seed)
+    arrivals = (
+        {"process": "every", "period": 2.0},
+        {"process": "poisson", "rate": 0.6},
+        {"process": "hawkes", "rate": 0.3, "branching_ratio": 0.8, "decay": 1.0, "group": "herd"},
+    )
+    first_price = int(rng.choice([60, 1_000, 10_000]))
+    agents = []
+    for kind, most in (("noise", 12), ("maker", 4), ("momentum", 3)):
+        for number in range(int(rng.integers(0 if kind == "momentum" else 1, most + 1))):
+            bound = int(rng.choice([3, 20, 200]))
+            agents.append(
+                {
+                    "id": f"{kind}_{number}",
+                    "kind": kind,
+                    "cash": int(rng.choice([0, 10, 1_000])) * first_price,
+                    "inventory": int(rng.integers(-bound, bound + 1)),
+                    "inventory_bound": bound,
+                    "max_open_orders": int(rng.choice([1, 4, 16])),
+                    "post_only": bool(rng.integers(2)),
+                    "arrivals": arrivals[int(rng.integers(3))],
+                }
+            )
+    band = int(rng.choice([40, 200, 500]))
+    return {
+        "seed": seed,
+        "timesteps": timesteps,
+        "first_price": first_price,
+        "price_band": band,
+        "protection_ticks": int(rng.integers(1, 41)),
+        "agents": agents,
+        "policies": {"momentum": {"policy": "random"}} if seed % 3 == 0 else {},
+    }
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("seed", range(20))
+def test_nothing_differs_in_a_random_run(seed: int, tmp_path: Path) -> None:
+    rebuilt = replay.audit(run_of(tmp_path, random_run(seed, 500)))
+    assert not rebuilt.differences, rebuilt.differences[:3]
+    assert rebuilt.checked["log"] > 500
+
+
+def test_nothing_differs_in_the_default_market_and_the_command_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = run_of(tmp_path, {"timesteps": 300, "seed": 5})
+    capsys.readouterr()
+    assert replay.main([str(path)]) == 0
+    printed = capsys.readouterr().out
+    assert "nothing differs" in printed
+    for check in ("best price first", "lots and cash conserved", "quotes.parquet", "summary.json", "actions"):
+        assert check in printed
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run with every kind of event, in two parts."""
+    agents = [
+        {"id": "noise_0", "kind": "noise", "cash": 200_000, "inventory_bound": 20, "arrivals": {"process": "poisson", "rate": 0.4}},
+        {"id": "noise_1", "kind": "noise", "cash": 200_000, "inventory_bound": 20, "arrivals": {"process": "poisson", "rate": 0.4}},
+        {"id": "maker_0", "kind": "maker", "cash": 900_000, "inventory_bound": 60, "post_only": True, "arrivals": {"process": "every", "period": 9.0}},
+        {"id": "momentum_0", "kind": "momentum", "cash": 90_000, "inventory_bound": 9, "max_open_orders": 3, "arrivals": {"process": "every", "period": 3.0}},
+    ]  # fmt: skip
+    config = {"timesteps": 510, "agents": agents, "policies": {"momentum": {"policy": "random"}}, "seed": 2}
+    return run_of(tmp_path_factory.mktemp("small"), config)
+
+
+def test_the_small_run_has_every_kind_of_event(small: Path) -> None:
+    events = pl.concat([pl.read_parquet(part) for part in sorted((small / "events").iterdir())])
+    assert set(events["kind"].unique()) == {"turn", "accept", "trade", "cancel", "reject"}
+    assert set(events.filter(pl.col("kind") == "cancel")["reason"].unique()) >= {"agent", "self_trade", "ioc"}
+    assert len(list((small / "events").iterdir())) == 2
+
+
+def changed(values: list[Any], row: int) -> list[Any]:
+    """The column with one value changed to another that its type can hold."""
+    old = values[row]
+    others = [value for value in values if value is not None and value != old]
+    if isinstance(old, float):
+        new: Any = float(np.nextafter(old, np.inf))
+    elif isinstance(old, int):
+        new = old + 1
+    elif others:
+        new = others[0]
+    else:
+        new = 1 if old is None else "other"  # None: a level that no side ever reached
+    return [*values[:row], new, *values[row + 1 :]]
+
+
+def rewrite(file: Path, table: str, columns: dict[str, list[Any]]) -> None:
+    schema = arrow_schema(table)
+    arrays = [pa.array(columns[field.name], field.type) for field in schema]
+    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), file)
+
+
+Mutation = Callable[[dict[str, list[Any]]], dict[str, list[Any]]]
+
+
+def mutations(columns: dict[str, list[Any]], rng: np.random.Generator) -> list[tuple[str, Mutation]]:
+    rows = len(next(iter(columns.values())))
+    row, other = sorted(rng.choice(rows, 2, replace=False).tolist())
+    found: list[tuple[str, Mutation]] = [
+        (f"one value of {name}", lambda c, name=name: c | {name: changed(c[name], row)}) for name in columns
+    ]
+    found.append(("a row dropped", lambda c: {name: values[:row] + values[row + 1 :] for name, values in c.items()}))
+
+    def swapped(c: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        order = list(range(rows))
+        order[row], order[other] = other, row
+        return {name: [values[i] for i in order] for name, values in c.items()}
+
+    found.append(("two rows swapped", swapped))
+    return found
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("table", TABLES)
+def test_every_mutation_of_every_column_is_noticed(table: str, small: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(len(table))
+    caught = 0
+    name = "events/part-00001.parquet" if table == "events" else f"{table}.parquet"
+    columns = pq.read_table(small / name).to_pydict()
+    path = tmp_path / "run"
+    shutil.copytree(small, path)
+    for what, mutate in [*mutations(columns, rng), ("the file truncated", None)]:
+        if mutate is None:
+            (path / name).write_bytes((small / name).read_bytes()[:-100])
+        else:
+            rewrite(path / name, table, mutate(columns))
+        # The checksums alone would notice; the rebuilt market must notice without them.
+        summary = json.loads((small / "summary.json").read_text())
+        summary["sha256"] = replay.file_hashes(path)
+        (path / "summary.json").write_text(json.dumps(summary))
+        silent = table == "turns" and what in {
+            "one value of cancel",
+            "one value of bid_offset",
+            "one value of ask_offset",
+        }
+        try:
+            noticed = bool(replay.audit(path).failed)
+        except ConfigError:
+            noticed = True
+        if silent and not noticed:
+            # An action that comes to the same in the log: only the checksum can tell.
+            (path / "summary.json").write_bytes((small / "summary.json").read_bytes())
+            noticed = bool(replay.audit(path).failed)
+        assert noticed, f"{name}: {what}"
+        caught += 1
+    assert caught == len(columns) + 3
+
+
+@pytest.mark.long
+def test_every_changed_figure_of_the_summary_and_of_the_config_is_noticed(small: Path, tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    shutil.copytree(small, path)
+    original = json.loads((small / "summary.json").read_text())
+    for key, value in original.items():
+        new = (
+            {"changed": 1} if isinstance(value, dict) else (not value if isinstance(value, bool) else (value or 0) + 1)
+        )
+        (path / "summary.json").write_text(json.dumps(original | {key: new}))
+        assert replay.audit(path).failed, key
+    (path / "summary.json").write_text(json.dumps(original))
+    config = json.loads((small / "config.json").read_text())
+    for key in ("seed", "tick_size", "first_price", "timesteps"):
+        (path / "config.json").write_text(json.dumps(config | {key: config[key] + 1}))
+        assert replay.audit(path).failed, key
+
+
+def test_a_difference_is_named_with_its_place(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "run"
+    shutil.copytree(small, path)
+    columns = pq.read_table(path / "quotes.parquet").to_pydict()
+    columns["best_bid"] = changed(columns["best_bid"], 77)
+    rewrite(path / "quotes.parquet", "quotes", columns)
+    assert replay.main([str(path)]) == 1
+    printed = capsys.readouterr().out
+    wanted = columns["best_bid"][77]
+    assert f"timestep 77, best_bid: recorded {wanted}, rebuilt {wanted - 1}" in printed
+
+
+def test_parts_that_are_missing_reordered_or_damaged_are_named_with_the_row(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def error_of(change: Callable[[Path], Any]) -> str:
+        path = tmp_path / "run"
+        shutil.rmtree(path, ignore_errors=True)
+        shutil.copytree(small, path)
+        change(path / "events")
+        assert replay.main([str(path)]) == 2
+        text = capsys.readouterr().err
+        assert text.count("\n") == 1
+        return text
+
+    def swap(events: Path) -> None:
+        first, second = events / "part-00000.parquet", events / "part-00001.parquet"
+        first.rename(events / "x")
+        second.rename(first)
+        (events / "x").rename(second)
+
+    assert "part-00000.parquet is missing" in error_of(lambda events: (events / "part-00000.parquet").unlink())
+    assert "part-00000.parquet: row 0: expected seq 0, found" in error_of(swap)
+    assert "part-00001.parquet: damaged" in error_of(
+        lambda events: (events / "part-00001.parquet").write_bytes(b"PAR1")
+    )
+    assert replay.main([str(tmp_path / "none")]) == 2
+    assert "found no folder" in capsys.readouterr().err
+
+
+def test_the_book_and_the_accounts_at_a_timestep_are_those_of_the_tables(
+    small: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    quotes, agents = pl.read_parquet(small / "quotes.parquet"), pl.read_parquet(small / "agents.parquet")
+    for timestep in (0, 250, 509):
+        book, accounts = replay.state_at(small, timestep)
+        bids = book.filter(pl.col("side") == "buy")
+        assert (bids["price"].max(), bids["lots"].to_list()[:1] or [0]) == (
+            quotes["best_bid"][timestep],
+            [quotes["bid_lots"][timestep]],
+        )
+        recorded = agents.filter(pl.col("timestep") == timestep)
+        assert accounts["cash"].to_list() == recorded["cash"].to_list()
+        assert accounts["inventory"].to_list() == recorded["inventory"].to_list()
+    assert replay.main([str(small), "--at", "250"]) == 0
+    assert "momentum_0" in capsys.readouterr().out
+    assert replay.main([str(small), "--at", "510"]) == 2
+    assert "timestep: expected 0 to 509, got 510" in capsys.readouterr().err
+
+
+@pytest.mark.long
+def test_twenty_killed_processes_lose_at_most_the_unfinished_part(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rng = np.random.default_rng(1)
+    with_parts = 0
+    for number in range(20):
+        path = tmp_path / f"run-{number}"
+        process = subprocess.Popen(
+            [sys.executable, str(ROOT / "run_simulation.py"), "--timesteps", "3000", "--ppo", "0", "--seed", str(number), "--run-dir", str(path), *QUICK],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        # At a random moment: after a random number of parts and a random number of looks at the folder.
+        parts, looks = int(rng.integers(1, 6)), int(rng.integers(0, 30_000))
+        while process.poll() is None and len(list((path / "events").glob("part-*"))) < parts:
+            pass
+        for _ in range(looks):
+            if (path / "summary.json").exists() or process.poll() is not None:
+                break
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+        found = sorted((path / "events").glob("part-*.parquet"))
+        assert len(found) >= min(parts, 6)
+        with_parts += 1
+        if not (path / "summary.json").exists():
+            assert replay.main([str(path), "--complete"]) == 0
+            assert "marked incomplete" in capsys.readouterr().out
+            summary = json.loads((path / "summary.json").read_text())
+            assert summary["complete"] is False
+            assert summary["timesteps"] == pl.read_parquet(found[-1])["timestep"].max() + 1
+        rebuilt = replay.audit(path)
+        assert not rebuilt.differences, rebuilt.differences[:3]
+        if number == 0:
+            assert report.main([str(path)]) == 0
+            capsys.readouterr()
+    assert with_parts == 20
+
+
+def test_completing_a_run_that_is_whole_or_has_nothing_is_one_clear_error(
+    small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert replay.main([str(small), "--complete"]) == 2
+    assert "expected a run that was cut off" in capsys.readouterr().err
+    (tmp_path / "events").mkdir()
+    shutil.copy(small / "config.json", tmp_path)
+    assert replay.main([str(tmp_path), "--complete"]) == 2
+    assert "expected at least one finished part" in capsys.readouterr().err
