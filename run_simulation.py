@@ -2,7 +2,9 @@
 
 import sys
 
-from runners.simulate import main
-
 if __name__ == "__main__":
+    try:
+        from runners.simulate import main
+    except KeyboardInterrupt:
+        sys.exit(130)
     sys.exit(main())

@@ -24,12 +24,12 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 from pettingzoo import AECEnv
-from pettingzoo.utils.wrappers import OrderEnforcingWrapper
 
 import market_env
 import scripted_agents
 from benchmarks.stream import ADD, CANCEL, EXPECTED_LOTS, EXPECTED_TRADES, DictBook, messages
 from market_env import actions, observations
+from market_env.aec import OrderEnforcing
 from market_env.config import AgentConfig, Every, MarketConfig, roster
 from market_env.engine import book, state, turn
 from market_env.engine.kernel import kernel
@@ -214,7 +214,7 @@ def bench_env() -> None:
             market.act(codes[number])
         seconds = {}
         for label, env in (
-            ("no-op", OrderEnforcingWrapper(NoOp(config, turns + 1))),
+            ("no-op", OrderEnforcing(NoOp(config, turns + 1))),
             ("market", market_env.env(config=config)),
         ):
             seconds[label] = median_seconds(partial(loop, env, codes, turns), 7)

@@ -21,9 +21,6 @@ CANCEL_KEEP, CANCEL_OLDEST, CANCEL_BIDS, CANCEL_ASKS, CANCEL_ALL = range(5)
 MAX_GRID = 32
 """Longest grid of offsets or lots; part of the compiled record."""
 
-NOTHING = (CANCEL_KEEP, 0, 0, 0, 0)
-"""The action that keeps all orders and places none, under any grid."""
-
 
 def sizes(offsets: Sequence[int], lots: Sequence[int]) -> NDArray[np.int64]:
     """Number of codes of each component: int64 of shape (5,)."""
@@ -48,9 +45,9 @@ def convert(action: Any, agent: str) -> NDArray[np.int64]:
     try:
         array = np.asarray(action)
     except ValueError as error:
-        raise ValueError(f"{wanted}, got {action!r}") from error
+        raise ValueError(f"{wanted}, got {type(action).__name__} of unequal parts") from error
     if array.shape != (len(COMPONENTS),):
-        raise ValueError(f"{wanted}, got shape {array.shape}: {action!r}")
+        raise ValueError(f"{wanted}, got shape {array.shape}")
     entries = array.tolist() if isinstance(action, np.ndarray) else list(action)
     for name, entry in zip(COMPONENTS, entries, strict=True):
         if isinstance(entry, (bool, np.bool_)) or not isinstance(entry, (int, np.integer)):

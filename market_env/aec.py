@@ -15,12 +15,13 @@ from gymnasium import spaces
 from gymnasium.utils import EzPickle, seeding
 from numpy.typing import NDArray
 from pettingzoo import AECEnv
+from pettingzoo.utils.env_logger import EnvLogger
 from pettingzoo.utils.wrappers import OrderEnforcingWrapper
 
 from market_env import actions, observations, render
 from market_env.config import MarketConfig
 from market_env.engine import accounts, state
-from market_env.market import Info, Market, Records, check_seed
+from market_env.market import NO_EPISODE, Info, Market, Records, check_seed
 from market_env.rewards import DEFAULT_REWARD, Reward
 
 Observation = NDArray[np.float32]
@@ -41,11 +42,24 @@ class EnvState:
     cumulative_rewards: dict[str, float]
     truncations: dict[str, bool]
     infos: dict[str, Info]
+    next_seeds: dict[str, Any] | None
+    """State of the generator that resets without a seed draw from."""
 
 
-def env(**arguments: Any) -> OrderEnforcingWrapper[str, Observation, Action]:
+class OrderEnforcing(OrderEnforcingWrapper[str, Observation, Action]):  # type: ignore[misc]
+    """PettingZoo's checks of call order; stepping after the end is an error too, where PettingZoo only warns."""
+
+    def step(self, action: Any) -> None:
+        """Step, if the environment was reset and an agent is left."""
+        if not self._has_reset:
+            EnvLogger.error_step_before_reset()
+        self._has_updated = True
+        self.env.step(action)
+
+
+def env(**arguments: Any) -> OrderEnforcing:
     """The environment with PettingZoo's checks of call order; takes what :class:`raw_env` takes."""
-    return OrderEnforcingWrapper(raw_env(**arguments))
+    return OrderEnforcing(raw_env(**arguments))
 
 
 class raw_env(AECEnv[str, Observation, Action], EzPickle):  # type: ignore[misc]  # noqa: N801 (PettingZoo's name)
@@ -175,7 +189,7 @@ class raw_env(AECEnv[str, Observation, Action], EzPickle):  # type: ignore[misc]
             ValueError: its shape or a component is out of range, or it is not None for an agent that is done.
         """
         if not self.agents:
-            raise RuntimeError("step(): no episode is under way; call reset() first")
+            raise RuntimeError(f"step(): {NO_EPISODE}")
         agent = self.agent_selection
         if self.truncations[agent]:
             self._was_dead_step(action)
@@ -208,6 +222,8 @@ class raw_env(AECEnv[str, Observation, Action], EzPickle):  # type: ignore[misc]
 
     def observe(self, agent: str) -> Observation:
         """What ``agent`` sees now: float32 of shape (SIZE,), a fresh array; no side effects."""
+        if agent not in self.market.index:
+            raise ValueError(f"agent: expected one of {self.possible_agents}, got {agent!r}")
         index = self.market.index[agent]
         if index == self.market.acting:
             return self.market.observation.copy()
@@ -283,6 +299,7 @@ class raw_env(AECEnv[str, Observation, Action], EzPickle):  # type: ignore[misc]
             dict(self._cumulative_rewards),
             dict(self.truncations),
             copy.deepcopy(self.infos),
+            None if self._np_random is None else copy.deepcopy(dict(self._np_random.bit_generator.state)),
         )
 
     def restore(self, saved: EnvState) -> None:
@@ -299,6 +316,11 @@ class raw_env(AECEnv[str, Observation, Action], EzPickle):  # type: ignore[misc]
         self.terminations = dict.fromkeys(self.agents, False)
         self.truncations = dict(saved.truncations)
         self.infos = copy.deepcopy(saved.infos)
+        if saved.next_seeds is not None:
+            self._np_random, _ = seeding.np_random(0)
+            self._np_random.bit_generator.state = saved.next_seeds
+        self._depth_history = render.DepthHistory()
+        self._drawn_timestep = -1
         self._skip_agent_selection = None
 
     def close(self) -> None:

@@ -7,13 +7,14 @@ a seat (id, kind as a label, cash, bounds, arrivals).
 
 from __future__ import annotations
 
+import functools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, cast, dataclass_transform
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
-from pydantic.dataclasses import dataclass
+from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from market_env import actions
 
@@ -26,24 +27,46 @@ Int32 = Annotated[int, Field(gt=0, lt=2**31)]
 MAX_CASH = 2**53
 """Largest cash or bound: exact as float64, and far from overflow in int64."""
 
-Parsed = TypeVar("Parsed")
+Made = TypeVar("Made")
 
 
 class ConfigError(ValueError):
     """A configuration that cannot be: one line with the field, what was expected and what was given."""
 
 
-def explain(error: ValidationError) -> str:
-    """One line per mistake: where, what was expected, what was given."""
-    return "; ".join(
-        f"{error.title}{''.join(f'[{part}]' if isinstance(part, int) else f'.{part}' for part in detail['loc'])}: "
-        f"{detail['msg'].removeprefix('Value error, ')}"
-        + ("" if detail["type"] in {"value_error", "missing"} else f", got {detail['input']!r}")
-        for detail in error.errors()
-    )
+def explain(error: ValidationError, names: Sequence[str] = ()) -> str:
+    """One line per mistake: which field, what was expected, what was given."""
+    lines = []
+    for detail in error.errors():
+        path = ""
+        for depth, part in enumerate(detail["loc"]):
+            if isinstance(part, int) and depth == 0 and part < len(names):
+                part = names[part]  # a positional argument
+            path += f"[{part}]" if isinstance(part, int) else f".{part}"
+        message = detail["msg"].removeprefix("Value error, ")
+        given = "" if detail["type"] in {"value_error", "missing"} else f", got {detail['input']!r}"
+        lines.append(f"{path.lstrip('.')}: {message}{given}" if path else message)
+    return "; ".join(lines)
 
 
-def parse_json(kind: type[Parsed], text: str | bytes) -> Parsed:
+@dataclass_transform(frozen_default=True)
+def checked(kind: type[Made]) -> type[Made]:
+    """Make a frozen dataclass that checks its fields, and raises :class:`ConfigError` where pydantic has errors."""
+    made: Any = pydantic_dataclass(frozen=True, config=STRICT)(kind)
+    plain = made.__init__
+
+    @functools.wraps(plain)
+    def construct(self: Any, *values: Any, **fields: Any) -> None:
+        try:
+            plain(self, *values, **fields)
+        except ValidationError as error:
+            raise ConfigError(explain(error, list(made.__dataclass_fields__))) from None
+
+    made.__init__ = construct
+    return cast("type[Made]", made)
+
+
+def parse_json(kind: type[Made], text: str | bytes) -> Made:
     """Build a config dataclass from JSON.
 
     Raises:
@@ -60,11 +83,11 @@ def to_json(config: Any) -> Any:
     return TypeAdapter(type(config)).dump_python(config, mode="json")
 
 
-@dataclass(frozen=True, config=STRICT)
+@checked
 class Every:
     """Arrive once every ``period`` timesteps."""
 
-    period: Positive = 1.0
+    period: Annotated[float, Field(ge=1e-6, le=1e12)] = 1.0
     """Timesteps between two arrivals."""
     phase: Annotated[float, Field(ge=0)] | None = None
     """Time of the first arrival, in [0, period); drawn once if None."""
@@ -75,16 +98,16 @@ class Every:
             raise ValueError(f"phase must be below the period ({self.period}), got {self.phase}")
 
 
-@dataclass(frozen=True, config=STRICT)
+@checked
 class Poisson:
     """Arrive at the points of a Poisson process."""
 
-    rate: Positive
+    rate: Annotated[float, Field(gt=0, le=1e6)]
     """Arrivals a timestep."""
     process: Literal["poisson"] = "poisson"
 
 
-@dataclass(frozen=True, config=STRICT)
+@checked
 class Hawkes:
     """Share the clock of a group whose arrivals cluster: a Hawkes process with an exponential kernel.
 
@@ -93,11 +116,11 @@ class Hawkes:
     members of a group carry the same parameters.
     """
 
-    rate: Positive = 0.18
+    rate: Annotated[float, Field(gt=0, le=1e6)] = 0.18
     """Mean arrivals a timestep of each member, in the stationary state."""
     branching_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.88
     """Mean number of arrivals that one arrival sets off directly; below 1."""
-    decay: Positive = 2.0
+    decay: Annotated[float, Field(gt=0, le=1e6)] = 2.0
     """How fast an arrival's influence fades, per timestep."""
     group: Name = "crowd"
     """Name of the group."""
@@ -107,7 +130,7 @@ class Hawkes:
 Arrivals = Annotated[Every | Poisson | Hawkes, Field(discriminator="process")]
 
 
-@dataclass(frozen=True, config=STRICT)
+@checked
 class AgentConfig:
     """One seat in the market."""
 
@@ -171,7 +194,7 @@ def _unique(name: str, values: Iterable[Any]) -> None:
         seen.add(value)
 
 
-@dataclass(frozen=True, config=STRICT)
+@checked
 class MarketConfig:
     """The rules of one market and who sits in it."""
 
@@ -226,30 +249,16 @@ class MarketConfig:
         return [agent.id for agent in self.agents]
 
 
-def build(kind: type[Parsed], /, **fields: Any) -> Parsed:
-    """Build a config dataclass from Python values.
-
-    Raises:
-        ConfigError: in place of pydantic's error of several lines.
-    """
-    try:
-        return kind(**fields)
-    except ValidationError as error:
-        raise ConfigError(explain(error)) from None
-
-
-def amend(config: Parsed, /, **changes: Any) -> Parsed:
+def amend(config: Made, /, **changes: Any) -> Made:
     """A copy of a config dataclass with some fields replaced, checked anew.
 
     Raises:
         ConfigError: a field is unknown or a value is bad.
     """
-    try:
-        return replace(config, **changes)  # type: ignore[type-var]
-    except TypeError as error:
-        raise ConfigError(f"{type(config).__name__}: {error}") from None
-    except ValidationError as error:
-        raise ConfigError(explain(error)) from None
+    unknown = changes.keys() - config.__dataclass_fields__.keys()  # type: ignore[attr-defined]
+    if unknown:
+        raise ConfigError(f"{type(config).__name__}: unknown field {min(unknown)!r}")
+    return replace(config, **changes)  # type: ignore[type-var]
 
 
 def load_json(text: str, where: str) -> Any:
@@ -260,5 +269,5 @@ def load_json(text: str, where: str) -> Any:
     """
     try:
         return json.loads(text)
-    except json.JSONDecodeError as error:
+    except (json.JSONDecodeError, RecursionError) as error:
         raise ConfigError(f"{where}: not JSON: {error}") from None

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from market_env import actions, observations, render
 from market_env.config import MarketConfig
 from market_env.engine import state
-from market_env.market import Market
+from market_env.market import NO_EPISODE, Market
 from market_env.rewards import DEFAULT_REWARD, Reward
 
 
@@ -117,7 +117,7 @@ class LearnerEnv(gym.Env[NDArray[np.float32], NDArray[np.int64]]):
             TypeError, ValueError: the action is none of the action space.
         """
         if not self._running:
-            raise RuntimeError("step(): no episode is under way; call reset() first")
+            raise RuntimeError(f"step(): {NO_EPISODE}")
         if self.market.acting == self.seat:
             self.market.act(action)
         going = self.background.play(self.market, self.seat)

@@ -6,13 +6,14 @@ what follows is the same to the bit. Cost: one compiled call a turn, about 1 µs
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from market_env import actions, observations
-from market_env.config import Every, Hawkes, MarketConfig, Poisson
+from market_env.config import Every, Hawkes, MarketConfig, Poisson, to_json
 from market_env.engine import accounts, book, observe, state, turn
 from market_env.engine.kernel import kernel
 from market_env.engine.streams import name_key, run_key
@@ -111,6 +112,17 @@ def configure(config: MarketConfig) -> Records:
     capacity = state.fitting(len(config.agents), sum(agent.max_open_orders for agent in config.agents))
     records = np.zeros(1, state.market_dtype(capacity))
     market = records[0]
+    # Nothing rests and nobody acts, before the first reset as after the end.
+    market["acting"] = state.NONE
+    market["orders"]["id"] = state.NONE
+    for ends in (
+        market["levels"]["head"],
+        market["levels"]["tail"],
+        market["agents"]["oldest"],
+        market["agents"]["newest"],
+    ):
+        ends[:] = state.NONE
+    market["config"] = name_key(json.dumps(to_json(config)))
     market["end"] = config.timesteps
     market["first_price"] = config.first_price
     market["price_band"] = config.price_band
@@ -160,6 +172,9 @@ def configure(config: MarketConfig) -> Records:
     return records
 
 
+NO_EPISODE = "no episode is under way; call reset() first"
+
+
 def check_seed(seed: object) -> int:
     """``seed`` as an int.
 
@@ -185,7 +200,7 @@ class Market:
         self.agent_ids = config.agent_ids
         self.index = {agent: i for i, agent in enumerate(self.agent_ids)}
         capacity = len(self.records[0]["orders"])
-        self.events = np.zeros(max(LOG_CAPACITY, 2 * (capacity + 32)), state.EVENT) if log else NO_EVENTS
+        self.events = np.zeros(max(LOG_CAPACITY, 2 * state.longest_turn(capacity)), state.EVENT) if log else NO_EVENTS
         self.observation = np.zeros(observations.SIZE, np.float32)
         self._action = np.zeros(5, np.int64)
         self._info = np.zeros(1, observe.INFO)
@@ -196,10 +211,12 @@ class Market:
         """Index of the agent whose turn it is; -1 once the episode is over."""
         self.codes = actions.sizes(config.offsets, config.lots)
         self._kept: list[NDArray[np.void]] = []
+        self._begun = False
 
     def reset(self, seed: int) -> bool:
         """Start an episode and open its first turn; False if nobody ever arrives."""
         self._kept.clear()
+        self._begun = True
         start(self.records, run_key(check_seed(seed)))
         self.acting = resume(self.records, self.events, *self._looked)
         return self._going()
@@ -208,9 +225,12 @@ class Market:
         """Carry out the acting agent's action, five codes, and open the next turn; False at the end.
 
         Raises:
+            RuntimeError: the market was not reset, or the episode is over.
             TypeError: the action is no sequence of integers.
             ValueError: its shape is not (5,), or a component is out of range.
         """
+        if self.acting < 0:
+            raise RuntimeError(NO_EPISODE)
         if type(action) is np.ndarray and action.dtype == np.int64 and action.shape == (5,):
             # Into a buffer of our own: a view of another layout would be another type to the compiler.
             self._action[:] = action
@@ -271,12 +291,16 @@ class Market:
 
     def info(self, agent: int) -> Info:
         """The info of any agent now."""
+        if not self._begun:
+            raise RuntimeError(NO_EPISODE)
         row = np.zeros(1, observe.INFO)
         describe_agent(self.records, agent, row)
         return _as_info(row, self.outcome(agent))
 
     def observe(self, agent: int) -> NDArray[np.float32]:
         """The observation of any agent now: a fresh float32 array of shape (SIZE,)."""
+        if not self._begun:
+            raise RuntimeError(NO_EPISODE)
         out = np.empty(observations.SIZE, np.float32)
         observe_agent(self.records, agent, out)
         return out
@@ -317,9 +341,10 @@ class Market:
         """
         if getattr(saved, "dtype", None) != self.records.dtype or saved.shape != (1,):
             raise ValueError(f"state: expected a record of shape (1,) saved by Market.save, got {type(saved).__name__}")
-        if saved["agents"]["name"].tolist() != self.records["agents"]["name"].tolist():
-            raise ValueError("state: it was saved by a market with other agents")
-        self._keep()
+        if saved["config"][0] != self.records["config"][0]:
+            raise ValueError("state: expected one saved by a market of the same config, got one of another")
+        self._kept.clear()
+        self._begun = True
         self.records.view(np.uint8)[:] = saved.view(np.uint8)
         self.records["logged"][0] = 0
         self.sync()

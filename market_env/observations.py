@@ -63,6 +63,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature("volume_fast", 0, 1, "log(1 + traded lots a timestep) / 7, moving average of 5 timesteps"),
     Feature("activity_fast", 0, 1, "turns of all agents a timestep / (turns + 8), moving average of 5 timesteps"),
     Feature("inventory", -1, 1, "own inventory / own bound"),
+    Feature("inventory_lots", -1, 1, "own inventory as sign x log(1 + lots) / 7"),
     Feature("cash", 0, 1, "own cash above floor and reservations / (itself + what the bound costs at the reference price)"),
     Feature("open_bid_lots", 0, 1, "lots in own open bids / (2 x bound)"),
     Feature("open_ask_lots", 0, 1, "lots in own open asks / (2 x bound)"),

@@ -6,8 +6,11 @@ its next arrival or the end. A reward takes one row or an array of rows and retu
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Annotated, Any, Protocol
+
+from pydantic import Field
+
+from market_env.config import checked
 
 
 class Reward(Protocol):
@@ -18,26 +21,29 @@ class Reward(Protocol):
         ...
 
 
-@dataclass(frozen=True)
+@checked
 class WealthReward:
     """Change in wealth since the agent's last turn, less a running penalty on inventory, at a fixed scale.
 
-    ``(wealth change - inventory_penalty * inventory**2 * elapsed) / scale``. Wealth counts inventory at the
+    ``(wealth change - inventory_penalty * inventory**2 * elapsed - refusal_penalty * refused lots) / scale``. Wealth counts inventory at the
     reference price, never at the last print. The penalty is the running quadratic one of Cartea, Jaimungal and
     Penalva (2015, ch. 10), charged on the inventory at settlement for the timesteps since that turn.
     """
 
-    inventory_penalty: float = 0.01
+    inventory_penalty: Annotated[float, Field(ge=0)] = 0.01
     """Tick-lots a lot squared and timestep."""
-    scale: float = 80.0
+    refusal_penalty: Annotated[float, Field(ge=0)] = 0.0
+    """Tick-lots a lot that risk checks refused in the turn; training sets it, so that a policy learns its limits."""
+    scale: Annotated[float, Field(gt=0)] = 80.0
     """Tick-lots that count as a reward of 1; about one standard deviation under random actions."""
 
     def __call__(self, outcome: Any, /) -> Any:
         """The reward of each outcome row."""
         inventory = outcome["inventory"]
-        return (
-            outcome["wealth_change"] - self.inventory_penalty * inventory * inventory * outcome["elapsed"]
-        ) / self.scale
+        gained = outcome["wealth_change"] - self.inventory_penalty * inventory * inventory * outcome["elapsed"]
+        if self.refusal_penalty:
+            gained = gained - self.refusal_penalty * outcome["trimmed"].sum(axis=-1)
+        return gained / self.scale
 
 
 DEFAULT_REWARD = WealthReward()

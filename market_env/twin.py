@@ -232,7 +232,7 @@ class TwinMarket:
 
     def _end(self) -> Iterator[Line]:
         self.reference = next_reference(self.reference, self.book.best("buy"), self.book.best("sell"))
-        lowest = math.floor(self.reference) - self.window // 2
+        lowest = math.ceil(self.reference) - self.window // 2
         for side in ("buy", "sell"):
             for price in list(self.book.sides[side]):
                 if not lowest <= price < lowest + self.window:

@@ -351,7 +351,7 @@ class Replay:
         self._referenced = True
 
     def _within_window(self, price: int) -> bool:
-        lowest = math.floor(self.reference) - WINDOW // 2
+        lowest = math.ceil(self.reference) - WINDOW // 2
         return lowest <= price < lowest + WINDOW
 
     def _order(self, event: Event) -> None:

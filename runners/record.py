@@ -69,15 +69,29 @@ def open_folder(path: Path, overwrite: bool = False) -> None:
                 raise RunFolderError(
                     f"run folder {path}: expected an empty folder, found files in it; pass --overwrite to replace a run"
                 )
-            for name in OWN_NAMES:
-                old = path / name
-                if old.is_dir() and not old.is_symlink():
-                    shutil.rmtree(old)
-                else:
-                    old.unlink(missing_ok=True)
-        (path / "events").mkdir(parents=True)
+            remove_run(path)
+        (path / "events").mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunFolderError(f"run folder {path}: cannot be written: {error.strerror}") from None
+
+
+def remove_run(path: Path) -> None:
+    """Remove a run's own files and nothing else.
+
+    Raises:
+        RunFolderError: what lies there is no run.
+    """
+    try:
+        is_run = "schema" in json.loads((path / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError, TypeError):
+        is_run = False
+    if not is_run:
+        raise RunFolderError(f"run folder {path}: expected a run to overwrite, found files but no config.json of a run")
+    for part in (path / "events").glob("part-*.parquet"):
+        part.unlink()
+    shutil.rmtree(path / "tensorboard", ignore_errors=True)
+    for name in set(OWN_NAMES) - {"events", "tensorboard"}:
+        (path / name).unlink(missing_ok=True)
 
 
 @contextmanager

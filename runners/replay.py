@@ -165,8 +165,11 @@ def rebuild_summary(rebuilt: Replay) -> dict[str, Any]:
             {"agents": 0, "turns": 0, "trades": 0, "maker_lots": 0, "taker_lots": 0, "wealth_change": 0},
         )
         kind["agents"] += 1
-        for name in kind.keys() - {"agents"}:
+        for name in kind.keys() - {"agents", "trades"}:
             kind[name] += agent[name]
+    for buyer, seller in zip(trades["buyer"], trades["seller"], strict=True):
+        for name in {figures[buyer]["kind"], figures[seller]["kind"]}:
+            kinds[name]["trades"] += 1
     return {
         "timesteps": count,
         "events": {"all": sum(rebuilt.kinds.values()), **{kind: rebuilt.kinds[kind] for kind in KINDS}},

@@ -22,6 +22,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
@@ -36,7 +37,12 @@ PAGE = (11.69, 8.27)
 
 BID, ASK, INK, MUTED = "#0072B2", "#D55E00", "#222222", "#888888"
 """Okabe and Ito's colours, which colour-blind readers can tell apart."""
-KIND_COLOURS = ("#009E73", "#56B4E9", "#E69F00", "#CC79A7", "#0072B2", "#D55E00", "#999999", "#F0E442")
+KIND_COLOURS = {"ppo": "#009E73", "noise": "#56B4E9", "maker": "#E69F00", "momentum": "#CC79A7"}
+"""The known kinds' colours, the same in every report."""
+OTHER_COLOURS = ("#F0E442", "#999999", "#0072B2", "#D55E00")
+MAKER_SHADE, TAKER_SHADE = "#4D4D4D", "#B3B3B3"
+BUYER, SELLER = "#009E73", "#CC79A7"
+"""Trades by aggressor; apart from the colours of the two sides of the book."""
 
 STYLE: dict[Any, Any] = {
     "font.size": 8.5,
@@ -58,6 +64,8 @@ STYLE: dict[Any, Any] = {
     "savefig.facecolor": "white",
 }
 
+MOST_BARS = 60
+"""Agents that the participation page shows one by one."""
 HEATMAP_COLUMNS = 1200
 """Columns of the heatmap at most; longer runs average several timesteps into one."""
 HEATMAP_REACH = 30
@@ -82,7 +90,8 @@ class Run:
 
     def colour(self, kind: str) -> str:
         """The kind's colour on every page."""
-        return KIND_COLOURS[self.kinds.index(kind) % len(KIND_COLOURS)]
+        others = [other for other in self.kinds if other not in KIND_COLOURS]
+        return KIND_COLOURS.get(kind) or OTHER_COLOURS[others.index(kind) % len(OTHER_COLOURS)]
 
     def kind_of(self) -> dict[str, str]:
         """Each agent's kind."""
@@ -126,9 +135,14 @@ def empty(axes: Axes, why: str) -> None:
     axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", va="center", color=MUTED, fontsize=11)
 
 
+def margins() -> ConstrainedLayoutEngine:
+    """The page's layout: its figures keep away from the paper's edge."""
+    return ConstrainedLayoutEngine(rect=(0.025, 0.03, 0.95, 0.94))
+
+
 def caption(figure: Figure, text: str) -> None:
     """One line under a page's figures."""
-    figure.supxlabel(text, x=0.01, ha="left", fontsize=8, color="#444444")
+    figure.supxlabel(text, x=0.025, y=0.025, ha="left", fontsize=8, color="#444444")
 
 
 def summary_page(run: Run) -> Figure:
@@ -154,7 +168,7 @@ def summary_page(run: Run) -> Figure:
     left = [
         ("Trades", f"{s['trades']:,} of {s['traded_lots']:,} lots"),
         ("Turns, events", f"{s['events']['turn']:,}, {s['events']['all']:,}"),
-        ("Mid, first to last", f"{s['first_price']:,} to {number(s['last_mid'], ',.1f', ' ticks')}"),
+        ("Price at start, last mid", f"{s['first_price']:,}, {number(s['last_mid'], ',.1f', ' ticks')}"),
         ("Mid, range", f"{number(s['lowest_mid'], ',.1f')} to {number(s['highest_mid'], ',.1f', ' ticks')}"),
         ("Mean spread", number(s["mean_spread"], ".2f", " ticks")),
         ("Two-sided book after first 50 timesteps", number(s["two_sided_share_after_opening"], ".2%")),
@@ -178,7 +192,7 @@ def summary_page(run: Run) -> Figure:
     rows = [
         (
             kind, f"{f['agents']}", f"{f['turns']:,}", f"{f['trades']:,}", f"{f['maker_lots']:,}", f"{f['taker_lots']:,}",
-            f"{f['wealth_change']:,.0f}",
+            f"{f['wealth_change']:,.1f}",
             "{:,} / {:,}".format(*max((a["largest_inventory"], a["inventory_bound"]) for a in s["agents"].values() if a["kind"] == kind)),
         )
         for kind, f in s["kinds"].items()
@@ -283,7 +297,7 @@ def draw_heatmap(run: Run, axes: Axes) -> None:
     if trades.height:
         bought = (trades["buyer"] == trades["aggressor"]).to_numpy()
         size = 1.5 + 0.8 * np.clip(trades["lots"].to_numpy(), 1, 40)
-        for which, colour, label in ((bought, BID, "buyer took"), (~bought, ASK, "seller took")):
+        for which, colour, label in ((bought, BUYER, "buyer took"), (~bought, SELLER, "seller took")):
             axes.scatter(
                 trades["time"].to_numpy()[which], trades["price"].to_numpy()[which], s=size[which], color=colour,
                 alpha=0.55, linewidths=0, zorder=4, rasterized=True,
@@ -291,22 +305,13 @@ def draw_heatmap(run: Run, axes: Axes) -> None:
             handles.append(
                 Line2D([], [], color=colour, marker="o", linestyle="", markersize=4, alpha=0.7, label=f"trade, {label}")
             )
-    axes.legend(
-        handles=handles,
-        loc="upper left",
-        ncols=5,
-        bbox_to_anchor=(0, 1.005),
-        borderaxespad=0,
-        frameon=True,
-        framealpha=0.8,
-        edgecolor="none",
-    )
+    axes.legend(handles=handles, loc="lower left", ncols=5, bbox_to_anchor=(0, 1.0), borderaxespad=0.2)
 
 
 def heatmap_page(run: Run) -> Figure:
     """The order book over time."""
-    figure, axes = plt.subplots(figsize=PAGE, layout="constrained")
-    axes.set_title(f"Order-book heatmap: the best {DEPTH_LEVELS} levels of each side over time", pad=12)
+    figure, axes = plt.subplots(figsize=PAGE, layout=margins())
+    axes.set_title(f"Order-book heatmap: the best {DEPTH_LEVELS} levels of each side over time", pad=22)
     draw_heatmap(run, axes)
     per_column = run.timesteps / max(1, min(run.timesteps, HEATMAP_COLUMNS))
     caption(
@@ -324,14 +329,12 @@ def text_of(value: float | None, form: str) -> str:
 
 def market_page(run: Run) -> Figure:
     """Price, spread, depth and order flow."""
-    figure, panels = plt.subplots(
-        4, 1, figsize=PAGE, sharex=True, layout="constrained", height_ratios=(1.4, 1, 1.2, 1.2)
-    )
+    figure, panels = plt.subplots(4, 1, figsize=PAGE, sharex=True, layout=margins(), height_ratios=(1.4, 1, 1.2, 1.2))
     quotes, depth, trades = run.tables["quotes"], run.tables["depth"], run.tables["trades"]
-    time = quotes["timestep"].to_numpy()
+    time = quotes["timestep"].to_numpy() + 1  # a row shows the end of its timestep
     price, spread, liquidity, flow = panels
     price.set(title="Mid price", ylabel="ticks")
-    price.plot(time, quotes["mid"], color=INK)
+    price.plot(time, quotes["mid"], color=INK, marker="." if run.timesteps < 5 else None)
     spread.set(title="Spread", ylabel="ticks")
     if quotes["spread"].is_not_null().any():
         spread.plot(
@@ -349,15 +352,15 @@ def market_page(run: Run) -> Figure:
         lots = depth.select(pl.sum_horizontal([f"{side}_lots_{k}" for k in range(1, 11)])).to_series().to_numpy()
         liquidity.fill_between(time, sign * lots, step="post", color=colour, alpha=0.6, linewidth=0, label=side)
     liquidity.axhline(0, color=INK, linewidth=0.6)
-    liquidity.legend(loc="upper left", ncols=2)
+    liquidity.legend(loc="lower right", ncols=2, bbox_to_anchor=(1, 1), borderaxespad=0.2)
     flow.set(
         title="Order flow: lots bought less sold by aggressors", ylabel="lots a timestep", xlabel="time (timesteps)"
     )
-    net = 0
+    bought = sold = 0
     if trades.height:
         signed = np.where(trades["buyer"] == trades["aggressor"], 1, -1) * trades["lots"].to_numpy()
         by_step = np.bincount(trades["timestep"], signed, run.timesteps)
-        net = int(by_step.sum())
+        bought, sold = int(signed[signed > 0].sum()), int(-signed[signed < 0].sum())
         flow.vlines(
             time, 0, by_step, color=np.where(by_step > 0, BID, ASK), linewidth=0.5, rasterized=run.timesteps > 20_000
         )
@@ -372,7 +375,7 @@ def market_page(run: Run) -> Figure:
     caption(
         figure,
         f"Mid from {text_of(run.summary['lowest_mid'], ',.1f')} to {text_of(run.summary['highest_mid'], ',.1f')} ticks; mean spread "
-        f"{text_of(run.summary['mean_spread'], '.2f')} ticks; aggressors bought {net:+,} lots more than they sold.",
+        f"{text_of(run.summary['mean_spread'], '.2f')} ticks; aggressors bought {bought:,} and sold {sold:,} lots.",
     )
     return figure
 
@@ -380,7 +383,7 @@ def market_page(run: Run) -> Figure:
 def inventory_page(run: Run) -> Figure:
     """Inventory over time against bounds, a panel a kind."""
     kinds = run.kinds
-    figure, panels = plt.subplots(len(kinds), 1, figsize=PAGE, sharex=True, squeeze=False, layout="constrained")
+    figure, panels = plt.subplots(len(kinds), 1, figsize=PAGE, sharex=True, squeeze=False, layout=margins())
     accounts = run.tables["agents"]
     for axes, kind in zip(panels[:, 0], kinds, strict=True):
         members = [agent for agent in run.config["agents"] if agent["kind"] == kind]
@@ -409,28 +412,30 @@ def inventory_page(run: Run) -> Figure:
 
 def participation_page(run: Run) -> Figure:
     """Who traded, how, and what it gained."""
-    figure, (lots, wealth) = plt.subplots(1, 2, figsize=PAGE, sharey=True, layout="constrained", width_ratios=(1.5, 1))
-    agents = run.summary["agents"]
+    figure, (lots, wealth) = plt.subplots(1, 2, figsize=PAGE, sharey=True, layout=margins(), width_ratios=(1.5, 1))
+    # A bar an agent, or a bar a kind where agents are too many to read.
+    agents = run.summary["agents"] if len(run.summary["agents"]) <= MOST_BARS else run.summary["kinds"]
     names = list(agents)
+    what = "agent" if agents is run.summary["agents"] else "kind"
     place = np.arange(len(names))
     maker = np.array([agents[name]["maker_lots"] for name in names])
     taker = np.array([agents[name]["taker_lots"] for name in names])
-    lots.barh(place, maker, color="#009E73", label="as maker (resting)")
-    lots.barh(place, taker, left=maker, color="#E69F00", label="as taker (incoming)")
-    shown = names if len(names) <= 60 else [name if i % (len(names) // 40) == 0 else "" for i, name in enumerate(names)]
-    lots.set_yticks(place, shown, fontsize=8 if len(names) <= 40 else 5)
+    lots.barh(place, maker, color=MAKER_SHADE, label="as maker (resting)")
+    lots.barh(place, taker, left=maker, color=TAKER_SHADE, label="as taker (incoming)")
+    lots.set_yticks(place, names)
     lots.invert_yaxis()
-    lots.set(title="Lots traded by agent", xlabel="lots")
+    lots.grid(axis="y", visible=False)
+    wealth.grid(axis="y", visible=False)
+    lots.set(title=f"Lots traded by {what}", xlabel="lots")
     lots.legend(loc="lower right")
     if not (maker.any() or taker.any()):
         empty(lots, "there were no trades")
     change = np.array([agents[name]["wealth_change"] for name in names])
-    wealth.barh(place, change, color=[run.colour(agents[name]["kind"]) for name in names])
+    wealth.barh(place, change, color=[run.colour(agents[name].get("kind", name)) for name in names])
     wealth.axvline(0, color=INK, linewidth=0.7)
-    wealth.set(title="Change in wealth by agent", xlabel="tick-lots")
-    wealth.legend(
-        handles=[Line2D([], [], color=run.colour(kind), linewidth=5, label=kind) for kind in run.kinds], loc="best"
-    )
+    wealth.set(title=f"Change in wealth by {what}", xlabel="tick-lots")
+    keys = [Line2D([], [], color=run.colour(kind), linewidth=5, label=kind) for kind in run.kinds]
+    wealth.legend(handles=keys, loc="best")
     parts = []
     for kind, figures in run.summary["kinds"].items():
         share = (

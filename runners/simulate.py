@@ -6,39 +6,43 @@ anything is written. Ctrl-C ends the run at the last whole timestep and keeps wh
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import json
+import os
 import platform
 import signal
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any
 
+import matplotlib as mpl
 import numpy as np
 import tyro
 from numpy.typing import NDArray
 from pydantic import Field
-from pydantic.dataclasses import dataclass as checked_dataclass
 from tqdm import tqdm
 
 from market_env.aec import raw_env
-from market_env.config import STRICT, ConfigError, MarketConfig, amend, build, load_json, parse_json, roster, to_json
-from market_env.engine.kernel import is_compiled
+from market_env.config import ConfigError, MarketConfig, amend, checked, load_json, parse_json, roster, to_json
+from market_env.engine.kernel import compiled_marker
+from market_env.engine.state import fitting
 from market_env.market import advance
 from market_env.rewards import DEFAULT_REWARD, WealthReward
 from runners.board import Board
 from runners.derive import derive
 from runners.drive import Watcher, drive
-from runners.record import Recorder, RunFolderError, file_hashes, fresh_folder, open_folder, write_json
+from runners.record import OWN_NAMES, Recorder, file_hashes, fresh_folder, open_folder, write_json
 from runners.report import write_report
 from runners.schema import VERSION
 from runners.summary import closing_table, summarise
 from scripted_agents import population
-from scripted_agents.frozen_ppo import FrozenPPO, locate, sha256
+from scripted_agents.frozen_ppo import DEFAULT_MODEL, FrozenPPO, locate, sha256
 from scripted_agents.policy import CompiledPolicy, Policy
 
 PACKAGES = ("market-env", "pettingzoo", "gymnasium", "stable-baselines3", "numpy", "numba", "torch", "pyarrow")
@@ -50,7 +54,7 @@ RUN_KEYS = ("seed", "policies", "reward")
 """Keys of a ``config.json`` beside the market's own."""
 
 
-@checked_dataclass(frozen=True, config=STRICT)
+@checked
 class RunConfig:
     """All that decides what a run does."""
 
@@ -64,32 +68,32 @@ class RunConfig:
     """What the recorded rewards are."""
 
 
+FRESH = Path("runs/seed-SEED-N")
+"""Stands for a folder of its own for every run."""
+
+
 @dataclass(frozen=True)
 class Arguments:
-    """Run one frozen population through the market and record everything.
+    """Run one frozen population through the market and record everything."""
 
-    What is not given comes from --config, else from the defaults: 5,000 timesteps, 1 PPO agent, 20 noise traders,
-    4 market makers, 1 momentum trader.
-    """
-
-    seed: int | None = None
-    """Seed of everything random (default 1). The same seed gives the same bytes."""
-    timesteps: int | None = None
-    """Length of the run in timesteps (default 5000)."""
-    run_dir: Path | None = None
-    """Folder for the run (default: a fresh runs/seed-<seed>-<n>)."""
-    model: str | None = None
-    """Frozen PPO policy, a Stable-Baselines3 .zip (default models/ppo_day5.zip)."""
+    seed: int = 1
+    """Seed of everything random. The same seed gives the same bytes."""
+    timesteps: int = 5_000
+    """Length of the run in timesteps."""
+    run_dir: Path = FRESH
+    """Folder for the run; by default a fresh one, N the first number that is free."""
+    model: str = DEFAULT_MODEL
+    """Frozen PPO policy: a Stable-Baselines3 .zip that scripted_agents.freeze wrote."""
     config: Path | None = None
-    """JSON file to start from: any keys of a run's config.json."""
-    ppo: int | None = None
-    """Number of frozen PPO agents (default 1)."""
-    noise: int | None = None
-    """Number of noise traders (default 20)."""
-    maker: int | None = None
-    """Number of market makers (default 4)."""
-    momentum: int | None = None
-    """Number of momentum traders (default 1)."""
+    """JSON file to start from, any keys of a run's config.json; flags given beside it win."""
+    ppo: int = 1
+    """Number of frozen PPO agents."""
+    noise: int = 20
+    """Number of noise traders."""
+    maker: int = 4
+    """Number of market makers."""
+    momentum: int = 1
+    """Number of momentum traders."""
     overwrite: bool = False
     """Replace a run that is already in run-dir."""
     report: bool = True
@@ -98,47 +102,80 @@ class Arguments:
     """Write TensorBoard files."""
 
 
-def read_config(arguments: Arguments) -> RunConfig:
-    """The run that the arguments ask for.
+def read_file(path: Path) -> tuple[RunConfig, dict[str, Any]]:
+    """The run that a JSON file describes, and the file's own data.
 
     Raises:
-        ConfigError: the file cannot be read, has an unknown key, or a value is bad.
+        ConfigError: the file cannot be read, has an unknown key, or a value is bad; names the file.
     """
-    given: dict[str, Any] = {}
-    if arguments.config is not None:
-        try:
-            given = load_json(arguments.config.read_text(encoding="utf-8"), str(arguments.config))
-        except OSError as error:
-            raise ConfigError(f"config {arguments.config}: cannot be read: {error.strerror}") from None
-        except UnicodeDecodeError:
-            raise ConfigError(f"config {arguments.config}: not JSON: not UTF-8 text") from None
-        if not isinstance(given, dict):
-            raise ConfigError(f"config {arguments.config}: expected a JSON object, got {type(given).__name__}")
+    where = f"config {path}"
+    try:
+        given = load_json(path.read_text(encoding="utf-8"), where)
+    except OSError as error:
+        raise ConfigError(f"{where}: cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"{where}: not JSON: not UTF-8 text") from None
+    if not isinstance(given, dict):
+        raise ConfigError(f"{where}: expected a JSON object, got {type(given).__name__}")
+    names = [*MarketConfig.__dataclass_fields__, *RUN_KEYS]
+    if given.get("schema", VERSION) != VERSION:
+        raise ConfigError(f"{where}: expected schema version {VERSION}, got {given['schema']!r}")
+    for key in given.keys() - {*names, *DESCRIPTIVE}:
+        raise ConfigError(f"{where}: unknown key {key!r}, expected some of {', '.join(names)}")
     market = {key: value for key, value in given.items() if key not in (*DESCRIPTIVE, *RUN_KEYS)}
-    run = {"market": market} | {key: given[key] for key in RUN_KEYS if key in given}
-    config = parse_json(RunConfig, json.dumps(run))
-    counts = {kind: getattr(arguments, kind) for kind in population.KINDS if getattr(arguments, kind) is not None}
-    changes: dict[str, Any] = {}
-    if counts:
-        if "agents" in given:
-            raise ConfigError(
-                f"--{next(iter(counts))}: the config file has a roster of its own (agents); give one or the other"
-            )
-        changes["agents"] = roster(**counts)
-        if not changes["agents"]:
-            raise ConfigError("agents: expected at least one, got none")
-    if arguments.timesteps is not None:
-        changes["timesteps"] = arguments.timesteps
-    policies = dict(config.policies)
-    if arguments.model is not None:
-        policies["ppo"] = FrozenPPO(arguments.model)
-    return build(
-        RunConfig,
-        market=amend(config.market, **changes) if changes else config.market,
-        policies=policies,
-        reward=config.reward,
-        seed=config.seed if arguments.seed is None else arguments.seed,
+    try:
+        run = parse_json(RunConfig, json.dumps({"market": market} | {k: given[k] for k in RUN_KEYS if k in given}))
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {str(error).removeprefix('market.')}") from None
+    return run, given
+
+
+def parse(argv: Sequence[str] | None) -> tuple[Arguments, RunConfig]:
+    """The command line, and the run that it asks for.
+
+    A file named by ``--config`` gives the defaults that the other flags replace.
+
+    Raises:
+        ConfigError: the file or a value is bad.
+    """
+    first = argparse.ArgumentParser(add_help=False)
+    first.add_argument("--config", type=Path)
+    known, _ = first.parse_known_args(argv)
+    base, given = read_file(known.config) if known.config else (RunConfig(), {})
+    kinds = Counter(agent.kind for agent in base.market.agents)
+    models = [policy.model for policy in base.policies.values() if isinstance(policy, FrozenPPO)]
+    default = Arguments(
+        seed=base.seed,
+        timesteps=base.market.timesteps,
+        model=models[0] if models else DEFAULT_MODEL,
+        config=known.config,
+        ppo=kinds["ppo"],
+        noise=kinds["noise"],
+        maker=kinds["maker"],
+        momentum=kinds["momentum"],
     )
+    arguments = tyro.cli(Arguments, args=argv, default=default, description=Arguments.__doc__)
+    counts = {kind: getattr(arguments, kind) for kind in population.KINDS}
+    changed = [kind for kind, count in counts.items() if count != getattr(default, kind)]
+    if changed and "agents" in given:
+        raise ConfigError(f"--{changed[0]}: {arguments.config} has a roster of its own (agents); give one or the other")
+    agents = roster(**counts) if changed else base.market.agents
+    if not agents:
+        raise ConfigError("agents: expected at least one, got none")
+    policies = dict(base.policies)
+    if arguments.model == default.model:
+        for model, wanted in given.get("models", {}).items():
+            if sha256(locate(model)) != wanted:
+                raise ConfigError(
+                    f"model {model}: expected sha256 {wanted} as {arguments.config} says; give --model to use another"
+                )
+    elif not any(agent.kind == "ppo" for agent in agents):
+        raise ConfigError(f"--model {arguments.model}: there is no agent of kind ppo to use it")
+    else:
+        policies = {name: policy for name, policy in policies.items() if not isinstance(policy, FrozenPPO)}
+        policies["ppo"] = FrozenPPO(arguments.model)
+    market = amend(base.market, timesteps=arguments.timesteps, agents=agents)
+    return arguments, RunConfig(market=market, policies=policies, seed=arguments.seed, reward=base.reward)
 
 
 def package_versions() -> dict[str, str | None]:
@@ -204,13 +241,13 @@ class Tracker:
 
 @contextlib.contextmanager
 def interruptible() -> Iterator[list[bool]]:
-    """A list that an interrupt (Ctrl-C, or a request to terminate) makes non-empty; a second one ends at once."""
+    """A list that an interrupt (Ctrl-C, or a request to terminate) makes non-empty; a third one ends at once."""
     asked: list[bool] = []
 
     def ask(number: int, frame: Any) -> None:
-        if asked:
-            raise KeyboardInterrupt
         asked.append(True)
+        if len(asked) > 2:
+            raise KeyboardInterrupt
 
     previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
@@ -220,17 +257,27 @@ def interruptible() -> Iterator[list[bool]]:
             signal.signal(number, handler)
 
 
-def compile_first() -> None:
-    """Compile the market's kernels, or load them; say so where it takes long."""
-    if is_compiled(advance):
-        return
-    print("compiling the market (once on this machine) ...", file=sys.stderr, flush=True)
+def compile_first(market: MarketConfig, policies: Mapping[str, Policy]) -> None:
+    """Compile the kernels that this market needs, or load them; say so where it takes long."""
+    capacity = fitting(len(market.agents), sum(agent.max_open_orders for agent in market.agents))
+    marker = compiled_marker(advance, f"{capacity.agents}-{capacity.orders}-{capacity.levels}")
     begun = time.perf_counter()
-    config = build(MarketConfig, timesteps=2, agents=roster(ppo=0))
-    environment = raw_env(config, log=True)
-    drive(environment, population.build(config), seed=0)
-    derive(config, environment.drain())
-    print(f"compiled in {time.perf_counter() - begun:.1f} s", file=sys.stderr, flush=True)
+    if not marker.exists():
+        print(
+            f"compiling a market of up to {capacity.agents} agents (once on this machine) ...",
+            file=sys.stderr,
+            flush=True,
+        )
+    for policy in policies.values():
+        if isinstance(policy, CompiledPolicy):
+            _ = policy.function.address
+    environment = raw_env(amend(market, timesteps=1), log=True)
+    drive(environment, policies, seed=0)
+    derive(environment.config, environment.drain())
+    if not marker.exists():
+        print(f"compiled in {time.perf_counter() - begun:.1f} s", file=sys.stderr, flush=True)
+        with contextlib.suppress(OSError):
+            marker.touch()
 
 
 def simulate(
@@ -242,13 +289,12 @@ def simulate(
         ConfigError: the population cannot be built, or the folder cannot be used; nothing is written then.
         RunFolderError: the disk is full or a file cannot be written; finished parts stay.
     """
-    population.resolve(run.market, run.policies)  # mistakes first, compiling after
-    compile_first()
     policies = population.build(run.market, run.policies)
     description = describe(run, policies)
     environment = raw_env(run.market, run.reward, log=True)
     open_folder(path, overwrite)
     write_json(path / "config.json", description)
+    compile_first(run.market, policies)
     recorder = Recorder(path, run.market)
     bar = tqdm(total=run.market.timesteps, unit=" timesteps", disable=None, mininterval=0.2)
     tracker = Tracker(environment, recorder, bar)
@@ -256,59 +302,68 @@ def simulate(
     board = Board(path / "tensorboard", run.market.agents, run.market.first_price) if tensorboard else None
     if board:
         watchers.append(board)
-    begun = time.perf_counter()
-    try:
-        with interruptible() as asked:
+    with interruptible() as asked:
+        begun = time.perf_counter()
+        try:
             complete = drive(environment, policies, run.seed, watchers, lambda: bool(asked))
-    finally:
-        bar.close()
-        if board:
-            board.close()
-    seconds = time.perf_counter() - begun
-    timesteps = run.market.timesteps if complete else tracker.timestep
-    recorder.keep(environment.drain(), timesteps)
-    events, tables = recorder.finish(timesteps)
-    after = parameter_hashes(policies)
-    summary = {
-        "complete": complete,
-        **summarise(run.market, events, tables),
-        "learning": False,
-        "parameters_before": description["parameters"],
-        "parameters_after": after,
-        "parameters_unchanged": after == description["parameters"],
-        "sha256": file_hashes(path),
-    }
-    write_json(path / "summary.json", summary)
+        finally:
+            bar.close()
+            if board:
+                board.close()
+        seconds = time.perf_counter() - begun
+        timesteps = run.market.timesteps if complete else tracker.timestep
+        recorder.keep(environment.drain(), timesteps)
+        events, tables = recorder.finish(timesteps)
+        after = parameter_hashes(policies)
+        summary = {
+            "complete": complete,
+            **summarise(run.market, events, tables),
+            "learning": False,
+            "parameters_before": description["parameters"],
+            "parameters_after": after,
+            "parameters_unchanged": after == description["parameters"],
+            "sha256": file_hashes(path),
+        }
+        write_json(path / "summary.json", summary)
     print(f"\n{closing_table(summary)}\n")
     print(f"simulated in {seconds:.1f} s ({timesteps / max(seconds, 1e-9):,.0f} timesteps/s); policies unchanged: "
           f"{'yes' if summary['parameters_unchanged'] else 'NO'}")  # fmt: skip
     if not complete:
         print(f"stopped after {timesteps:,} of {run.market.timesteps:,} timesteps; what was recorded is kept")
     if report:
-        write_report(path)
+        print("drawing the report ...", flush=True)
+        try:
+            write_report(path)
+        except KeyboardInterrupt:
+            print(f"interrupted: the data are whole; for the report: python -m runners.report {path}", file=sys.stderr)
+            summary["complete"] = False
     print(f"run folder: {path}")
-    for name in sorted(entry.name for entry in path.iterdir()):
-        print(f"  {name}")
+    for name in OWN_NAMES:
+        if (path / name).exists():
+            print(f"  {name}")
     if tensorboard:
-        print(f"to look at it: tensorboard --logdir {path.parent}")
+        print(f"to look at it: {Path(sys.executable).with_name('tensorboard')} --logdir {path.parent}")
     return summary
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status: 0, 130 if interrupted, 2 for bad input."""
-    arguments = tyro.cli(Arguments, args=argv, description=Arguments.__doc__)
+    mpl.use("Agg")
     try:
-        run = read_config(arguments)
-        path = arguments.run_dir if arguments.run_dir is not None else fresh_folder(run.seed)
+        arguments, run = parse(argv)
+        path = fresh_folder(run.seed) if arguments.run_dir == FRESH else arguments.run_dir
         summary = simulate(
             run, path, overwrite=arguments.overwrite, report=arguments.report, tensorboard=arguments.tensorboard
         )
-    except (ConfigError, RunFolderError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted before the first timestep was whole; nothing was recorded", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever read the output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     return 0 if summary["complete"] else 130
 
 

@@ -44,18 +44,20 @@ def summarise(config: MarketConfig, events: Rows, tables: Tables) -> dict[str, A
             for code, name in enumerate(state.REASONS)
             if name in state.REJECT_REASONS
         },
-        "kinds": {kind: _kind([agents[a.id] for a in config.agents if a.kind == kind]) for kind in names},
+        "kinds": {kind: _kind(config, agents, trades, kind) for kind in names},
         "agents": agents,
     }
 
 
-def _kind(members: list[dict[str, Any]]) -> dict[str, Any]:
+def _kind(config: MarketConfig, agents: dict[str, dict[str, Any]], trades: Rows, kind: str) -> dict[str, Any]:
+    seats = [index for index, agent in enumerate(config.agents) if agent.kind == kind]
+    members = [agents[config.agents[index].id] for index in seats]
+    took_part = np.isin(trades["agent"], seats) | np.isin(trades["maker"], seats)
     return {
         "agents": len(members),
-        **{
-            name: sum(member[name] for member in members)
-            for name in ("turns", "trades", "maker_lots", "taker_lots", "wealth_change")
-        },
+        # A trade between two agents of the kind is one trade.
+        "trades": int(np.count_nonzero(took_part)),
+        **{name: sum(m[name] for m in members) for name in ("turns", "maker_lots", "taker_lots", "wealth_change")},
     }
 
 
@@ -95,7 +97,7 @@ def closing_table(summary: dict[str, Any]) -> str:
         f"{number(summary['last_mid'], '.1f')} ticks; mean spread {number(summary['mean_spread'], '.2f')} ticks; two-sided "
         f"in {number(summary['two_sided_share_after_opening'], '.2%')} of timesteps after the first {OPENING}",
         "",
-        f"{'kind':<10} {'agents':>6} {'turns':>8} {'trades':>7} {'maker lots':>11} {'taker lots':>11} {'wealth change':>14}",
+        f"{'kind':<10} {'agents':>6} {'turns':>8} {'trades':>7} {'maker lots':>11} {'taker lots':>11} {'wealth change':>14}  (tick-lots)",
     ]
     for kind, figures in summary["kinds"].items():
         lines.append(

@@ -21,7 +21,6 @@ import numpy as np
 import torch
 import tyro
 from stable_baselines3 import PPO
-from stable_baselines3.common.base_class import BaseAlgorithm
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
@@ -30,7 +29,7 @@ from market_env.config import ConfigError, MarketConfig, amend
 from market_env.rewards import WealthReward
 from runners import evaluate
 from scripted_agents import learner_env
-from scripted_agents.frozen_ppo import MARKET_KEY, FrozenPPO, frozen_network, network_parameters, purpose, sha256
+from scripted_agents.frozen_ppo import FrozenPPO, freeze, frozen_network, network_parameters, sha256
 from scripted_agents.policy import CompiledPolicy
 
 AGENT = "ppo_0"
@@ -66,7 +65,7 @@ class Arguments:
     """Weight of the entropy bonus."""
     hidden: tuple[int, ...] = (64, 64)
     """Units of each hidden layer, of policy and value alike."""
-    reward: WealthReward = field(default_factory=WealthReward)
+    reward: WealthReward = field(default_factory=lambda: WealthReward(refusal_penalty=0.05))
     """The reward."""
     validate_every: int = 100_000
     """Turns between two validations."""
@@ -75,11 +74,12 @@ class Arguments:
 class Validation(BaseCallback):
     """Judge the deterministic policy on validation seeds and keep the best."""
 
-    def __init__(self, config: MarketConfig, path: Path, every: int) -> None:
+    def __init__(self, config: MarketConfig, path: Path, every: int, reward: WealthReward) -> None:
         super().__init__()
         self.config = config
         self.path = path
         self.every = every
+        self.reward = reward
         self.curve: list[dict[str, float]] = []
         self.best = -np.inf
         self._next = every
@@ -108,7 +108,7 @@ class Validation(BaseCallback):
         kept = within_limits(point) and point["liquidation_gain"] > self.best
         if kept:
             self.best = point["liquidation_gain"]
-            save(self.model, self.config, self.path)
+            freeze(self.model, self.config, self.path, self.reward)
         print(
             f"{self.num_timesteps:>9} turns  reward/episode {point['training_reward']:8.1f}  validation: "
             f"liquidation gain {point['liquidation_gain']:9.0f}  trading turns {point['trading_turns']:6.1%}  "
@@ -120,26 +120,6 @@ class Validation(BaseCallback):
 def within_limits(point: dict[str, float]) -> bool:
     """Whether a checkpoint is a candidate: one that sits at its bound or hardly trades is none, whatever it earned."""
     return 0.01 <= point["trading_turns"] <= 0.6 and point["near_bound"] < 0.01
-
-
-def save(model: BaseAlgorithm, config: MarketConfig, path: Path) -> None:
-    """Write the policy, whole or not at all."""
-    setattr(model, MARKET_KEY, purpose(config))
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.zip")
-    model.save(
-        partial,
-        exclude=[
-            "env",
-            "logger",
-            "ep_info_buffer",
-            "ep_success_buffer",
-            "_last_obs",
-            "_last_episode_starts",
-            "tensorboard_log",
-        ],
-    )
-    partial.replace(path)
 
 
 def train(arguments: Arguments) -> Validation:
@@ -172,7 +152,7 @@ def train(arguments: Arguments) -> Validation:
         },
         device="cpu",
     )
-    validation = Validation(MarketConfig(), arguments.out, arguments.validate_every)
+    validation = Validation(MarketConfig(), arguments.out, arguments.validate_every, arguments.reward)
     model.learn(arguments.total_timesteps, callback=validation)
     if not validation.curve or validation.curve[-1]["timesteps"] < model.num_timesteps:
         validation.judge()

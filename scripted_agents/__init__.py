@@ -11,7 +11,7 @@ import gymnasium
 from market_env.config import MarketConfig
 from market_env.learner import LearnerEnv
 from scripted_agents.baselines import DoNothing, RandomActions
-from scripted_agents.frozen_ppo import FrozenPPO, ModelError
+from scripted_agents.frozen_ppo import FrozenPPO, ModelError, freeze
 from scripted_agents.maker import MarketMaker
 from scripted_agents.momentum import MomentumTrader
 from scripted_agents.noise import NoiseTrader
@@ -33,6 +33,7 @@ __all__ = [
     "RandomActions",
     "background",
     "build",
+    "freeze",
     "learner_env",
     "run_compiled",
 ]

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic.dataclasses import dataclass
-
 from market_env.actions import CANCEL_KEEP, CANCELS
-from market_env.config import STRICT, MarketConfig
+from market_env.config import MarketConfig, checked
 from market_env.engine.kernel import policy_kernel
 from market_env.engine.streams import integer
 from scripted_agents.policy import LOTS_GRID, CompiledPolicy
@@ -30,7 +28,7 @@ def act_at_random(observation, parameters, stream, action):
         action[component + 1] = integer(stream, int(parameters[LOTS_GRID]))
 
 
-@dataclass(frozen=True, config=STRICT)
+@checked
 class DoNothing:
     """Never trades."""
 
@@ -41,7 +39,7 @@ class DoNothing:
         return CompiledPolicy(do_nothing, config, [])
 
 
-@dataclass(frozen=True, config=STRICT)
+@checked
 class RandomActions:
     """Draws every component of its action uniformly."""
 

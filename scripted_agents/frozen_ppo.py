@@ -12,23 +12,35 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import sys
 import zipfile
+import zlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic.dataclasses import dataclass
 
 from market_env import actions, observations
-from market_env.config import STRICT, ConfigError, MarketConfig
+from market_env.config import ConfigError, MarketConfig, checked, to_json
 from market_env.engine.kernel import policy_kernel
+from market_env.rewards import DEFAULT_REWARD, WealthReward
 from scripted_agents.policy import OWN, CompiledPolicy
 
 DEFAULT_MODEL = "models/ppo_day5.zip"
 MARKET_KEY = "market"
 """Attribute of the saved algorithm that says, as plain JSON, what the policy was trained for."""
+NOT_SAVED = (
+    "env",
+    "logger",
+    "ep_info_buffer",
+    "ep_success_buffer",
+    "_last_obs",
+    "_last_episode_starts",
+    "tensorboard_log",
+)
+"""What a frozen policy has no use for."""
 LARGEST_ENTRY = 256 * 2**20
 """Largest entry of a model file that is read, bytes."""
 
@@ -46,6 +58,23 @@ def purpose(config: MarketConfig) -> dict[str, Any]:
         "offsets": list(config.offsets),
         "lots": list(config.lots),
     }
+
+
+def freeze(model: Any, config: MarketConfig, path: Path | str, reward: WealthReward = DEFAULT_REWARD) -> None:
+    """Save a Stable-Baselines3 PPO model for this market as :class:`FrozenPPO` reads it, whole or not at all.
+
+    Args:
+        model: trained in a :class:`market_env.LearnerEnv` of this market, its policy an ``MlpPolicy`` with tanh.
+        config: the market that it was trained for.
+        path: the ``.zip`` file to write.
+        reward: what it was trained on; it travels in the file for its reader, and nothing checks it.
+    """
+    path = Path(path)
+    setattr(model, MARKET_KEY, {**purpose(config), "reward": to_json(reward)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial.zip")
+    model.save(partial, exclude=NOT_SAVED)
+    partial.replace(path)
 
 
 @policy_kernel
@@ -91,10 +120,9 @@ def frozen_network(observation, parameters, stream, action):
 
 
 def locate(model: str) -> Path:
-    """The file that a model's name means: as it stands, else in the folder that holds this project."""
-    path = Path(model)
-    at_home = Path(__file__).resolve().parents[1] / path
-    return at_home if not path.exists() and at_home.exists() else path
+    """The file that a model's name means: as it stands, else beside the packages, else where a wheel puts it."""
+    homes = (Path(), Path(__file__).resolve().parents[1], Path(sys.prefix) / "share" / "market_env")
+    return next((home / model for home in homes if (home / model).exists()), Path(model))
 
 
 def sha256(path: Path) -> str:
@@ -121,7 +149,7 @@ def _entry(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
         raise ModelError(
             f"model {path}: expected an archive of Stable-Baselines3 with {name!r}, found {sorted(archive.namelist())}"
         ) from None
-    except (zipfile.BadZipFile, OSError, EOFError, NotImplementedError, RuntimeError) as error:
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError) as error:
         raise ModelError(f"model {path}: {name} is damaged: {error}") from None
 
 
@@ -138,8 +166,13 @@ def _check_purpose(path: Path, data: dict[str, Any], config: MarketConfig) -> No
     declared = data.get(MARKET_KEY)
     if not isinstance(declared, dict):
         raise ModelError(
-            f"model {path}: expected attribute {MARKET_KEY!r} as runners.train writes it, found {declared!r}"
+            f"model {path}: expected attribute {MARKET_KEY!r} as scripted_agents.freeze writes it, found {declared!r}"
         )
+    for name, kind in (("observation_space", "Box"), ("action_space", "MultiDiscrete")):
+        saved = data.get(name)
+        found = saved.get(":type:") if isinstance(saved, dict) else saved
+        if not (isinstance(found, str) and f".{kind}'" in found):
+            raise ModelError(f"model {path}: expected {name} of type {kind}, found {found}")
     for name, expected in purpose(config).items():
         found = declared.get(name)
         if name == "features" and isinstance(found, list) and found != expected:
@@ -169,7 +202,9 @@ def network_parameters(
         if f"{name}.weight" not in weights or f"{name}.bias" not in weights:
             raise ModelError(f"model {path}: expected weights {name}.weight and {name}.bias, found {sorted(weights)}")
         weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
-        outputs = int(actions.sizes(config.offsets, config.lots).sum()) if name == "action_net" else len(bias)
+        outputs = int(actions.sizes(config.offsets, config.lots).sum())
+        if name != "action_net":
+            outputs = weight.shape[0] if weight.ndim else 0
         _expect(path, f"{name}.weight of shape", (outputs, inputs), weight.shape)
         _expect(path, f"{name}.bias of shape", (outputs,), bias.shape)
         if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
@@ -205,7 +240,7 @@ def load_parameters(path: Path, config: MarketConfig) -> NDArray[np.float64]:
         text = _entry(archive, "data", path)
         try:
             data = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ModelError(f"model {path}: data is damaged: {error}") from None
         if not isinstance(data, dict):
             raise ModelError(f"model {path}: expected a JSON object in data, found {type(data).__name__}")
@@ -219,7 +254,7 @@ def load_parameters(path: Path, config: MarketConfig) -> NDArray[np.float64]:
     return network_parameters(weights, config, path)
 
 
-@dataclass(frozen=True, config=STRICT)
+@checked
 class FrozenPPO:
     """Parameters of a frozen PPO policy."""
 

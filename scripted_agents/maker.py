@@ -14,10 +14,9 @@ from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 
 from market_env.actions import CANCEL_ALL, CANCEL_ASKS, CANCEL_BIDS, CANCEL_KEEP
-from market_env.config import STRICT, MarketConfig
+from market_env.config import MarketConfig, checked
 from market_env.engine.kernel import kernel, policy_kernel
 from market_env.engine.observe import (
     INVENTORY,
@@ -37,9 +36,9 @@ NonNegative = Annotated[float, Field(ge=0)]
 
 
 @kernel
-def is_stale(distance, wanted, tolerance):
-    """Whether a front order stands too near or too far, or is missing (distance at its upper bound)."""
-    return distance < wanted - 0.5 * tolerance - 1.0 or distance > wanted + tolerance + 1.0
+def is_stale(distance, shown, wanted, tolerance):
+    """Whether a front order is missing, or stands too near or too far."""
+    return shown == 0.0 or distance < wanted - 0.5 * tolerance - 1.0 or distance > wanted + tolerance + 1.0
 
 
 @policy_kernel
@@ -60,8 +59,8 @@ def market_maker(observation, parameters, stream, action):
     lean = skew * observation[INVENTORY] - fair_shift(observation, memory)
     bid_wanted = max(reach + lean, 0.5)
     ask_wanted = max(reach - lean, 0.5)
-    bid_stale = is_stale(TICKS * observation[OWN_BID_DISTANCE], bid_wanted, tolerance)
-    ask_stale = is_stale(TICKS * observation[OWN_ASK_DISTANCE], ask_wanted, tolerance)
+    bid_stale = is_stale(TICKS * observation[OWN_BID_DISTANCE], observation[OPEN_BID_LOTS], bid_wanted, tolerance)
+    ask_stale = is_stale(TICKS * observation[OWN_ASK_DISTANCE], observation[OPEN_ASK_LOTS], ask_wanted, tolerance)
     bid_layer = 1 + integer(stream, max(1, int(layers) - 1))
     ask_layer = 1 + integer(stream, max(1, int(layers) - 1))
     if bid_stale and ask_stale:
@@ -86,7 +85,7 @@ def market_maker(observation, parameters, stream, action):
         action[4] = lots_code(parameters, lots * (1.0 + 0.5 * ask_layer))
 
 
-@dataclass(frozen=True, config=STRICT)
+@checked
 class MarketMaker:
     """Parameters of a market maker."""
 

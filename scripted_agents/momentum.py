@@ -11,13 +11,12 @@ from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 
 from market_env.actions import CANCEL_KEEP
-from market_env.config import STRICT, MarketConfig
+from market_env.config import MarketConfig, checked
 from market_env.engine.kernel import policy_kernel
-from market_env.engine.observe import INVENTORY, RETURNS, VOLATILITY_SLOW
-from market_env.observations import RETURN_WINDOWS, TICKS
+from market_env.engine.observe import INVENTORY, INVENTORY_LOTS, RETURNS, VOLATILITY_SLOW
+from market_env.observations import LOG_LOTS, RETURN_WINDOWS, TICKS
 from scripted_agents.policy import OWN, CompiledPolicy, lots_code, market_code
 
 
@@ -38,18 +37,25 @@ def momentum_trader(observation, parameters, stream, action):
     scale = max(TICKS * observation[VOLATILITY_SLOW], 0.5) * np.sqrt(span)
     signal = move / scale
     inventory = observation[INVENTORY]
+    held = observation[INVENTORY_LOTS]
+    # To close a position takes no more lots than it has.
+    closing = min(lots, np.rint(np.expm1(abs(held) * LOG_LOTS)))
     action[0] = CANCEL_KEEP
-    buys = (signal > threshold and inventory < most) or (inventory < -0.01 and signal > -exit_threshold)
-    sells = (signal < -threshold and inventory > -most) or (inventory > 0.01 and signal < exit_threshold)
-    if buys:
+    if signal > threshold and inventory < most:
         action[1] = market_code(parameters)
         action[2] = lots_code(parameters, lots)
-    elif sells:
+    elif signal < -threshold and inventory > -most:
         action[3] = market_code(parameters)
         action[4] = lots_code(parameters, lots)
+    elif held < 0.0 and signal > -exit_threshold:
+        action[1] = market_code(parameters)
+        action[2] = lots_code(parameters, closing)
+    elif held > 0.0 and signal < exit_threshold:
+        action[3] = market_code(parameters)
+        action[4] = lots_code(parameters, closing)
 
 
-@dataclass(frozen=True, config=STRICT)
+@checked
 class MomentumTrader:
     """Parameters of a momentum trader."""
 

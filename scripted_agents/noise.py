@@ -13,10 +13,9 @@ from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
-from pydantic.dataclasses import dataclass
 
 from market_env.actions import CANCEL_KEEP, CANCEL_OLDEST
-from market_env.config import STRICT, MarketConfig
+from market_env.config import MarketConfig, checked
 from market_env.engine.kernel import policy_kernel
 from market_env.engine.observe import FLOW_FAST, INVENTORY, OPEN_ORDERS, SPREAD
 from market_env.engine.streams import exponential, uniform
@@ -64,7 +63,7 @@ def noise_trader(observation, parameters, stream, action):
         action[4] = lots_code(parameters, size)
 
 
-@dataclass(frozen=True, config=STRICT)
+@checked
 class NoiseTrader:
     """Parameters of a noise trader."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -55,7 +54,7 @@ def resolve(config: MarketConfig, policies: Mapping[str, PolicyConfig]) -> dict[
     known = {agent.id for agent in config.agents} | {agent.kind for agent in config.agents}
     for name in policies:
         # A known kind without an agent is no mistake: a population of no makers keeps the makers' parameters.
-        if name not in known and re.sub(r"_\d+$", "", name) not in KINDS:
+        if name not in known and name not in KINDS:
             raise ConfigError(f"policies: expected an agent id or a kind of this market, got {name!r}")
     return {
         agent.id: policies.get(agent.id) or policies.get(agent.kind) or default_policy(agent) for agent in config.agents
@@ -79,5 +78,8 @@ def background(
     Raises:
         ConfigError: see :func:`resolve`.
     """
-    others = {agent: chosen for agent, chosen in resolve(config, policies or {}).items() if agent != learner}
+    own = {learner: DoNothing()}  # never asked: it spares a learner of a new kind a policy
+    others = {
+        agent: chosen for agent, chosen in resolve(config, {**(policies or {}), **own}).items() if agent != learner
+    }
     return CompiledBackground({agent: chosen.build(config) for agent, chosen in others.items()}, config.agent_ids)

@@ -72,20 +72,25 @@ class CompiledBackground:
             self._starts[index] = size
             blocks.append(policy.parameters)
             size += len(policy.parameters)
+        self._missing = frozenset(np.flatnonzero(self._addresses == 0).tolist())
+        self._agent_ids = list(agent_ids)
         self._parameters = np.concatenate(blocks) if blocks else np.zeros(1)
         self._observation = np.zeros(observations.SIZE, np.float32)
         self._action = np.zeros(5, np.int64)
 
     def reset(self, market: Market) -> None:
-        """Check that every agent but one has a policy."""
-        if np.count_nonzero(self._addresses) < len(market.agent_ids) - 1:
-            missing = [a for a, address in zip(market.agent_ids, self._addresses, strict=True) if not address]
-            raise ConfigError(f"policies: expected one for every agent but the learner, none for {missing}")
+        """Nothing to get ready: compiled policies read their streams in the record."""
 
     def play(self, market: Market, learner: int = NOBODY) -> bool:
-        """Play until it is the learner's turn; False once the episode is over."""
-        if learner == NOBODY and not self._addresses.all():
-            raise ConfigError("policies: expected one for every agent when there is no learner")
+        """Play until it is the learner's turn; False once the episode is over.
+
+        Raises:
+            ConfigError: an agent other than the learner has no policy.
+            ValueError: a policy wrote an action out of range.
+        """
+        if self._missing and self._missing != {learner}:
+            missing = [self._agent_ids[index] for index in sorted(self._missing) if index != learner]
+            raise ConfigError(f"policies: expected one for every agent but the learner, none for {missing}")
         while True:
             status = play(
                 market.records, market.events, learner,

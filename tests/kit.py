@@ -127,7 +127,7 @@ def resting(market: Market) -> dict[str, dict[int, list[tuple[int, str, int]]]]:
     record = market.records[0]
     orders = record["orders"]
     book: dict[str, dict[int, list[tuple[int, str, int]]]] = {"buy": {}, "sell": {}}
-    for level in record["levels"]:
+    for level in record["levels"][record["levels"]["head"] != state.NONE]:
         slot = int(level["head"])
         queue = []
         while slot != state.NONE:
@@ -151,7 +151,11 @@ def check_structure(market: Market) -> None:
     assert len(open_slots) + len(free_slots) == len(orders)
     in_queues: list[int] = []
     occupied = {state.BUY: 0, state.SELL: 0}
-    for number, level in enumerate(levels):
+    empty = levels["head"] == state.NONE
+    assert (levels["tail"][empty] == state.NONE).all()
+    assert (levels["lots"][empty] == 0).all()
+    for number in np.flatnonzero(~empty):
+        level = levels[number]
         slot, previous, total = int(level["head"]), state.NONE, 0
         while slot != state.NONE:
             order = orders[slot]

@@ -24,7 +24,17 @@ def clear(market):
     """Empty the book."""
     capacity = len(market.orders)
     for slot in range(capacity):
-        market.orders[slot].id = NONE
+        order = market.orders[slot]
+        order.id = NONE
+        order.time = 0.0
+        order.agent = 0
+        order.side = 0
+        order.price = 0
+        order.lots = 0
+        order.next = NONE
+        order.prev = NONE
+        order.own_next = NONE
+        order.own_prev = NONE
         market.free[slot] = capacity - 1 - slot
     market.free_orders = capacity
     for level in range(len(market.levels)):

@@ -3,7 +3,7 @@
 Promise: compiled code is kept on disk and is never stale. Numba's own cache looks only at the file that
 holds a function; a kernel that inlined another file's kernel would stay old when that file changes. Here
 the cache folder is named by a hash of every source file a kernel can reach (its own folder and the folders
-of all kernels that its module imports) and of numba's version, and no other library's cache is moved.
+of all kernels that it can call, however many calls away) and of numba's version, and no other library's cache is moved.
 
 Cost: the first call in a fresh cache compiles (seconds); later processes load machine code in a fraction of
 a second. The cache lies in ``$MARKET_ENV_CACHE`` if set, else in the user's cache folder.
@@ -19,13 +19,15 @@ import inspect
 import os
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numba
 import platformdirs
 from numba import types
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, _CacheLocator
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache, _Cache, _CacheLocator
 from numba.core.ccallback import CFunc
+from numba.core.dispatcher import Dispatcher
 
 ENGINE_FOLDER = Path(__file__).resolve().parent
 
@@ -53,15 +55,29 @@ def _folder_digest(folder: Path) -> bytes:
     return digest.digest()
 
 
+def _source_folders(function: Callable[..., Any]) -> set[Path]:
+    """Folders of every kernel that ``function`` can reach: by name or through a module, however many calls away."""
+    folders = {ENGINE_FOLDER, ENGINE_FOLDER.parent}
+    seen: set[int] = set()
+    waiting = [function]
+    while waiting:
+        reached = waiting.pop()
+        folders.add(Path(inspect.getfile(reached)).resolve().parent)
+        if id(reached.__globals__) in seen:
+            continue
+        seen.add(id(reached.__globals__))
+        for value in list(reached.__globals__.values()):
+            is_module = isinstance(value, ModuleType) and value.__name__.split(".")[0] not in {"numba", "numpy"}
+            for inner in list(vars(value).values()) if is_module else [value]:
+                if isinstance(inner, Dispatcher):
+                    waiting.append(inner.py_func)
+    return folders
+
+
 def source_hash(function: Callable[..., Any]) -> str:
     """Hash of every source that ``function`` can have inlined, and of numba's version."""
-    folders = {ENGINE_FOLDER, ENGINE_FOLDER.parent, Path(inspect.getfile(function)).resolve().parent}
-    for value in function.__globals__.values():
-        inner = getattr(value, "py_func", None)
-        if inner is not None:
-            folders.add(Path(inspect.getfile(inner)).resolve().parent)
     digest = hashlib.sha256(numba.__version__.encode())
-    for folder in sorted(folders):
+    for folder in sorted(_source_folders(function)):
         digest.update(_folder_digest(folder))
     return digest.hexdigest()[:16]
 
@@ -103,10 +119,17 @@ class _KernelCache(FunctionCache):
     _impl_class = _KernelCacheImpl
 
 
+def _cache_of(function: Callable[..., Any]) -> _Cache:
+    try:
+        return _KernelCache(function)
+    except RuntimeError:  # no source file to go by (a prompt, standard input), or no place to write
+        return NullCache()
+
+
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile ``function`` to machine code on first call and keep the result on disk."""
     dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
-    dispatcher._cache = _KernelCache(function)
+    dispatcher._cache = _cache_of(function)
     return dispatcher
 
 
@@ -124,7 +147,7 @@ class PolicyFunction:
         compiled: Any = CFunc(
             self._function, (POLICY_SIGNATURE.args, POLICY_SIGNATURE.return_type), locals={}, options={"nogil": True}
         )
-        compiled._cache = _KernelCache(self._function)
+        compiled._cache = _cache_of(self._function)
         compiled.compile()
         return compiled
 
@@ -144,7 +167,6 @@ def policy_kernel(function: Callable[..., Any]) -> PolicyFunction:
     return PolicyFunction(function)
 
 
-def is_compiled(entry: Any) -> bool:
-    """Whether the cache already holds machine code for ``entry`` (a kernel), as far as its index file tells."""
-    path = Path(entry._cache._cache_file._index_path)
-    return path.exists()
+def compiled_marker(entry: Any, name: str) -> Path:
+    """A file beside ``entry``'s machine code that says, if it exists, that ``name`` has been compiled."""
+    return Path(entry._cache.cache_path or cache_root()) / f"{name}.compiled"

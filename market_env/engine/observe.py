@@ -26,6 +26,7 @@ FLOW_SLOW = INDEX["flow_slow"]
 VOLUME_FAST = INDEX["volume_fast"]
 ACTIVITY_FAST = INDEX["activity_fast"]
 INVENTORY = INDEX["inventory"]
+INVENTORY_LOTS = INDEX["inventory_lots"]
 CASH = INDEX["cash"]
 OPEN_BID_LOTS = INDEX["open_bid_lots"]
 OPEN_ASK_LOTS = INDEX["open_ask_lots"]
@@ -142,6 +143,8 @@ def observe(market, agent, out):
     out[ACTIVITY_FAST] = market.activity / (market.activity + 8.0)
     bound = float(account.inventory_bound)
     out[INVENTORY] = account.inventory / bound
+    size = log_lots(abs(account.inventory))
+    out[INVENTORY_LOTS] = size if account.inventory >= 0 else -size
     free = float(accounts.free_cash(account))
     out[CASH] = free / (free + bound * market.reference)
     out[OPEN_BID_LOTS] = account.open_bid_lots / (2.0 * bound)

@@ -35,7 +35,6 @@ REASONS = (
     REASON_INVENTORY, REASON_CASH, REASON_OPEN_ORDERS, REASON_SELF_CROSS, REASON_POST_ONLY,
 ) = range(9)  # fmt: skip
 REJECT_REASONS = ("price_band", "inventory", "cash", "open_orders", "self_cross", "post_only")
-CANCEL_REASONS = ("agent", "self_trade", "ioc", "price_band")
 
 CLOCK_EVERY, CLOCK_POISSON, CLOCK_HAWKES = range(3)
 
@@ -217,6 +216,7 @@ def market_dtype(capacity: Capacity) -> np.dtype[np.void]:
             ("logged", "i8"),           # of them, in the buffer now
             # configuration
             ("key", "u8"),
+            ("config", "u8"),           # key of the whole configuration
             ("agent_count", "i4"),
             ("clock_count", "i4"),
             ("first_price", "i4"),
@@ -247,6 +247,10 @@ def fitting(agents: int, orders: int) -> Capacity:
     )
 
 
-def longest_turn(capacity: Capacity) -> int:
-    """Most events that one turn can log: each order in the book may end once, beside a few of the turn's own."""
-    return capacity.orders + 32
+TURN_EVENTS = 32
+"""Events of a turn beside those that end an order of the book, at most."""
+
+
+def longest_turn(orders: int) -> int:
+    """Most events that one turn can log in a market of so many open orders: each may end once."""
+    return orders + TURN_EVENTS

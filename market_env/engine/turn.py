@@ -36,6 +36,7 @@ from market_env.engine.state import (
     REASON_SELF_CROSS,
     REASON_SELF_TRADE,
     SELL,
+    TURN_EVENTS,
 )
 from market_env.engine.streams import PURPOSE_CLOCK, PURPOSE_POLICY, draw, seed_stream
 from market_env.observations import FLOW_TIMES
@@ -157,7 +158,7 @@ def begin(market, events):
     """Open the next turn: the acting agent's last turn is settled and its arrival logged. Return a status."""
     if market.finished:
         return DONE
-    if len(events) > 0 and market.logged + len(market.orders) + 32 > len(events):
+    if len(events) > 0 and market.logged + len(market.orders) + TURN_EVENTS > len(events):
         return LOG_FULL
     before = market.time
     more = arrivals.take_arrival(market)
@@ -354,10 +355,11 @@ def act(market, events, action, reference):
 @kernel
 def end_turn(market, events):
     """Set the reference price; cancel orders that the window of prices has left behind."""
-    before = int(np.floor(market.reference))
+    before = int(np.ceil(market.reference))
     book.quote_reference(market)
-    after = int(np.floor(market.reference))
+    after = int(np.ceil(market.reference))
     half = len(market.levels) // 2
+    # Rounded up, so that the best quotes, however far apart, stay within and the reference price stays what it is.
     # The window is [reference - half, reference + half); a move lets its width pass out at the far end.
     for price in range(before - half, after - half):
         cancel_level(market, events, price)

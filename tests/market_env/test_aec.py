@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pettingzoo.test import api_test, render_test, seed_test
 
 import market_env
+import scripted_agents
 from market_env.aec import raw_env
 from market_env.config import AgentConfig, Every, MarketConfig
 from tests.kit import market_configs, random_actions, same
@@ -34,8 +35,14 @@ def equal(a: list[tuple[Any, ...]], b: list[tuple[Any, ...]]) -> bool:
     return len(a) == len(b) and all(all(map(same, x, y)) for x, y in zip(a, b, strict=True))
 
 
-def test_api() -> None:
-    api_test(market_env.env(config=MarketConfig(timesteps=150)), num_cycles=2_000)
+def test_api_for_a_thousand_cycles_of_all_agents() -> None:
+    config = MarketConfig(timesteps=4_000)
+    env = market_env.env(config=config)
+    market = env.unwrapped.market
+    act, turns = market.act, []
+    market.act = lambda action: turns.append(1) or act(action)
+    api_test(env, num_cycles=26_500)
+    assert len(turns) > 26 * 1_000
 
 
 def test_seed() -> None:
@@ -117,7 +124,7 @@ def test_a_state_of_another_market_is_refused() -> None:
     )
     one.reset(seed=1)
     other.reset(seed=1)
-    with pytest.raises(ValueError, match="saved by a market with other agents"):
+    with pytest.raises(ValueError, match="saved by a market of the same config"):
         other.restore(one.save())
 
 
@@ -143,16 +150,15 @@ def test_a_reward_is_the_change_in_wealth_less_the_inventory_penalty_since_the_a
 
 
 def test_rewards_have_a_standard_deviation_of_about_one_under_random_actions() -> None:
-    rewards = []
-    for seed in range(3):
-        env = raw_env(config=MarketConfig(timesteps=400))
-        env.reset(seed=seed)
-        rng = np.random.default_rng(seed)
-        for _agent in env.agent_iter():
-            _, reward, _, truncated, _ = env.last()
-            rewards.append(reward)
-            env.step(None if truncated else rng.integers(0, env.market.codes))
-    assert 0.5 < np.std(rewards) < 4.0
+    env = scripted_agents.learner_env(MarketConfig(timesteps=3_000))
+    env.reset(seed=3)
+    rng = np.random.default_rng(3)
+    rewards, going = [], True
+    while going:
+        _, reward, _, truncated, _ = env.step(rng.integers(0, env.market.codes))
+        rewards.append(reward)
+        going = not truncated
+    assert 0.7 < np.std(rewards) < 1.5
 
 
 def test_an_info_says_what_was_traded_and_trimmed_since_the_last_turn_began() -> None:
@@ -204,10 +210,17 @@ def test_stepping_before_reset_or_after_the_end_is_one_clear_error(small_config:
     with pytest.raises(RuntimeError, match=r"no episode is under way; call reset\(\) first"):
         env.step([0, 0, 0, 0, 0])
     env.reset(seed=1)
-    for agent in env.agent_iter():
-        env.step(None if env.truncations[agent] else [0, 0, 0, 0, 0])
-    with pytest.raises(RuntimeError, match=r"no episode is under way; call reset\(\) first"):
-        env.step([0, 0, 0, 0, 0])
+    wrapped = market_env.env(config=small_config)
+    wrapped.reset(seed=1)
+    for one in (env, wrapped):
+        for agent in one.agent_iter():
+            one.step(None if one.truncations[agent] else [0, 0, 0, 0, 0])
+        with pytest.raises(RuntimeError, match=r"no episode is under way; call reset\(\) first"):
+            one.step([0, 0, 0, 0, 0])
+    with pytest.raises(RuntimeError, match="no episode is under way"):
+        raw_env(config=small_config).observe("ppo_0")
+    with pytest.raises(ValueError, match=r"agent: expected one of .* got 'ghost_0'"):
+        wrapped.observe("ghost_0")
     with pytest.raises(AttributeError, match="cannot be accessed before reset"):
         _ = market_env.env(config=small_config).agent_selection
 

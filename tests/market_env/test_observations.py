@@ -118,3 +118,31 @@ def test_time_left_saturates_so_that_it_means_the_same_in_runs_of_any_length() -
 def test_names_are_unique_and_bounds_ordered() -> None:
     assert len(set(observations.NAMES)) == observations.SIZE
     assert (observations.LOW < observations.HIGH).all()
+
+
+def test_volatility_is_the_root_of_the_moving_average_of_squared_returns() -> None:
+    config = MarketConfig(
+        timesteps=40,
+        first_price=100,
+        agents=tuple(AgentConfig(f"a_{n}", "a", cash=10**6, arrivals=Every(1.0, n / 2)) for n in range(2)),
+    )
+    market = Market(config)
+    market.reset(1)
+    rng = np.random.default_rng(1)
+    past, variance = [100.0], [0.0, 0.0]
+    before, timestep, going = 100.0, 0, True
+    while going:
+        going = market.act([4, rng.integers(len(config.offsets)), 1, rng.integers(len(config.offsets)), 1])
+        if not going:
+            break
+        now = int(market.records["timestep"][0])
+        if now != timestep:
+            timestep = now
+            square = (before - past[-1]) ** 2
+            past.append(before)
+            variance = [v + (square - v) / tau for v, tau in zip(variance, (5.0, 60.0), strict=True)]
+        before = market.reference
+        seen = dict(zip(observations.NAMES, market.observe(0).tolist(), strict=True))
+        assert seen["volatility_fast"] * 32 == pytest.approx(min(variance[0] ** 0.5, 32.0), rel=1e-5)
+        assert seen["volatility_slow"] * 32 == pytest.approx(min(variance[1] ** 0.5, 32.0), rel=1e-5)
+    assert variance[0] > 0.0

@@ -33,14 +33,10 @@ def test_a_short_training_leaves_a_policy_and_its_card(
         "--seed",
         "1",
     ]
-    status = train.main(arguments)
-    printed = capsys.readouterr()
-    assert "validation" in printed.out
-    if status == 2:
-        # So short a training may end without a policy that trades within its limits: then it says so and leaves none.
-        assert "no checkpoint traded on 1 to 60 %" in printed.err
-        assert not out.exists()
-        return
+    # So short a training may end without a policy within its limits; what is kept is tested here, not how good it is.
+    monkeypatch.setattr(train, "within_limits", lambda point: True)
+    assert train.main(arguments) == 0
+    assert "validation" in capsys.readouterr().out
     assert FrozenPPO(str(out)).build(MarketConfig())
     card = json.loads(out.with_suffix(".json").read_text())
     assert card["sha256"] == sha256(out)

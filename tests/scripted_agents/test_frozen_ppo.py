@@ -129,7 +129,7 @@ def test_nothing_in_the_file_is_unpickled(tmp_path: Path) -> None:
     ("change", "message"),
     [
         (with_data(clip_range=None), "expected algorithm PPO"),
-        (with_data(market=None), "expected attribute 'market' as runners.train writes it, found None"),
+        (with_data(market=None), "expected attribute 'market' as scripted_agents.freeze writes it, found None"),
         (with_data(market={"algorithm": "A2C"}), "expected algorithm PPO, found A2C"),
         (with_data(market={"features": ["mid"]}), "expected features .* found 1"),
         (with_data(market={"offsets": [0, 1]}), r"expected offsets \[-8, .*\], found \[0, 1\]"),

@@ -107,8 +107,10 @@ def test_momentum_waits_out_small_moves_and_closes_when_the_move_has_faded() -> 
     trader = MomentumTrader(window=20, threshold=1.0, exit_threshold=0.25).build(CONFIG)
     (quiet,) = decide(trader, calm(return_20=2 / 32, volatility_slow=1 / 32))
     assert (quiet["bid"], quiet["ask"]) == (None, None)
-    (leaving,) = decide(trader, calm(return_20=0.0, volatility_slow=1 / 32, inventory=0.3))
-    assert leaving["ask"] == 999
+    for held, lots in ((1, 1), (3, 3), (30, 4)):
+        signed = {"inventory": held / 80, "inventory_lots": float(np.log1p(held) / 7)}
+        (leaving,) = decide(trader, calm(return_20=0.0, volatility_slow=1 / 32, **signed))
+        assert (leaving["ask"], leaving["ask_lots"], leaving["bid"]) == (999, lots, None)
     (full,) = decide(trader, calm(return_20=8 / 32, volatility_slow=1 / 32, inventory=0.7))
     assert (full["bid"], full["ask"]) == (None, None)
 
@@ -172,3 +174,10 @@ def test_an_unknown_kind_and_an_unknown_name_are_named() -> None:
     with pytest.raises(ConfigError, match="policies: expected an agent id or a kind of this market, got 'whales'"):
         resolve(CONFIG, {"whales": DoNothing()})
     assert isinstance(resolve(CONFIG, {})["ppo_0"], FrozenPPO)
+
+
+def test_a_maker_without_orders_quotes_in_the_wildest_market() -> None:
+    for volatility in (10, 28, 32):
+        maker = MarketMaker(half_spread=9.0, layers=1).build(CONFIG)
+        (action,) = decide(maker, calm(volatility_fast=volatility / 32))
+        assert None not in (action["bid"], action["ask"])

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from market_env.config import AgentConfig, Every, Hawkes, MarketConfig, Poisson
+from market_env.engine.state import KIND_TURN
 from market_env.market import Market
 from tests.market_env.engine.test_streams import arrivals_of
 
@@ -51,16 +52,21 @@ def test_hawkes_has_its_stationary_rate_and_the_dispersion_that_theory_gives() -
 
 
 def test_hawkes_begins_in_its_stationary_state() -> None:
-    config = crowd(Hawkes(0.5, 0.8, 0.5), 4, 5)
-    market = Market(config)
+    config = crowd(Hawkes(0.5, 0.8, 0.5), 4, 60)
+    market = Market(config, log=True)
     nothing = np.zeros(5, np.int64)
-    turns = 0
+    counts = []
     for seed in range(1_500):
         going = market.reset(seed)
         while going:
             going = market.act(nothing)
-        turns += int(market.records[0]["turns"])
-    assert turns / (1_500 * 5) == pytest.approx(2.0, rel=0.08)
+        events = market.drain()
+        turns = events["timestep"][events["kind"] == KIND_TURN]
+        counts.append([np.count_nonzero(turns < 5), np.count_nonzero(turns >= 55)])
+    first, last = np.array(counts).T
+    # Not the mean alone: a process that starts at its mean intensity has it too, but hardly varies at first.
+    assert first.mean() == pytest.approx(10.0, rel=0.08)
+    assert first.var() == pytest.approx(last.var(), rel=0.2)
 
 
 def test_ties_are_broken_by_seed_and_timestep_and_favour_nobody() -> None:

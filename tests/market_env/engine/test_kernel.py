@@ -7,21 +7,32 @@ import subprocess
 import sys
 from pathlib import Path
 
-LIBRARY = """
+import pytest
+
+INNERMOST = """
 from market_env.engine.kernel import kernel
 
 @kernel
-def inner(x):
+def innermost(x):
     return x + {number}
+"""
+
+MIDDLE = """
+from market_env.engine.kernel import kernel
+from {first} import {second}
+
+@kernel
+def middle(x):
+    return {call}(x)
 """
 
 PROGRAM = """
 from market_env.engine.kernel import kernel
-from library.inside import inner
+from middle.here import middle
 
 @kernel
 def outer(x):
-    return 10 * inner(x)
+    return 10 * middle(x)
 
 print(outer(1), sum(outer.stats.cache_hits.values()))
 """
@@ -39,13 +50,31 @@ def run(folder: Path) -> str:
     return done.stdout.strip()
 
 
-def test_a_kernel_is_loaded_from_the_cache_until_a_kernel_that_it_inlines_changes(tmp_path: Path) -> None:
-    (tmp_path / "library").mkdir()
-    (tmp_path / "library" / "__init__.py").touch()
-    (tmp_path / "library" / "inside.py").write_text(LIBRARY.format(number=1))
+@pytest.mark.parametrize(
+    "imports",
+    [
+        {"first": "library.inside", "second": "innermost", "call": "innermost"},
+        {"first": "library", "second": "inside", "call": "inside.innermost"},
+    ],
+    ids=["by name", "through a module"],
+)
+def test_a_kernel_is_loaded_from_the_cache_until_a_kernel_that_it_reaches_changes(
+    imports: dict[str, str], tmp_path: Path
+) -> None:
+    for folder in ("library", "middle"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "__init__.py").touch()
+    (tmp_path / "library" / "inside.py").write_text(INNERMOST.format(number=1))
+    (tmp_path / "middle" / "here.py").write_text(MIDDLE.format(**imports))
     (tmp_path / "program.py").write_text(PROGRAM)
     assert run(tmp_path) == "20 0"
     assert run(tmp_path) == "20 1"
-    (tmp_path / "library" / "inside.py").write_text(LIBRARY.format(number=2))
+    (tmp_path / "library" / "inside.py").write_text(INNERMOST.format(number=2))
     assert run(tmp_path) == "30 0"
     assert run(tmp_path) == "30 1"
+
+
+def test_a_kernel_without_a_source_file_compiles_without_a_cache() -> None:
+    program = "from market_env.engine.kernel import kernel\n@kernel\ndef f(x):\n    return x + 1\nprint(f(1))\n"
+    done = subprocess.run([sys.executable, "-"], input=program, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "2"

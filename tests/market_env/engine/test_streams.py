@@ -6,11 +6,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from market_env.config import AgentConfig, Every, Hawkes, MarketConfig, Poisson
+from market_env.config import AgentConfig, Every, Hawkes, MarketConfig, Poisson, roster
 from market_env.engine import state
+from market_env.engine.state import EVENT
 from market_env.engine.streams import draw, exponential, integer, new_stream, uniform
 from market_env.market import Market
+from scripted_agents import DoNothing, RandomActions, run_compiled
 
 
 def test_draws_match_the_published_vectors_of_xoshiro256_plus_plus() -> None:
@@ -94,3 +98,38 @@ def test_an_added_agent_shifts_no_draw_of_the_others(arrivals: Every | Poisson |
         before, after = arrivals_of(config, 11), arrivals_of(replace(config, agents=agents), 11)
         assert {agent: after[agent] for agent in before} == before
         assert after["guest_0"]
+
+
+GUESTS = st.sampled_from(
+    [
+        Every(0.7),
+        Every(1.0, 0.0),
+        Poisson(1.3),
+        Hawkes(0.5, 0.6, 1.0, group="others"),
+        Hawkes(0.3, 0.9, 5.0, group="more"),
+    ]
+)
+
+
+@settings(max_examples=60)
+@given(st.integers(0, 2**40), GUESTS, st.booleans())
+def test_a_guest_that_never_trades_changes_nothing_of_the_others_market(
+    seed: int, arrivals: Every | Poisson | Hawkes, in_front: bool
+) -> None:
+    config = MarketConfig(timesteps=100, agents=roster(ppo=0))
+    guest = AgentConfig("guest_0", "guest", arrivals=arrivals)
+    agents = (guest, *config.agents) if in_front else (*config.agents, guest)
+    logs = []
+    for market_config in (config, replace(config, agents=agents)):
+        market = Market(market_config, log=True)
+        market.reset(seed)
+        # The scripted policies' features count turns, the guest's among them: random actions do not look.
+        policies = {agent: RandomActions() if agent != "guest_0" else DoNothing() for agent in market.agent_ids}
+        events = run_compiled(market, {agent: policy.build(market_config) for agent, policy in policies.items()})
+        ids = np.array([*market.agent_ids, ""])
+        events = events[ids[events["agent"]] != "guest_0"]
+        names = [name for name in EVENT.names or () if name not in {"seq", "agent", "maker"}]
+        logs.append(
+            [*(events[name].tobytes() for name in names), ids[events["agent"]].tolist(), ids[events["maker"]].tolist()]
+        )
+    assert logs[0] == logs[1]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market_env.config import MarketConfig
+from market_env.config import AgentConfig, Every, MarketConfig
 from market_env.engine import state
+from market_env.engine.streams import draw
 from market_env.market import Market
 from tests.kit import (
     as_lines,
@@ -23,14 +25,22 @@ from tests.kit import (
 TURNS = 700
 """Turns of one example at most."""
 EXAMPLES = 220
-"""Examples of the twin's test; with TURNS they make over 100,000 turns in all, which a test counts."""
+"""Examples of the twin's test; with TURNS they make over 100,000 turns in all, which the tests count."""
 
 played = {"turns": 0, "trades": 0}
 
 
+@pytest.mark.long
+def test_engine_does_what_its_twin_does_and_keeps_every_invariant_for_a_hundred_thousand_turns() -> None:
+    played.update(turns=0, trades=0)
+    engine_beside_twin()
+    assert played["turns"] >= 100_000
+    assert played["trades"] >= 5_000
+
+
 @settings(max_examples=EXAMPLES)
 @given(market_configs(), st.integers(0, 2**32))
-def test_engine_does_what_its_twin_does_and_keeps_every_invariant(config: MarketConfig, seed: int) -> None:
+def engine_beside_twin(config: MarketConfig, seed: int) -> None:
     market = Market(config, log=True)
     twin = twin_of(market)
     actions = random_actions(config, seed, TURNS)
@@ -57,8 +67,7 @@ def test_engine_does_what_its_twin_does_and_keeps_every_invariant(config: Market
             for side, levels in twin.book.sides.items()
         }
         check_accounts(market)
-        if number % 16 == 0 or not going:
-            check_structure(market)
+        check_structure(market)
         played["turns"] += 1
         played["trades"] += sum(line.kind == "trade" for line in lines)
     for agent, account in zip(config.agents, market.records[0]["agents"], strict=False):
@@ -66,16 +75,16 @@ def test_engine_does_what_its_twin_does_and_keeps_every_invariant(config: Market
         assert (int(account["cash"]), int(account["inventory"])) == (mirror.cash, mirror.inventory)
 
 
-def test_the_twins_test_covered_a_hundred_thousand_turns_with_trades() -> None:
+@pytest.mark.long
+def test_trades_print_at_resting_prices_best_first_oldest_first_for_a_hundred_thousand_turns() -> None:
+    played.update(turns=0)
+    priority_holds()
     assert played["turns"] >= 100_000
-    assert played["trades"] >= 5_000
 
 
-@settings(max_examples=30)
+@settings(max_examples=EXAMPLES)
 @given(market_configs(), st.integers(0, 2**32))
-def test_trades_print_at_resting_prices_best_first_oldest_first_and_nobody_meets_itself(
-    config: MarketConfig, seed: int
-) -> None:
+def priority_holds(config: MarketConfig, seed: int) -> None:
     market = Market(config, log=True)
     actions = random_actions(config, seed, TURNS)
     going = market.reset(seed)
@@ -86,6 +95,7 @@ def test_trades_print_at_resting_prices_best_first_oldest_first_and_nobody_meets
             break
         before = resting(market)
         going = market.act(actions[number])
+        played["turns"] += 1
         events = market.drain()
         book = {side: {price: list(queue) for price, queue in levels.items()} for side, levels in before.items()}
         incoming = None
@@ -181,3 +191,99 @@ def test_turns_of_an_episode_are_the_same_whether_logged_or_not() -> None:
         market.drain()
         ends.append(market.save())
     assert ends[0].tobytes() == ends[1].tobytes()
+
+
+def test_the_first_side_is_a_fair_draw_of_the_agents_clock_stream() -> None:
+    config = MarketConfig(timesteps=2_000, agents=(AgentConfig("a_0", "a", cash=10**9, inventory_bound=10**6),))
+    market = Market(config, log=True)
+    market.reset(3)
+    going = True
+    while going:
+        stream = market.records["agents"]["clock_stream"][0, 0].copy()
+        market.drain()
+        going = market.act([4, 9, 1, 9, 1])
+        accepted = market.drain()
+        accepted = accepted[accepted["kind"] == state.KIND_ACCEPT]
+        assert accepted["side"][0] == (state.BUY if int(draw(stream)) >> 63 == 0 else state.SELL)
+        played.setdefault("bid_first", 0)
+        played["bid_first"] += int(accepted["side"][0] == state.BUY)
+    assert played["bid_first"] / 2_000 == pytest.approx(0.5, abs=0.04)
+
+
+def test_the_best_quotes_stay_in_the_window_of_prices_however_far_apart() -> None:
+    # The widest book there can be: 1,023 ticks, its mid between two ticks.
+    config = MarketConfig(
+        timesteps=20,
+        first_price=600,
+        price_band=511,
+        protection_ticks=1,
+        offsets=(-511, 0, 511),
+        lots=(0, 1),
+        agents=tuple(AgentConfig(f"a_{n}", "a", cash=10**6, arrivals=Every(1.0, n / 2)) for n in range(2)),
+    )
+    market = Market(config, log=True)
+    market.reset(1)
+    market.act([0, 2, 1, 0, 0])  # bid 89; asks empty, the reference stays 600
+    market.act([0, 0, 0, 2, 1])  # ask 1111: mid 600
+    market.act([4, 0, 0, 0, 0])  # the bid goes: the reference stays 600
+    market.act([0, 0, 0, 0, 0])
+    market.act([0, 2, 1, 0, 0])
+    ladder = market.depth(1)
+    assert (int(ladder[0][0]), int(ladder[2][0])) == (89, 1_111)
+    events = market.drain()
+    assert not (events["reason"] == state.REASON_PRICE_BAND).any()
+    assert market.reference == 600.0
+
+
+def test_reset_leaves_nothing_of_the_episode_before() -> None:
+    config = MarketConfig(timesteps=40)
+    actions = random_actions(config, 5, 2_000)
+    fresh, used = Market(config), Market(config)
+    for seed in (8, 9):
+        going, number = used.reset(seed), 0
+        while going:
+            going = used.act(actions[number])
+            number += 1
+    used.reset(4)
+    fresh.reset(4)
+    for name in ("orders", "levels", "agents", "clocks", "free"):
+        assert used.records[name].tobytes() == fresh.records[name].tobytes(), name
+
+
+def test_liquidation_walks_the_others_orders_and_takes_the_rest_at_the_worst_level() -> None:
+    config = MarketConfig(
+        timesteps=99,
+        first_price=100,
+        lots=(0, 1, 2, 3, 10),
+        agents=tuple(
+            AgentConfig(
+                f"a_{n}", "a", cash=10_000, inventory=10 * (n == 0), inventory_bound=50, arrivals=Every(1.0, n / 4)
+            )
+            for n in range(3)
+        ),
+    )
+    market = Market(config)
+    market.reset(1)
+    offset = {ticks: code for code, ticks in enumerate(config.offsets)}
+    market.act([0, offset[1], 3, 0, 0])  # a_0's own bid: 3 at 99, passed over
+    market.act([0, offset[2], 2, 0, 0])  # a_1: 2 at 97 (the reference is 100: only bids, below it)
+    market.act([0, offset[4], 3, 0, 0])  # a_2: 3 at 96
+    assert market.reference == 100.0
+    bid_prices = market.depth(3)[0].tolist()
+    assert bid_prices == [99, 98, 96]
+    assert market.liquidation_wealth(0) == 10_000 + 2 * 98 + 3 * 96 + 5 * 96
+    assert market.liquidation_wealth(1) == 10_000
+
+
+def test_a_market_before_its_first_reset_or_after_its_end_says_so() -> None:
+    config = MarketConfig(timesteps=2)
+    market = Market(config)
+    for call in (lambda: market.act([0, 0, 0, 0, 0]), lambda: market.observe(0), lambda: market.info(0)):
+        with pytest.raises(RuntimeError, match=r"no episode is under way; call reset\(\) first"):
+            call()
+    going = market.reset(1)
+    while going:
+        going = market.act([0, 0, 0, 0, 0])
+    with pytest.raises(RuntimeError, match="no episode is under way"):
+        market.act([0, 0, 0, 0, 0])
+    assert market.info(0)["time"] == 2.0
