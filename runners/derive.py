@@ -48,3 +48,11 @@ def turns_with_trades(events: Rows, agent: int) -> NDArray[np.bool_]:
     trades = np.searchsorted(events["seq"][is_own], own_turns)
     traded: NDArray[np.bool_] = np.diff(trades) > 0
     return traded
+
+
+def refused_share(events: Rows, agent: int) -> float:
+    """Share of an agent's turns in which risk checks refused an order or a part of one."""
+    own = events[events["agent"] == agent]
+    turns = own["seq"][own["kind"] == state.KIND_TURN]
+    refused = own["seq"][own["kind"] == state.KIND_REJECT]
+    return len(np.unique(np.searchsorted(turns, refused))) / len(turns) if len(turns) else 0.0

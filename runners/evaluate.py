@@ -21,7 +21,7 @@ from scipy import stats
 
 from market_env.config import ConfigError, MarketConfig, amend
 from market_env.market import Market
-from runners.derive import derive, turns_with_trades
+from runners.derive import derive, refused_share, turns_with_trades
 from scripted_agents import population
 from scripted_agents.baselines import DoNothing, RandomActions
 from scripted_agents.frozen_ppo import FrozenPPO
@@ -50,6 +50,8 @@ class Episode:
     traded_lots: int
     mean_abs_inventory: float
     """Lots."""
+    refused_turns: float
+    """Share of turns in which risk checks refused an order or a part of one."""
 
 
 def play(market: Market, policies: Mapping[str, Policy], agent: str, seed: int) -> Episode:
@@ -70,6 +72,7 @@ def play(market: Market, policies: Mapping[str, Policy], agent: str, seed: int) 
         float((inventory > 0.8 * config.inventory_bound).mean()),
         int(rows["maker_lots"].sum() + rows["taker_lots"].sum()),
         float(inventory.mean()),
+        refused_share(events, seat),
     )
 
 
@@ -103,7 +106,15 @@ def summarise(episodes: Sequence[Episode], baselines: Mapping[str, Sequence[Epis
 
     figures: dict[str, Any] = {
         name: float(column(episodes, name).mean())
-        for name in ("gain", "liquidation_gain", "trading_turns", "near_bound", "traded_lots", "mean_abs_inventory")
+        for name in (
+            "gain",
+            "liquidation_gain",
+            "trading_turns",
+            "near_bound",
+            "traded_lots",
+            "mean_abs_inventory",
+            "refused_turns",
+        )
     }
     figures["seeds"] = len(episodes)
     figures["above"] = {

@@ -255,7 +255,8 @@ Again with `python -m runners.evaluate models/{arguments.out.name}`.
 {rows}
 
 It trades on {figures["trading_turns"]:.1%} of its turns, ends {figures["near_bound"]:.2%} of timesteps beyond 80 % of its
-inventory bound, and holds {figures["mean_abs_inventory"]:.1f} lots on average (absolute).
+inventory bound, and holds {figures["mean_abs_inventory"]:.1f} lots on average (absolute). On {figures["refused_turns"]:.1%} of its turns
+risk checks refuse an order of it or a part of one, mostly because it has as many open orders as it may.
 
 ![Learning curve]({stem}.png)
 

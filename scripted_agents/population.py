@@ -78,7 +78,8 @@ def background(
     Raises:
         ConfigError: see :func:`resolve`.
     """
-    own = {learner: DoNothing()}  # never asked: it spares a learner of a new kind a policy
+    # Never asked: it spares a learner of a new kind a policy.
+    own = {learner: DoNothing()} if learner in config.agent_ids else {}
     others = {
         agent: chosen for agent, chosen in resolve(config, {**(policies or {}), **own}).items() if agent != learner
     }

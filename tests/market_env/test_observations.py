@@ -130,7 +130,7 @@ def test_volatility_is_the_root_of_the_moving_average_of_squared_returns() -> No
     market.reset(1)
     rng = np.random.default_rng(1)
     past, variance = [100.0], [0.0, 0.0]
-    before, timestep, going = 100.0, 0, True
+    timestep, going = 0, True
     while going:
         going = market.act([4, rng.integers(len(config.offsets)), 1, rng.integers(len(config.offsets)), 1])
         if not going:
@@ -138,10 +138,9 @@ def test_volatility_is_the_root_of_the_moving_average_of_squared_returns() -> No
         now = int(market.records["timestep"][0])
         if now != timestep:
             timestep = now
-            square = (before - past[-1]) ** 2
-            past.append(before)
+            square = (market.reference - past[-1]) ** 2
+            past.append(market.reference)
             variance = [v + (square - v) / tau for v, tau in zip(variance, (5.0, 60.0), strict=True)]
-        before = market.reference
         seen = dict(zip(observations.NAMES, market.observe(0).tolist(), strict=True))
         assert seen["volatility_fast"] * 32 == pytest.approx(min(variance[0] ** 0.5, 32.0), rel=1e-5)
         assert seen["volatility_slow"] * 32 == pytest.approx(min(variance[1] ** 0.5, 32.0), rel=1e-5)
