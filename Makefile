@@ -44,6 +44,10 @@ train: $(READY) ## train models/ppo_day5.zip anew and write its model card
 evaluate: $(READY) ## compare the frozen policy with doing nothing and with random actions
 	$(BIN)/python -m runners.evaluate $(ARGS)
 
+.PHONY: replay
+replay: $(READY) ## audit a run against its own log: make replay ARGS=runs/seed-1-0
+	$(BIN)/python -m runners.replay $(ARGS)
+
 .PHONY: docs
 docs: $(READY) ## make the docs pages and the README's picture that are made from the code
 	$(BIN)/python -m runners.docs

@@ -20,7 +20,7 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from market_env.config import AgentConfig
 
 TAGS: dict[str, str] = {
-    "market/mid": "reference price at the last turn of the timestep, ticks",
+    "market/mid": "reference price as the last turn of the timestep began, ticks; the next four likewise",
     "market/spread": "best ask - best bid, ticks; absent unless two-sided",
     "market/imbalance": "(bid lots - ask lots) / sum at the touch; absent unless two-sided",
     "liquidity/bid_depth": "resting lots of the first 10 bid levels",

@@ -64,8 +64,8 @@ def tensorboard_page() -> str:
     lines = [
         "# A run on TensorBoard",
         "",
-        "Made by `python -m runners.docs` from `runners/board.py`. A run writes one summary a timestep; the step is the",
-        "timestep. Look at it with `tensorboard --logdir runs`.",
+        "Made by `python -m runners.docs` from `runners/board.py`. A run writes one summary a timestep (none where no agent had a turn);",
+        "the step is the timestep. Look at it with `tensorboard --logdir runs`.",
         "",
         "| tag | meaning |",
         "|---|---|",

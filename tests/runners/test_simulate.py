@@ -221,12 +221,20 @@ def test_a_folder_in_use_is_refused_and_overwriting_touches_only_a_runs_own_file
     folder = tmp_path / "run"
     folder.mkdir()
     (folder / "notes.txt").write_text("mine")
-    (folder / "trades.parquet").write_text("old")
+    (folder / "config.json").write_text('{"mine": true}')
     arguments = ["--timesteps", "60", "--run-dir", str(folder), *QUICK]
     assert main(arguments) == 2
     assert "expected an empty folder" in capsys.readouterr().err
-    assert (folder / "trades.parquet").read_text() == "old"
+    assert main([*arguments, "--overwrite"]) == 2
+    assert "expected a run to overwrite" in capsys.readouterr().err
+    assert (folder / "config.json").read_text() == '{"mine": true}'
+    (folder / "config.json").unlink()
+    (folder / "notes.txt").unlink()
+    assert main(arguments) == 0
+    (folder / "notes.txt").write_text("mine")
+    (folder / "events" / "diary.txt").write_text("mine")
     assert main([*arguments, "--overwrite"]) == 0
+    assert (folder / "events" / "diary.txt").read_text() == "mine"
     assert (folder / "notes.txt").read_text() == "mine"
     assert pl.read_parquet(folder / "trades.parquet").height >= 0
     (tmp_path / "file").write_text("mine")
@@ -235,6 +243,28 @@ def test_a_folder_in_use_is_refused_and_overwriting_touches_only_a_runs_own_file
     assert (tmp_path / "file").read_text() == "mine"
     assert main(["--timesteps", "60", "--run-dir", "/proc/run"]) == 2
     assert "run folder /proc/run: cannot be written" in capsys.readouterr().err
+
+
+def test_a_runs_own_config_insists_on_its_model_and_schema_unless_told_otherwise(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--timesteps", "30", "--run-dir", str(tmp_path / "first"), *QUICK]) == 0
+    config = json.loads((tmp_path / "first" / "config.json").read_text())
+    given = tmp_path / "given.json"
+
+    def error_of(changes: dict[str, Any], *arguments: str) -> str:
+        given.write_text(json.dumps(config | changes))
+        capsys.readouterr()
+        assert main(["--config", str(given), "--run-dir", str(tmp_path / "second"), *QUICK, *arguments]) == 2
+        assert not (tmp_path / "second").exists()
+        return capsys.readouterr().err
+
+    assert "expected schema version 1, got 99" in error_of({"schema": 99})
+    assert "expected sha256 0000" in error_of({"models": {"models/ppo_day5.zip": "0000"}})
+    assert "model no/such.zip: expected" in error_of({}, "--model", "no/such.zip")
+    assert "has a roster of its own" in error_of({}, "--noise", "3")
+    assert main(["--ppo", "0", "--model", "x.zip", "--run-dir", str(tmp_path / "second"), *QUICK]) == 2
+    assert "there is no agent of kind ppo to use it" in capsys.readouterr().err
 
 
 def test_a_bad_model_loses_nothing_of_the_run_that_it_would_have_replaced(tmp_path: Path) -> None:
