@@ -7,6 +7,8 @@ simulation. Each figure is the median of several repetitions.
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import resource
 import statistics
@@ -35,6 +37,7 @@ from market_env.engine import book, state, turn
 from market_env.engine.kernel import kernel
 from market_env.market import Market, configure
 from runners.drive import drive
+from runners.simulate import RunConfig, simulate
 from scripted_agents.rollout import CompiledBackground
 
 
@@ -254,6 +257,21 @@ def bench_run() -> None:
         f"{turns / rollout / 1e6:.2f} M turns/s, {5_000 / rollout / 1e3:.0f} k timesteps/s",
     )
     show("bare simulation through the AEC loop (the floor)", f"{bare:.2f} s", f"{turns / bare / 1e3:.1f} k turns/s")
+    seconds = {}
+    for label, outputs in (
+        ("data", {"tensorboard": False, "report": False}),
+        ("TensorBoard", {"tensorboard": True, "report": False}),
+        ("report", {"tensorboard": False, "report": True}),
+    ):
+
+        def recorded(outputs: dict[str, bool] = outputs) -> None:
+            with tempfile.TemporaryDirectory() as folder, contextlib.redirect_stdout(io.StringIO()):
+                simulate(RunConfig(), Path(folder) / "run", **outputs)
+
+        seconds[label] = median_seconds(recorded, 3)
+    show("recording the data takes beside it", f"{seconds['data'] - bare:.2f} s", "Parquet, JSON, hashes")
+    for label in ("TensorBoard", "report"):
+        show(f"the {label} takes beside both", f"{seconds[label] - seconds['data']:.2f} s")
     walls, peaks = [], []
     for _ in range(3):
         with tempfile.TemporaryDirectory() as folder:
