@@ -93,10 +93,6 @@ class Run:
         others = [other for other in self.kinds if other not in KIND_COLOURS]
         return KIND_COLOURS.get(kind) or OTHER_COLOURS[others.index(kind) % len(OTHER_COLOURS)]
 
-    def kind_of(self) -> dict[str, str]:
-        """Each agent's kind."""
-        return {agent["id"]: agent["kind"] for agent in self.config["agents"]}
-
     @property
     def timesteps(self) -> int:
         """Timesteps recorded."""

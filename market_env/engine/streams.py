@@ -20,9 +20,7 @@ from market_env.engine.kernel import kernel
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
 MIX_2 = np.uint64(0x94D049BB133111EB)
-U7, U17, U11, U19, U23, U27, U30, U31, U32, U41, U45 = (
-    np.uint64(n) for n in (7, 17, 11, 19, 23, 27, 30, 31, 32, 41, 45)
-)
+U17, U11, U19, U23, U27, U30, U31, U32, U41, U45 = (np.uint64(n) for n in (17, 11, 19, 23, 27, 30, 31, 32, 41, 45))
 
 PURPOSE_CLOCK = np.uint64(1)
 PURPOSE_POLICY = np.uint64(2)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,92 +17,40 @@ from market_env.aec import raw_env
 from market_env.config import MarketConfig, roster
 from market_env.engine import state
 from market_env.market import Market
-from market_env.twin import TwinBook, next_reference
 from runners import simulate
-from runners.derive import Tables, derive, turns_with_trades
+from runners.derive import derive, refused_share, turns_with_trades
 from runners.drive import drive
-from runners.record import RunFolderError, whole_file
+from runners.rebuild import Event, Replay
+from runners.record import (
+    RunFolderError,
+    agent_columns,
+    depth_columns,
+    event_columns,
+    quote_columns,
+    trade_columns,
+    whole_file,
+)
+from runners.schema import arrow_schema
 from tests.kit import market_configs, random_actions
 
 
-def rebuilt(config: MarketConfig, events: np.ndarray) -> list[dict[str, Any]]:
-    """Book and accounts at the end of every timestep, from events alone, by the plain-Python book."""
-    book = TwinBook()
-    cash = {agent.id: agent.cash for agent in config.agents}
-    inventory = {agent.id: agent.inventory for agent in config.agents}
+def assert_rebuilt(config: MarketConfig, events: np.ndarray) -> None:
+    """The plain-Python book, fed the events alone, finds every rule kept and every table as the recorder makes it."""
     ids = config.agent_ids
-    reference: float = config.first_price
-    ends: list[dict[str, Any]] = []
-    incoming: list[Any] | None = None
-
-    def close(until: int) -> None:
-        while len(ends) < until:
-            ends.append(
-                {
-                    "reference": reference,
-                    "bids": book.levels("buy", 20),
-                    "asks": book.levels("sell", 20),
-                    "cash": dict(cash),
-                    "inventory": dict(inventory),
-                    "open": {
-                        agent: [
-                            sum(o.lots for o in book.orders.values() if (o.agent, o.side) == (agent, side))
-                            for side in ("buy", "sell")
-                        ]
-                        for agent in ids
-                    },
-                }
-            )
-
-    for event in events:
-        kind, agent, lots = state.KINDS[event["kind"]], ids[event["agent"]], int(event["lots"])
-        reason = None if event["reason"] < 0 else state.REASONS[event["reason"]]
-        if incoming and kind != "trade" and reason not in {"self_trade", "ioc"}:
-            if incoming[4]:
-                book.rest(*incoming)
-            incoming = None
-        if kind == "turn":
-            reference = next_reference(reference, book.best("buy"), book.best("sell"))
-            close(int(event["timestep"]))
-        elif kind == "accept":
-            incoming = [int(event["order_id"]), agent, state.SIDES[event["side"]], int(event["price"]), lots]
-        elif kind == "trade":
-            assert incoming is not None
-            incoming[4] -= lots
-            maker = book.orders[int(event["maker_order_id"])]
-            assert (maker.agent, maker.price) == (ids[event["maker"]], int(event["price"]))
-            if maker.lots == lots:
-                book.cancel(maker.order_id)
-            else:
-                book.reduce(maker.order_id, lots)
-            sign = 1 if event["side"] == state.BUY else -1
-            for who, change in ((agent, sign), (maker.agent, -sign)):
-                inventory[who] += change * lots
-                cash[who] -= change * lots * maker.price
-        elif reason == "ioc":
-            assert incoming is not None
-            incoming[4] = 0
-        elif kind == "cancel":
-            assert book.cancel(int(event["order_id"])).lots == lots
-    if incoming and incoming[4]:
-        book.rest(*incoming)
-    reference = next_reference(reference, book.best("buy"), book.best("sell"))
-    close(config.timesteps)
-    return ends
-
-
-def assert_same(config: MarketConfig, tables: Tables, ends: list[dict[str, Any]]) -> None:
-    assert len(tables.quotes) == len(ends) == config.timesteps
-    for quote, ladder, rows, end in zip(*tables, ends, strict=True):
-        assert quote["reference"] == end["reference"]
-        for side, levels in (("bid", end["bids"]), ("ask", end["asks"])):
-            padded = levels + [(0, 0)] * (20 - len(levels))
-            assert list(zip(ladder[f"{side}_price"].tolist(), ladder[f"{side}_lots"].tolist(), strict=True)) == padded
-            assert (int(quote[f"best_{side}"]), int(quote[f"{side}_lots"])) == padded[0]
-        for agent, row in zip(config.agent_ids, rows, strict=True):
-            assert int(row["cash"]) == end["cash"][agent]
-            assert int(row["inventory"]) == end["inventory"][agent]
-            assert [int(row["open_bid_lots"]), int(row["open_ask_lots"])] == end["open"][agent]
+    log = pa.Table.from_pydict(event_columns(events, ids), schema=arrow_schema("events"))
+    replayed = Replay(config)
+    for row in pl.from_arrow(log).iter_rows():
+        replayed.feed(Event(*row))
+    replayed.finish(config.timesteps)
+    assert not replayed.differences, replayed.differences[:3]
+    tables = derive(config, events)
+    for name, columns in (
+        ("trades", trade_columns(events, ids)),
+        ("quotes", quote_columns(tables.quotes)),
+        ("depth", depth_columns(tables.depth)),
+        ("agents", agent_columns(tables, ids)),
+    ):
+        assert pa.Table.from_pydict(columns, schema=arrow_schema(name)).to_pydict() == replayed.tables[name], name
 
 
 @settings(max_examples=40)
@@ -114,7 +63,7 @@ def test_the_events_alone_rebuild_every_table_of_a_random_market(config: MarketC
         going = market.act(actions[number % len(actions)])
         number += 1
     events = market.drain()
-    assert_same(config, derive(config, events), rebuilt(config, events))
+    assert_rebuilt(config, events)
 
 
 def test_the_events_alone_rebuild_every_table_of_a_scripted_market() -> None:
@@ -123,7 +72,7 @@ def test_the_events_alone_rebuild_every_table_of_a_scripted_market() -> None:
     market.reset(8)
     events = scripted_agents.run_compiled(market, scripted_agents.build(config))
     assert (events["kind"] == state.KIND_TRADE).sum() > 200
-    assert_same(config, derive(config, events), rebuilt(config, events))
+    assert_rebuilt(config, events)
 
 
 def test_the_tables_are_what_the_infos_told() -> None:
@@ -193,6 +142,9 @@ def test_turns_with_trades_counts_turns_since_whose_predecessor_an_order_traded(
         event["kind"], event["agent"], event["maker"] = state.KINDS.index(kind), agent, maker
     assert turns_with_trades(events, 0).tolist() == [True, False, True]
     assert turns_with_trades(events, 1).tolist() == [True]
+    assert refused_share(events, 0) == 0.0
+    events["kind"][2] = state.KINDS.index("reject")
+    assert refused_share(events, 1) == 0.5
 
 
 def test_a_file_is_whole_or_absent(tmp_path: Path) -> None:
