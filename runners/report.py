@@ -6,7 +6,6 @@ files. Cost: about 5 s for 5,000 timesteps.
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -29,8 +28,8 @@ from numpy.typing import NDArray
 
 from market_env.config import ConfigError
 from market_env.engine.tables import DEPTH_LEVELS
+from runners.load import Run, load_run
 from runners.record import whole_file
-from runners.schema import VERSION
 
 PAGE = (11.69, 8.27)
 """A4, landscape, inches."""
@@ -74,56 +73,10 @@ HEATMAP_ROWS = 400
 """Prices that the heatmap shows at most; a wider range joins several ticks into one row."""
 
 
-@dataclass(frozen=True)
-class Run:
-    """A run's files, as the report reads them."""
-
-    path: Path
-    config: dict[str, Any]
-    summary: dict[str, Any]
-    tables: dict[str, pl.DataFrame]
-
-    @property
-    def kinds(self) -> list[str]:
-        """Kinds in the roster's order."""
-        return list(dict.fromkeys(agent["kind"] for agent in self.config["agents"]))
-
-    def colour(self, kind: str) -> str:
-        """The kind's colour on every page."""
-        others = [other for other in self.kinds if other not in KIND_COLOURS]
-        return KIND_COLOURS.get(kind) or OTHER_COLOURS[others.index(kind) % len(OTHER_COLOURS)]
-
-    @property
-    def timesteps(self) -> int:
-        """Timesteps recorded."""
-        return self.tables["quotes"].height
-
-
-def read_run(path: Path) -> Run:
-    """Read a run's folder.
-
-    Raises:
-        ConfigError: there is no run, a file is missing or damaged, or it is of another schema version.
-    """
-    if not (path / "config.json").is_file():
-        raise ConfigError(
-            f"run {path}: expected a run folder with config.json, found {'none' if path.is_dir() else 'no folder'}"
-        )
-    names = ("trades", "quotes", "depth", "agents", "turns")
-    try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        if config.get("schema") != VERSION:
-            raise ConfigError(f"run {path}: expected schema version {VERSION}, found {config.get('schema')!r}")
-        for file in ("summary.json", *(f"{name}.parquet" for name in names)):
-            if not (path / file).is_file():
-                raise ConfigError(f"run {path}: {file} is missing")
-        summary = json.loads((path / "summary.json").read_text(encoding="utf-8"))
-        tables = {name: pl.read_parquet(path / f"{name}.parquet") for name in names}
-    except ConfigError:
-        raise
-    except (OSError, ValueError, pl.exceptions.PolarsError) as error:
-        raise ConfigError(f"run {path}: a file is damaged: {str(error).splitlines()[0]}") from None
-    return Run(path, config, summary, tables)
+def colour(run: Run, kind: str) -> str:
+    """The kind's colour on every page."""
+    others = [other for other in run.kinds if other not in KIND_COLOURS]
+    return KIND_COLOURS.get(kind) or OTHER_COLOURS[others.index(kind) % len(OTHER_COLOURS)]
 
 
 def empty(axes: Axes, why: str) -> None:
@@ -236,7 +189,7 @@ def depth_grid(
     run: Run, lowest: int, highest: int, step: int, columns: int
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Mean resting lots by price row and time column: bids and asks apart, each of shape (rows, columns)."""
-    depth = run.tables["depth"]
+    depth = run.depth
     rows = (highest - lowest) // step + 1
     column = np.arange(depth.height) * columns // depth.height
     per_column = np.bincount(column, minlength=columns)
@@ -252,7 +205,7 @@ def depth_grid(
 
 def draw_heatmap(run: Run, axes: Axes) -> None:
     """Depth over time with best quotes, mid and trades."""
-    quotes, trades = run.tables["quotes"], run.tables["trades"]
+    quotes, trades = run.quotes, run.trades
     if not run.timesteps:
         empty(axes, "no whole timestep was recorded")
         return
@@ -326,7 +279,7 @@ def text_of(value: float | None, form: str) -> str:
 def market_page(run: Run) -> Figure:
     """Price, spread, depth and order flow."""
     figure, panels = plt.subplots(4, 1, figsize=PAGE, sharex=True, layout=margins(), height_ratios=(1.4, 1, 1.2, 1.2))
-    quotes, depth, trades = run.tables["quotes"], run.tables["depth"], run.tables["trades"]
+    quotes, depth, trades = run.quotes, run.depth, run.trades
     time = quotes["timestep"].to_numpy() + 1  # a row shows the end of its timestep
     price, spread, liquidity, flow = panels
     price.set(title="Mid price", ylabel="ticks")
@@ -380,7 +333,7 @@ def inventory_page(run: Run) -> Figure:
     """Inventory over time against bounds, a panel a kind."""
     kinds = run.kinds
     figure, panels = plt.subplots(len(kinds), 1, figsize=PAGE, sharex=True, squeeze=False, layout=margins())
-    accounts = run.tables["agents"]
+    accounts = run.agents
     for axes, kind in zip(panels[:, 0], kinds, strict=True):
         members = [agent for agent in run.config["agents"] if agent["kind"] == kind]
         for agent in members:
@@ -388,7 +341,7 @@ def inventory_page(run: Run) -> Figure:
             axes.plot(
                 rows["timestep"],
                 rows["inventory"],
-                color=run.colour(kind),
+                color=colour(run, kind),
                 alpha=1.0 if len(members) == 1 else 0.55,
                 linewidth=0.7,
             )
@@ -427,10 +380,10 @@ def participation_page(run: Run) -> Figure:
     if not (maker.any() or taker.any()):
         empty(lots, "there were no trades")
     change = np.array([agents[name]["wealth_change"] for name in names])
-    wealth.barh(place, change, color=[run.colour(agents[name].get("kind", name)) for name in names])
+    wealth.barh(place, change, color=[colour(run, agents[name].get("kind", name)) for name in names])
     wealth.axvline(0, color=INK, linewidth=0.7)
     wealth.set(title=f"Change in wealth by {what}", xlabel="tick-lots")
-    keys = [Line2D([], [], color=run.colour(kind), linewidth=5, label=kind) for kind in run.kinds]
+    keys = [Line2D([], [], color=colour(run, kind), linewidth=5, label=kind) for kind in run.kinds]
     wealth.legend(handles=keys, loc="best")
     parts = []
     for kind, figures in run.summary["kinds"].items():
@@ -461,7 +414,7 @@ def write_report(path: Path) -> None:
         ConfigError: there is no readable run.
         RunFolderError: a file cannot be written.
     """
-    run = read_run(path)
+    run = load_run(path)
     with mpl.rc_context(STYLE):
         with (
             whole_file(path / "report.pdf") as partial,

@@ -11,6 +11,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 from runners import report, simulate
+from runners.load import load_run
 
 mpl.use("Agg")
 
@@ -43,7 +44,7 @@ def test_every_page_is_drawn_titled_and_labelled(name: str, tmp_path: Path) -> N
     assert report.main([str(path)]) == 0
     assert (path / "report.pdf").stat().st_size > 10_000
     assert (path / "heatmap.png").stat().st_size > 5_000
-    run = report.read_run(path)
+    run = load_run(path)
     with mpl.rc_context(report.STYLE):
         for page in report.PAGES:
             figure = page(run)
@@ -58,7 +59,7 @@ def test_every_page_is_drawn_titled_and_labelled(name: str, tmp_path: Path) -> N
 
 def test_an_empty_panel_says_why(tmp_path: Path) -> None:
     arguments, config = RUNS["no trades"]
-    run = report.read_run(run_of(tmp_path, *arguments, config=config))
+    run = load_run(run_of(tmp_path, *arguments, config=config))
     for page, why in (
         (report.heatmap_page, "no order rested"),
         (report.market_page, "there were no trades"),
@@ -82,7 +83,7 @@ def test_an_interrupted_run_says_so_on_its_first_page(tmp_path: Path) -> None:
     path = run_of(tmp_path, "--timesteps", "60")
     summary = json.loads((path / "summary.json").read_text()) | {"complete": False}
     (path / "summary.json").write_text(json.dumps(summary))
-    figure = report.summary_page(report.read_run(path))
+    figure = report.summary_page(load_run(path))
     assert any(text.get_text().startswith("Incomplete") for text in figure.texts)
     plt.close(figure)
 
@@ -100,7 +101,7 @@ def test_a_folder_that_is_no_run_is_one_clear_error(tmp_path: Path, capsys: pyte
     assert "found no folder" in error_of(tmp_path / "none")
     assert "found none" in error_of(tmp_path)
     (path / "trades.parquet").write_bytes(b"PAR1 nonsense")
-    assert "a file is damaged" in error_of(path)
+    assert "trades.parquet is damaged" in error_of(path)
     (path / "trades.parquet").unlink()
     assert "trades.parquet is missing" in error_of(path)
     config = json.loads((path / "config.json").read_text()) | {"schema": 99}

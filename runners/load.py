@@ -1,0 +1,109 @@
+"""Read a run: ``load_run(path)`` gives its tables as polars data frames, and the book at any time.
+
+A table is read when first asked for. The files are plain Parquet, so any reader works on them directly too.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from market_env.config import ConfigError
+from runners.rebuild import market_of, read_parts
+from runners.replay import state_at
+
+NAMES = ("trades", "quotes", "depth", "agents", "turns")
+"""Tables beside the events."""
+
+
+class Run:
+    """A recorded run.
+
+    Args:
+        path: its folder.
+
+    Raises:
+        ConfigError: there is no run, a file is missing or damaged, or it is of another schema version.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.config: dict[str, Any]
+        """What ``config.json`` holds."""
+        self.config, self.market = market_of(self.path)
+        for file in ("summary.json", *(f"{name}.parquet" for name in NAMES)):
+            if not (self.path / file).is_file():
+                raise ConfigError(
+                    f"run {self.path}: {file} is missing; if the run was cut off: python -m runners.replay {self.path} --complete"
+                )
+        try:
+            self.summary: dict[str, Any] = json.loads((self.path / "summary.json").read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ConfigError(f"run {self.path}: summary.json is damaged: {error}") from None
+
+    def _table(self, name: str) -> pl.DataFrame:
+        try:
+            return pl.read_parquet(self.path / f"{name}.parquet")
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise ConfigError(f"run {self.path}: {name}.parquet is damaged: {str(error).splitlines()[0]}") from None
+
+    @functools.cached_property
+    def trades(self) -> pl.DataFrame:
+        """A row a trade."""
+        return self._table("trades")
+
+    @functools.cached_property
+    def quotes(self) -> pl.DataFrame:
+        """L1 at the end of every timestep."""
+        return self._table("quotes")
+
+    @functools.cached_property
+    def depth(self) -> pl.DataFrame:
+        """L2 at the end of every timestep."""
+        return self._table("depth")
+
+    @functools.cached_property
+    def agents(self) -> pl.DataFrame:
+        """Accounts, a row an agent at the end of every timestep."""
+        return self._table("agents")
+
+    @functools.cached_property
+    def turns(self) -> pl.DataFrame:
+        """A row a turn, with action and reward."""
+        return self._table("turns")
+
+    @functools.cached_property
+    def events(self) -> pl.DataFrame:
+        """The log, all parts."""
+        return pl.concat([rows for _, rows in read_parts(self.path)])
+
+    @property
+    def timesteps(self) -> int:
+        """Timesteps recorded."""
+        return self.quotes.height
+
+    @property
+    def kinds(self) -> list[str]:
+        """Kinds of agents in the roster's order."""
+        return list(dict.fromkeys(agent.kind for agent in self.market.agents))
+
+    def state_at(self, timestep: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """The book (side, price, lots, orders; best first) and the accounts at the end of a timestep, from the log.
+
+        Raises:
+            ConfigError: the timestep is not one of the run's.
+        """
+        return state_at(self.path, timestep)
+
+
+def load_run(path: Path | str) -> Run:
+    """Read a run's folder.
+
+    Raises:
+        ConfigError: there is no run, a file is missing or damaged, or it is of another schema version.
+    """
+    return Run(path)
