@@ -86,12 +86,12 @@ def empty(axes: Axes, why: str) -> None:
 
 def margins() -> ConstrainedLayoutEngine:
     """The page's layout: its figures keep away from the paper's edge."""
-    return ConstrainedLayoutEngine(rect=(0.025, 0.03, 0.95, 0.94))
+    return ConstrainedLayoutEngine(rect=(0.025, 0.05, 0.95, 0.925))
 
 
 def caption(figure: Figure, text: str) -> None:
     """One line under a page's figures."""
-    figure.supxlabel(text, x=0.025, y=0.025, ha="left", fontsize=8, color="#444444")
+    figure.text(0.03, 0.022, text, ha="left", fontsize=8, color="#444444")
 
 
 def summary_page(run: Run) -> Figure:
