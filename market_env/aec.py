@@ -237,6 +237,8 @@ class raw_env(AECEnv[str, Observation, Action], EzPickle):  # type: ignore[misc]
         left; then inventory / bound, open bid and open ask lots / (2 x bound), and free cash / (itself + price of
         the bound) of every agent in the roster's order.
         """
+        if not self.market.begun:
+            raise RuntimeError(f"state(): {NO_EPISODE}")
         market = self.market.records[0]
         parts: list[NDArray[Any]] = []
         bid_prices, bid_lots, ask_prices, ask_lots = self.market.depth(STATE_LEVELS)

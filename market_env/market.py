@@ -211,12 +211,13 @@ class Market:
         """Index of the agent whose turn it is; -1 once the episode is over."""
         self.codes = actions.sizes(config.offsets, config.lots)
         self._kept: list[NDArray[np.void]] = []
-        self._begun = False
+        self.begun = False
+        """Whether it was ever reset."""
 
     def reset(self, seed: int) -> bool:
         """Start an episode and open its first turn; False if nobody ever arrives."""
         self._kept.clear()
-        self._begun = True
+        self.begun = True
         start(self.records, run_key(check_seed(seed)))
         self.acting = resume(self.records, self.events, *self._looked)
         return self._going()
@@ -291,7 +292,7 @@ class Market:
 
     def info(self, agent: int) -> Info:
         """The info of any agent now."""
-        if not self._begun:
+        if not self.begun:
             raise RuntimeError(NO_EPISODE)
         row = np.zeros(1, observe.INFO)
         describe_agent(self.records, agent, row)
@@ -299,7 +300,7 @@ class Market:
 
     def observe(self, agent: int) -> NDArray[np.float32]:
         """The observation of any agent now: a fresh float32 array of shape (SIZE,)."""
-        if not self._begun:
+        if not self.begun:
             raise RuntimeError(NO_EPISODE)
         out = np.empty(observations.SIZE, np.float32)
         observe_agent(self.records, agent, out)
@@ -339,12 +340,12 @@ class Market:
         Raises:
             ValueError: ``saved`` is no state of a market of this capacity and roster.
         """
-        if getattr(saved, "dtype", None) != self.records.dtype or saved.shape != (1,):
+        if not isinstance(saved, np.ndarray) or saved.dtype != self.records.dtype or saved.shape != (1,):
             raise ValueError(f"state: expected a record of shape (1,) saved by Market.save, got {type(saved).__name__}")
         if saved["config"][0] != self.records["config"][0]:
             raise ValueError("state: expected one saved by a market of the same config, got one of another")
         self._kept.clear()
-        self._begun = True
+        self.begun = bool(saved["key"][0])
         self.records.view(np.uint8)[:] = saved.view(np.uint8)
         self.records["logged"][0] = 0
         self.sync()

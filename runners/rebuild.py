@@ -1,6 +1,6 @@
-"""A market rebuilt from its log, with every rule checked on the way.
+"""A market rebuilt from its log, with its invariants checked on the way.
 
-Nothing but the events is used, and nothing of the engine: the plain-Python book of :mod:`market_env.twin`. A rule
+Nothing but the events is used, and nothing of the engine: the plain-Python book of :mod:`market_env.twin`. An invariant
 that does not hold is a :class:`Difference` with its place in the log. Cost: about 15 µs an event.
 """
 
@@ -22,7 +22,7 @@ from market_env.config import ConfigError, MarketConfig, parse_json
 from market_env.engine.state import PRESETS, REJECT_REASONS
 from market_env.engine.tables import DEPTH_LEVELS
 from market_env.rewards import DEFAULT_REWARD, WealthReward
-from market_env.twin import Resting, TwinBook, next_reference
+from market_env.twin import Line, Resting, TwinBook, next_reference
 from runners.schema import TABLES, VERSION, arrow_schema
 
 WINDOW = PRESETS[0].levels
@@ -168,6 +168,8 @@ class Turn:
         self.own = own
         self.cancelled: list[int] = []
         self.ordered: dict[str, tuple[int, int]] = {}
+        self.lines: list[Line] = []
+        """What the log says of it, cancels of other turns' orders by the exchange included."""
 
     def order(self, side: str, price: int, lots: int) -> None:
         """Lots that passed risk or were refused: together what was ordered."""
@@ -188,7 +190,7 @@ class Turn:
 
 
 class Replay:
-    """A market rebuilt from its log, one event after another, with every rule checked on the way.
+    """A market rebuilt from its log, one event after another, with its invariants checked on the way.
 
     Args:
         config: the market.
@@ -198,10 +200,11 @@ class Replay:
     def __init__(self, config: MarketConfig, reward: WealthReward = DEFAULT_REWARD) -> None:
         self.config = config
         self.reward = reward
-        self.rewards: list[float] = []
+        self.rewards: list[float | None] = []
+        """Of each turn; None while it is not settled, and for good where a run was cut off before it was."""
         self.turns: list[Turn] = []
         self.book = TwinBook()
-        self.reference: float = config.first_price
+        self.reference = float(config.first_price)
         self.accounts = {
             agent.id: Account(
                 agent.cash,
@@ -261,6 +264,8 @@ class Replay:
         if self._incoming and not goes_on:
             self._come_to_rest(event)
         self.kinds[event.kind] += 1
+        if event.kind != "turn" and self.turns:
+            self.turns[-1].lines.append(Line(event.kind, event.agent, *event[5:]))
         match event.kind:
             case "turn":
                 self._turn(event)
@@ -325,11 +330,11 @@ class Replay:
         self._settle(account, event.time)
         account.last_turn = len(rows["turn"]) - 1
         account.turns += 1
-        self.rewards.append(0.0)
+        self.rewards.append(None)
         self.turns.append(Turn(self.reference, self._own_orders(event.agent)))
 
     def _settle(self, account: Account, time: float) -> None:
-        wealth = account.cash + account.inventory * self.reference
+        wealth = float(account.cash) + account.inventory * self.reference
         if account.last_turn is not None:
             held = self.reward.inventory_penalty * account.inventory * account.inventory * (time - account.seen_time)
             self.rewards[account.last_turn] = (wealth - account.seen_wealth - held) / self.reward.scale
@@ -347,7 +352,7 @@ class Replay:
             return
         bid, ask = self.book.best("buy"), self.book.best("sell")
         self.expect("book not crossed", event, "best_bid < best_ask", bid is None or ask is None or bid < ask, True)
-        self.reference = next_reference(self.reference, bid, ask)
+        self.reference = float(next_reference(self.reference, bid, ask))
         self._referenced = True
 
     def _within_window(self, price: int) -> bool:
@@ -515,8 +520,9 @@ class Replay:
         if self._last and self.tables["turns"]["last_seq"]:
             self.tables["turns"]["last_seq"][-1] = self._last.seq
         self._close_until(timesteps)
-        for account in self.accounts.values():
-            self._settle(account, float(timesteps))
+        if timesteps == self.config.timesteps:
+            for account in self.accounts.values():
+                self._settle(account, float(timesteps))
 
     def _close_until(self, timestep: int) -> None:
         while self.timestep < timestep:
@@ -548,7 +554,7 @@ class Replay:
                 ("agent", agent),
                 ("inventory", account.inventory),
                 ("cash", account.cash),
-                ("wealth", account.cash + account.inventory * self.reference),
+                ("wealth", float(account.cash) + account.inventory * self.reference),
                 ("open_bid_lots", account.bids),
                 ("open_ask_lots", account.asks),
                 ("turns", account.turns),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -26,7 +25,7 @@ from market_env.config import ConfigError, MarketConfig
 from market_env.engine import state
 from market_env.engine.tables import DEPTH_LEVELS
 from runners.derive import Rows, Tables, derive
-from runners.schema import TABLES, arrow_schema
+from runners.schema import TABLES, VERSION, arrow_schema
 
 PART_TIMESTEPS = 500
 """Timesteps of one part of the event log."""
@@ -55,20 +54,33 @@ def fresh_folder(seed: int, root: Path = Path("runs")) -> Path:
     return path
 
 
-def open_folder(path: Path, overwrite: bool = False) -> None:
-    """Make ``path`` an empty run folder.
+def check_folder(path: Path, overwrite: bool = False) -> bool:
+    """Whether a run already lies at ``path``; nothing is changed.
 
     Raises:
-        RunFolderError: it holds something and ``overwrite`` is off, it is a file, or it cannot be written.
+        RunFolderError: it holds something and ``overwrite`` is off, it is a file, or it cannot be read.
     """
     try:
         if path.exists() and not path.is_dir():
             raise RunFolderError(f"run folder {path}: expected a folder or nothing, found a file")
-        if path.is_dir() and any(path.iterdir()):
-            if not overwrite:
-                raise RunFolderError(
-                    f"run folder {path}: expected an empty folder, found files in it; pass --overwrite to replace a run"
-                )
+        used = path.is_dir() and any(path.iterdir())
+    except OSError as error:
+        raise RunFolderError(f"run folder {path}: cannot be read: {error.strerror}") from None
+    if used and not overwrite:
+        raise RunFolderError(
+            f"run folder {path}: expected an empty folder, found files in it; pass --overwrite to replace a run"
+        )
+    return used
+
+
+def open_folder(path: Path, overwrite: bool = False) -> None:
+    """Make ``path`` an empty run folder.
+
+    Raises:
+        RunFolderError: see :func:`check_folder` and :func:`remove_run`, or it cannot be written.
+    """
+    try:
+        if check_folder(path, overwrite):
             remove_run(path)
         (path / "events").mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -82,16 +94,17 @@ def remove_run(path: Path) -> None:
         RunFolderError: what lies there is no run.
     """
     try:
-        is_run = "schema" in json.loads((path / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError, TypeError):
+        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
+        is_run = isinstance(config, dict) and config.get("schema") == VERSION and {"seed", "agents"} <= config.keys()
+    except (OSError, ValueError):
         is_run = False
-    if not is_run:
-        raise RunFolderError(f"run folder {path}: expected a run to overwrite, found files but no config.json of a run")
-    for part in (path / "events").glob("part-*.parquet"):
-        part.unlink()
-    shutil.rmtree(path / "tensorboard", ignore_errors=True)
-    for name in set(OWN_NAMES) - {"events", "tensorboard"}:
-        (path / name).unlink(missing_ok=True)
+    files = [path / name for name in OWN_NAMES if name not in {"config.json", "events", "tensorboard"}]
+    if not is_run or any(file.is_dir() for file in files):
+        raise RunFolderError(f"run folder {path}: expected a run to overwrite, found files that are no run's")
+    files += [*(path / "events").glob("part-*.parquet"), *(path / "tensorboard").glob("events.out.tfevents.*")]
+    files += [*path.glob(".*.partial"), *(path / "events").glob(".*.partial")]
+    for file in (*files, path / "config.json"):  # last what tells that this is a run
+        file.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -279,6 +292,8 @@ class Recorder:
         self.rewards: list[float] = []
         self._open: Rows = np.zeros(0, state.EVENT)
         self._last_turn: dict[str, int] = {}
+        self._settled: list[int] = []
+        """For each turn the number of turns begun when its reward was settled."""
 
     def part_ends(self) -> int:
         """First timestep of the next part."""
@@ -289,12 +304,14 @@ class Recorder:
         self._last_turn[agent] = len(self.actions)
         self.actions.append(action)
         self.rewards.append(np.nan)
+        self._settled.append(-1)
 
     def rewarded(self, agent: str, reward: float) -> None:
         """The reward of the agent's last turn."""
         turn = self._last_turn.get(agent)
         if turn is not None:
             self.rewards[turn] = reward
+            self._settled[turn] = len(self.actions)
 
     def keep(self, events: Rows, timestep: int) -> None:
         """Take drained events; write every part that ``timestep`` has passed."""
@@ -316,6 +333,13 @@ class Recorder:
         if cut:
             self._close_part(cut)
         events = np.concatenate([np.zeros(0, state.EVENT), *self.events])
+        if timesteps < self.config.timesteps:
+            # What was settled after the cut is nothing that the log still tells.
+            kept = int(np.count_nonzero(events["kind"] == state.KIND_TURN))
+            self.rewards = [
+                reward if settled < kept else np.nan
+                for reward, settled in zip(self.rewards, self._settled, strict=True)
+            ]
         tables = derive(self.config, events, timesteps)
         self.write_tables(events, tables)
         return events, tables

@@ -2,7 +2,8 @@
 
 Everything is rebuilt from ``config.json`` and ``events/`` alone, with the plain-Python book and never the engine:
 trades, quotes, depth, accounts, turns with their actions and rewards, and the summary's figures. Each is compared
-with what was recorded, column by column. Cost: some seconds for 5,000 timesteps.
+with what was recorded, column by column; then the plain-Python market carries out every recorded action and must
+write the same log. Cost: some seconds for 5,000 timesteps.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import sys
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,7 +26,8 @@ import tyro
 from market_env.config import ConfigError, parse_json
 from market_env.engine.state import KINDS, REJECT_REASONS
 from market_env.rewards import DEFAULT_REWARD, WealthReward
-from runners.rebuild import Event, Replay, market_of, read_parts
+from market_env.twin import TwinAccount, TwinMarket
+from runners.rebuild import WINDOW, Event, Replay, market_of, read_parts
 from runners.record import file_hashes, write_json, write_table
 from runners.schema import TABLES, arrow_schema
 from runners.summary import OPENING
@@ -50,16 +52,25 @@ def replay(path: Path, until: int | None = None) -> Replay:
             event = Event(*values)
             if event.agent not in rebuilt.accounts:
                 raise ConfigError(f"{part}: row {row}: agent: expected one of the roster, found {event.agent!r}")
+            if not 0 <= event.timestep < config.timesteps:
+                raise ConfigError(
+                    f"{part}: row {row}: timestep: expected 0 to {config.timesteps - 1}, found {event.timestep}"
+                )
             if until is not None and event.timestep > until:
                 rebuilt.finish(until + 1)
                 return rebuilt
-            rebuilt.feed(event)
+            try:
+                rebuilt.feed(event)
+            except (AssertionError, LookupError, OverflowError, TypeError, ValueError):
+                raise ConfigError(f"{part}: row {row}: cannot stand here: {event}") from None
             last = event.timestep
     summary = path / "summary.json"
     recorded = _json(summary).get("timesteps") if summary.is_file() else None
     # A log cannot tell of quiet timesteps at its end: a finished run says how many there were.
-    timesteps = recorded if isinstance(recorded, int) and recorded > last else last + 1
-    rebuilt.finish(timesteps if until is None else min(until + 1, config.timesteps))
+    timesteps = recorded if isinstance(recorded, int) and last < recorded <= config.timesteps else last + 1
+    if until is not None and until >= timesteps:
+        raise ConfigError(f"timestep: expected 0 to {timesteps - 1}, which were recorded, got {until}")
+    rebuilt.finish(timesteps if until is None else until + 1)
     return rebuilt
 
 
@@ -95,19 +106,19 @@ def compare_table(rebuilt: Replay, path: Path, name: str) -> None:
         rebuilt.differ(check, None, None, "columns, types, metadata", table.schema.names, arrow_schema(name).names)
         return
     columns = rebuilt.tables[name]
-    rows = len(columns[TABLES[name][1][0].name])
-    if not rebuilt.expect(check, None, "number of rows", table.num_rows, rows):
+    count = len(columns[TABLES[name][1][0].name])
+    if not rebuilt.expect(check, None, "number of rows", table.num_rows, count):
         return
     lost = name == "turns" and actions_lost(path)
     for column in table.schema.names:
         recorded = table.column(column).to_pylist()
         if lost and column in (*ACTION_COLUMNS, "reward"):
-            expected: list[Any] = [None] * rows
+            expected: list[Any] = [None] * count
         elif name == "turns" and column in ACTION_COLUMNS:
             continue
         else:
             expected = rebuilt.rewards if name == "turns" and column == "reward" else columns[column]
-        rebuilt.checked[check] += rows
+        rebuilt.checked[check] += count
         if recorded == expected:
             continue
         for row, (found, wanted) in enumerate(zip(recorded, expected, strict=True)):
@@ -115,7 +126,10 @@ def compare_table(rebuilt: Replay, path: Path, name: str) -> None:
                 at = {key: columns[key][row] for key in ("timestep", "seq", "first_seq") if key in columns}
                 rebuilt.differ(check, at["timestep"], at.get("seq", at.get("first_seq")), column, found, wanted)
     if name == "turns" and not lost:
-        compare_actions(rebuilt, table.select(["first_seq", *ACTION_COLUMNS]).to_pylist())
+        rows = table.select(["first_seq", *ACTION_COLUMNS]).to_pylist()
+        compare_actions(rebuilt, rows)
+        if not rebuilt.failed.total():
+            compare_rules(rebuilt, rows)
 
 
 ACTION_COLUMNS = ("cancel", "bid_offset", "bid_lots", "ask_offset", "ask_lots")
@@ -144,6 +158,39 @@ def compare_actions(rebuilt: Replay, rows: Sequence[dict[str, Any]]) -> None:
                 limit = turn.reference + sign * (config.protection_ticks if offset is None else -offset)
                 whole = math.floor(limit) if side == "buy" else math.ceil(limit)
                 expect(f"{word}_offset", price, max(1, whole) if offset is None else whole)
+
+
+def compare_rules(rebuilt: Replay, rows: Sequence[dict[str, Any]]) -> None:
+    """Let the plain-Python market carry out every recorded action, and compare its log with the recorded one.
+
+    It decides anew what risk refuses and why, what trades, rests and is cancelled; which side goes first, a draw,
+    it takes from the log.
+    """
+    config = rebuilt.config
+    accounts = {
+        agent.id: TwinAccount(
+            agent.cash, agent.inventory, agent.inventory_bound, agent.cash_floor, agent.max_open_orders, agent.post_only
+        )
+        for agent in config.agents
+    }
+    twin = TwinMarket(accounts, config.first_price, config.price_band, WINDOW)
+    for row, (action, turn) in enumerate(zip(rows, rebuilt.turns, strict=True)):
+        agent = rebuilt.tables["turns"]["agent"][row]
+        orders = {}
+        for side, word, sign in (("buy", "bid", 1), ("sell", "ask", -1)):
+            if lots := action[f"{word}_lots"]:
+                offset = action[f"{word}_offset"]
+                limit = twin.reference + sign * (config.protection_ticks if offset is None else -offset)
+                price = math.floor(limit) if side == "buy" else math.ceil(limit)
+                orders[side] = (max(1, price) if offset is None else price, lots, offset is None)
+        first = next((line.side for line in turn.lines if line.kind != "cancel" and line.agent == agent), None)
+        expected = list(twin.turn(agent, action["cancel"], first or "buy", orders))
+        rebuilt.checked["rules"] += 1
+        if turn.lines != expected:
+            recorded, wanted = next((a, b) for a, b in zip_longest(turn.lines, expected) if a != b)
+            timestep = rebuilt.tables["turns"]["timestep"][row]
+            rebuilt.differ("rules", timestep, action["first_seq"], "turn", recorded, wanted)
+            return  # the two markets have parted: what follows says nothing more
 
 
 def rebuild_summary(rebuilt: Replay) -> dict[str, Any]:
@@ -234,7 +281,7 @@ def compare_summary(rebuilt: Replay, path: Path) -> None:
     for name, found, wanted in _leaves(recorded, expected, ""):
         rebuilt.checked["summary.json"] += 1
         close = isinstance(found, float) and isinstance(wanted, float) and math.isclose(found, wanted, rel_tol=1e-12)
-        if found != wanted and not close:
+        if (found != wanted or isinstance(found, bool) != isinstance(wanted, bool)) and not close:
             rebuilt.differ("summary.json", None, None, name, found, wanted)
 
 
@@ -284,6 +331,8 @@ def state_at(path: Path, timestep: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     if not 0 <= timestep < config.timesteps:
         raise ConfigError(f"timestep: expected 0 to {config.timesteps - 1}, got {timestep}")
     rebuilt = replay(path, timestep)
+    if rebuilt.differences:
+        raise ConfigError(f"run {path}: the log breaks the market's rules: {rebuilt.differences[0]}")
     levels = [
         {"side": side, "price": price, "lots": lots, "orders": len(rebuilt.book.sides[side][price])}
         for side in ("buy", "sell")

@@ -37,7 +37,7 @@ from market_env.rewards import DEFAULT_REWARD, WealthReward
 from runners.board import Board
 from runners.derive import derive
 from runners.drive import Watcher, drive
-from runners.record import OWN_NAMES, Recorder, file_hashes, fresh_folder, open_folder, write_json
+from runners.record import OWN_NAMES, Recorder, check_folder, file_hashes, fresh_folder, open_folder, write_json
 from runners.report import write_report
 from runners.schema import VERSION
 from runners.summary import closing_table, summarise
@@ -140,6 +140,7 @@ def parse(argv: Sequence[str] | None) -> tuple[Arguments, RunConfig]:
     """
     first = argparse.ArgumentParser(add_help=False)
     first.add_argument("--config", type=Path)
+    first.add_argument("--model")
     known, _ = first.parse_known_args(argv)
     base, given = read_file(known.config) if known.config else (RunConfig(), {})
     kinds = Counter(agent.kind for agent in base.market.agents)
@@ -163,17 +164,22 @@ def parse(argv: Sequence[str] | None) -> tuple[Arguments, RunConfig]:
     if not agents:
         raise ConfigError("agents: expected at least one, got none")
     policies = dict(base.policies)
-    if arguments.model == default.model:
-        for model, wanted in given.get("models", {}).items():
+    if known.model is None:
+        models = given.get("models", {})
+        if not isinstance(models, dict):
+            raise ConfigError(f"config {arguments.config}: models: expected file names with sha256, got {models!r}")
+        for model, wanted in models.items():
             if sha256(locate(model)) != wanted:
                 raise ConfigError(
                     f"model {model}: expected sha256 {wanted} as {arguments.config} says; give --model to use another"
                 )
-    elif not any(agent.kind == "ppo" for agent in agents):
-        raise ConfigError(f"--model {arguments.model}: there is no agent of kind ppo to use it")
     else:
-        policies = {name: policy for name, policy in policies.items() if not isinstance(policy, FrozenPPO)}
-        policies["ppo"] = FrozenPPO(arguments.model)
+        policies = {n: FrozenPPO(known.model) if isinstance(p, FrozenPPO) else p for n, p in policies.items()}
+        policies.setdefault("ppo", FrozenPPO(known.model))
+        if not any(
+            isinstance(p, FrozenPPO) for p in population.resolve(amend(base.market, agents=agents), policies).values()
+        ):
+            raise ConfigError(f"--model {known.model}: there is no agent with a frozen policy to use it")
     market = amend(base.market, timesteps=arguments.timesteps, agents=agents)
     return arguments, RunConfig(market=market, policies=policies, seed=arguments.seed, reward=base.reward)
 
@@ -292,9 +298,10 @@ def simulate(
     policies = population.build(run.market, run.policies)
     description = describe(run, policies)
     environment = raw_env(run.market, run.reward, log=True)
+    check_folder(path, overwrite)
+    compile_first(run.market, policies)
     open_folder(path, overwrite)
     write_json(path / "config.json", description)
-    compile_first(run.market, policies)
     recorder = Recorder(path, run.market)
     bar = tqdm(total=run.market.timesteps, unit=" timesteps", disable=None, mininterval=0.2)
     tracker = Tracker(environment, recorder, bar)
@@ -359,7 +366,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("interrupted before the first timestep was whole; nothing was recorded", file=sys.stderr)
+        print("interrupted; of a run under way: python -m runners.replay RUN_DIR --complete", file=sys.stderr)
         return 130
     except BrokenPipeError:  # whoever read the output has gone
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -232,7 +232,7 @@ def load_parameters(path: Path, config: MarketConfig) -> NDArray[np.float64]:
         )
     try:
         archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError) as error:
+    except (zipfile.BadZipFile, OSError, NotImplementedError, UnicodeDecodeError) as error:
         raise ModelError(
             f"model {path}: expected a Stable-Baselines3 .zip file, found a damaged one: {error}"
         ) from None

@@ -17,7 +17,7 @@ from market_env.config import MarketConfig, checked
 from market_env.engine.kernel import policy_kernel
 from market_env.engine.observe import INVENTORY, INVENTORY_LOTS, RETURNS, VOLATILITY_SLOW
 from market_env.observations import LOG_LOTS, RETURN_WINDOWS, TICKS
-from scripted_agents.policy import OWN, CompiledPolicy, lots_code, market_code
+from scripted_agents.policy import LOTS_GRID, OWN, CompiledPolicy, lots_code, market_code
 
 
 @policy_kernel
@@ -40,6 +40,7 @@ def momentum_trader(observation, parameters, stream, action):
     held = observation[INVENTORY_LOTS]
     # To close a position takes no more lots than it has.
     closing = min(lots, np.rint(np.expm1(abs(held) * LOG_LOTS)))
+    closes = closing >= parameters[LOTS_GRID + 2]  # the smallest order there is
     action[0] = CANCEL_KEEP
     if signal > threshold and inventory < most:
         action[1] = market_code(parameters)
@@ -47,10 +48,10 @@ def momentum_trader(observation, parameters, stream, action):
     elif signal < -threshold and inventory > -most:
         action[3] = market_code(parameters)
         action[4] = lots_code(parameters, lots)
-    elif held < 0.0 and signal > -exit_threshold:
+    elif closes and held < 0.0 and signal > -exit_threshold:
         action[1] = market_code(parameters)
         action[2] = lots_code(parameters, closing)
-    elif held > 0.0 and signal < exit_threshold:
+    elif closes and held > 0.0 and signal < exit_threshold:
         action[3] = market_code(parameters)
         action[4] = lots_code(parameters, closing)
 

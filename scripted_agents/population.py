@@ -78,8 +78,10 @@ def background(
     Raises:
         ConfigError: see :func:`resolve`.
     """
+    if learner not in config.agent_ids:
+        raise ConfigError(f"learner: expected one of {config.agent_ids}, got {learner!r}")
     # Never asked: it spares a learner of a new kind a policy.
-    own = {learner: DoNothing()} if learner in config.agent_ids else {}
+    own = {learner: DoNothing()}
     others = {
         agent: chosen for agent, chosen in resolve(config, {**(policies or {}), **own}).items() if agent != learner
     }

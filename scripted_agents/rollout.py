@@ -15,7 +15,7 @@ from market_env import observations
 from market_env.config import ConfigError
 from market_env.engine import observe, state, turn
 from market_env.engine.kernel import kernel
-from market_env.market import Market
+from market_env.market import NO_EPISODE, Market
 from scripted_agents.policy import CompiledPolicy, Policy, call_policy
 
 BAD_ACTION = 3
@@ -74,6 +74,7 @@ class CompiledBackground:
             size += len(policy.parameters)
         self._missing = frozenset(np.flatnonzero(self._addresses == 0).tolist())
         self._agent_ids = list(agent_ids)
+        self._market: Market | None = None
         self._parameters = np.concatenate(blocks) if blocks else np.zeros(1)
         self._observation = np.zeros(observations.SIZE, np.float32)
         self._action = np.zeros(5, np.int64)
@@ -85,9 +86,18 @@ class CompiledBackground:
         """Play until it is the learner's turn; False once the episode is over.
 
         Raises:
-            ConfigError: an agent other than the learner has no policy.
+            ConfigError: an agent other than the learner has no policy, or the market has other agents.
+            RuntimeError: the market was not reset.
             ValueError: a policy wrote an action out of range.
         """
+        if not market.begun:
+            raise RuntimeError(NO_EPISODE)
+        if market is not self._market:
+            if market.agent_ids != self._agent_ids:
+                raise ConfigError(
+                    f"policies: made for the agents {self._agent_ids}, got a market of {market.agent_ids}"
+                )
+            self._market = market
         if self._missing and self._missing != {learner}:
             missing = [self._agent_ids[index] for index in sorted(self._missing) if index != learner]
             raise ConfigError(f"policies: expected one for every agent but the learner, none for {missing}")

@@ -3,7 +3,7 @@
 Promise: compiled code is kept on disk and is never stale. Numba's own cache looks only at the file that
 holds a function; a kernel that inlined another file's kernel would stay old when that file changes. Here
 the cache folder is named by a hash of every source file a kernel can reach (its own folder and the folders
-of all kernels that it can call, however many calls away) and of numba's version, and no other library's cache is moved.
+of all kernels that it can call, however many calls away), of the constants that they name, and of numba's version, and no other library's cache is moved.
 
 Cost: the first call in a fresh cache compiles (seconds); later processes load machine code in a fraction of
 a second. The cache lies in ``$MARKET_ENV_CACHE`` if set, else in the user's cache folder.
@@ -23,6 +23,7 @@ from types import ModuleType
 from typing import Any
 
 import numba
+import numpy as np
 import platformdirs
 from numba import types
 from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache, _Cache, _CacheLocator
@@ -47,38 +48,58 @@ def cache_root() -> Path:
 
 
 @functools.cache
+def _file_digest(source: Path, modified: int, size: int) -> bytes:
+    return hashlib.sha256(source.name.encode() + source.read_bytes()).digest()
+
+
 def _folder_digest(folder: Path) -> bytes:
     digest = hashlib.sha256()
     for source in sorted(folder.glob("*.py")):
-        digest.update(source.name.encode())
-        digest.update(source.read_bytes())
+        status = source.stat()
+        digest.update(_file_digest(source, status.st_mtime_ns, status.st_size))
     return digest.digest()
 
 
-def _source_folders(function: Callable[..., Any]) -> set[Path]:
-    """Folders of every kernel that ``function`` can reach: by name or through a module, however many calls away."""
-    folders = {ENGINE_FOLDER, ENGINE_FOLDER.parent}
-    seen: set[int] = set()
-    waiting = [function]
-    while waiting:
-        reached = waiting.pop()
-        folders.add(Path(inspect.getfile(reached)).resolve().parent)
-        if id(reached.__globals__) in seen:
-            continue
-        seen.add(id(reached.__globals__))
-        for value in list(reached.__globals__.values()):
-            is_module = isinstance(value, ModuleType) and value.__name__.split(".")[0] not in {"numba", "numpy"}
-            for inner in list(vars(value).values()) if is_module else [value]:
-                if isinstance(inner, Dispatcher):
-                    waiting.append(inner.py_func)
-    return folders
-
-
 def source_hash(function: Callable[..., Any]) -> str:
-    """Hash of every source that ``function`` can have inlined, and of numba's version."""
+    """Hash of all that can be compiled into ``function``, and of numba's version.
+
+    That is the sources beside every kernel that it reaches, by name or through modules, however many calls away,
+    and the values of the constants that they name, which numba freezes.
+    """
+    folders = {ENGINE_FOLDER, ENGINE_FOLDER.parent}
+    constants: set[str] = set()
+    seen: set[int] = set()
+
+    def reach(reached: Callable[..., Any]) -> None:
+        if id(reached) in seen:
+            return
+        seen.add(id(reached))
+        folders.add(Path(inspect.getfile(reached)).resolve().parent)
+        names = reached.__code__.co_names
+        for name in names:
+            if name in reached.__globals__:
+                follow(name, reached.__globals__[name], names)
+
+    def follow(path: str, value: Any, names: tuple[str, ...]) -> None:
+        if isinstance(value, Dispatcher):
+            reach(value.py_func)
+        elif isinstance(value, ModuleType):
+            # An attribute's name is among the names that the code uses; so is a submodule's.
+            if value.__name__.split(".")[0] not in {"numba", "numpy"} and path.count(".") < 8:
+                for name in names:
+                    if name in vars(value):
+                        follow(f"{path}.{name}", vars(value)[name], names)
+        elif isinstance(value, np.ndarray):
+            constants.add(f"{path}={value.dtype}{value.shape}{hashlib.sha256(value.tobytes()).hexdigest()}")
+        elif isinstance(value, (bool, int, float, complex, str, bytes, tuple, np.generic)):
+            constants.add(f"{path}={value!r}")
+
+    reach(function)
     digest = hashlib.sha256(numba.__version__.encode())
-    for folder in sorted(_source_folders(function)):
+    for folder in sorted(folders):
         digest.update(_folder_digest(folder))
+    for constant in sorted(constants):
+        digest.update(constant.encode())
     return digest.hexdigest()[:16]
 
 
@@ -119,17 +140,49 @@ class _KernelCache(FunctionCache):
     _impl_class = _KernelCacheImpl
 
 
-def _cache_of(function: Callable[..., Any]) -> _Cache:
-    try:
-        return _KernelCache(function)
-    except RuntimeError:  # no source file to go by (a prompt, standard input), or no place to write
-        return NullCache()
+class _LazyCache(_Cache):
+    """The cache of a kernel, set up when it is first compiled: by then all that it calls is defined."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self._function = function
+
+    @functools.cached_property
+    def _cache(self) -> _Cache:
+        try:
+            return _KernelCache(self._function)
+        except (OSError, RuntimeError):  # no source file to go by (a prompt, standard input), or no place to write
+            return NullCache()
+
+    @property
+    def cache_path(self) -> Any:
+        """Folder of the machine code; None if it is kept nowhere."""
+        return self._cache.cache_path
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """Machine code for a signature, None if there is none."""
+        return self._cache.load_overload(sig, target_context)
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keep machine code."""
+        self._cache.save_overload(sig, data)
+
+    def enable(self) -> None:
+        """Use the cache."""
+        self._cache.enable()
+
+    def disable(self) -> None:
+        """Do not use the cache."""
+        self._cache.disable()
+
+    def flush(self) -> None:
+        """Forget all machine code of this kernel."""
+        self._cache.flush()
 
 
 def kernel(function: Callable[..., Any]) -> Any:
     """Compile ``function`` to machine code on first call and keep the result on disk."""
     dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
-    dispatcher._cache = _cache_of(function)
+    dispatcher._cache = _LazyCache(function)
     return dispatcher
 
 
@@ -147,7 +200,7 @@ class PolicyFunction:
         compiled: Any = CFunc(
             self._function, (POLICY_SIGNATURE.args, POLICY_SIGNATURE.return_type), locals={}, options={"nogil": True}
         )
-        compiled._cache = _cache_of(self._function)
+        compiled._cache = _LazyCache(self._function)
         compiled.compile()
         return compiled
 

@@ -313,3 +313,53 @@ def test_completing_a_run_that_is_whole_or_has_nothing_is_one_clear_error(
     shutil.copy(small / "config.json", tmp_path)
     assert replay.main([str(tmp_path), "--complete"]) == 2
     assert "expected at least one finished part" in capsys.readouterr().err
+
+
+def forge(small: Path, path: Path, change: Callable[[dict[str, list[Any]]], None]) -> replay.Replay:
+    """Audit a run whose log was changed and whose summary and checksums were made to fit the changed log."""
+    shutil.copytree(small, path)
+    for part in sorted((path / "events").iterdir()):
+        columns = pq.read_table(part).to_pydict()
+        change(columns)
+        rewrite(part, "events", columns)
+    summary = json.loads((path / "summary.json").read_text())
+    summary |= replay.rebuild_summary(replay.replay(path)) | {"sha256": replay.file_hashes(path)}
+    (path / "summary.json").write_text(json.dumps(summary))
+    return replay.audit(path)
+
+
+def test_a_log_that_hangs_together_but_breaks_a_rule_is_noticed(small: Path, tmp_path: Path) -> None:
+    def other_reason(columns: dict[str, list[Any]]) -> None:
+        for row, (kind, reason) in enumerate(zip(columns["kind"], columns["reason"], strict=True)):
+            if kind == "reject":
+                columns["reason"][row] = "cash" if reason != "cash" else "inventory"
+
+    assert not forge(small, tmp_path / "same", lambda columns: None).failed
+    wrong = forge(small, tmp_path / "wrong", other_reason)
+    assert wrong.failed["rules"] == 1
+    assert "reject" in str(wrong.differences[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c["timestep"].__setitem__(3, 2**31 - 1), "timestep: expected 0 to 509"),
+        (lambda c: c["time"].__setitem__(3, float("nan")), "row 3: cannot stand here"),
+        (
+            lambda c: [c[name].pop(0) for name in c] and c.update(seq=[n - 1 for n in c["seq"]]),
+            "row 0: cannot stand here",
+        ),
+    ],
+    ids=["beyond the end", "no time", "no first turn"],
+)
+def test_a_log_that_cannot_be_is_one_clear_error(
+    change: Callable[[dict[str, list[Any]]], Any], message: str, small: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "run"
+    shutil.copytree(small, path)
+    part = path / "events" / "part-00000.parquet"
+    columns = pq.read_table(part).to_pydict()
+    change(columns)
+    rewrite(part, "events", columns)
+    with pytest.raises(ConfigError, match=message):
+        replay.audit(path)

@@ -14,6 +14,7 @@ import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
+from runners import replay
 from runners.record import OWN_NAMES
 from runners.schema import TABLES, arrow_schema
 from runners.simulate import main
@@ -161,6 +162,10 @@ def test_an_interrupt_keeps_what_was_recorded_up_to_the_last_whole_timestep(tmp_
     events = pl.concat([pl.read_parquet(path) for path in sorted((folder / "events").iterdir())])
     assert events["timestep"].max() == summary["timesteps"] - 1
     assert not list(folder.rglob("*.partial"))
+    rebuilt = replay.audit(folder)
+    assert not rebuilt.differences, rebuilt.differences[:3]
+    # The last turn of each agent was never settled.
+    assert pl.read_parquet(folder / "turns.parquet")["reward"].null_count() >= 24
 
 
 @pytest.mark.parametrize(
@@ -264,7 +269,7 @@ def test_a_runs_own_config_insists_on_its_model_and_schema_unless_told_otherwise
     assert "model no/such.zip: expected" in error_of({}, "--model", "no/such.zip")
     assert "has a roster of its own" in error_of({}, "--noise", "3")
     assert main(["--ppo", "0", "--model", "x.zip", "--run-dir", str(tmp_path / "second"), *QUICK]) == 2
-    assert "there is no agent of kind ppo to use it" in capsys.readouterr().err
+    assert "there is no agent with a frozen policy to use it" in capsys.readouterr().err
 
 
 def test_a_bad_model_loses_nothing_of_the_run_that_it_would_have_replaced(tmp_path: Path) -> None:

@@ -181,3 +181,11 @@ def test_a_maker_without_orders_quotes_in_the_wildest_market() -> None:
         maker = MarketMaker(half_spread=9.0, layers=1).build(CONFIG)
         (action,) = decide(maker, calm(volatility_fast=volatility / 32))
         assert None not in (action["bid"], action["ask"])
+
+
+def test_momentum_does_not_close_less_than_it_can_order() -> None:
+    config = MarketConfig(lots=(0, 5))
+    trader = MomentumTrader().build(config)
+    trader.reset(new_stream(1, "a_0"))
+    seen = calm(volatility_slow=1 / 32, inventory=2 / 80, inventory_lots=float(np.log1p(2) / 7))
+    assert trader.act(seen).tolist() == [0, 0, 0, 0, 0]

@@ -109,6 +109,16 @@ def test_a_seat_without_a_policy_is_named(small_config: MarketConfig) -> None:
         CompiledBackground(policies, market.agent_ids).play(market, learner=0)
 
 
+def test_policies_for_another_roster_and_a_market_never_reset_are_refused(small_config: MarketConfig) -> None:
+    background = CompiledBackground(scripted_agents.build(small_config), small_config.agent_ids)
+    market = Market(MarketConfig())
+    with pytest.raises(RuntimeError, match="no episode is under way"):
+        background.play(market)
+    market.reset(1)
+    with pytest.raises(ConfigError, match="policies: made for the agents"):
+        background.play(market)
+
+
 def test_nothing_recompiles_after_the_first_run(small_config: MarketConfig) -> None:
     from scripted_agents.rollout import play
 

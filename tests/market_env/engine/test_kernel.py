@@ -55,8 +55,9 @@ def run(folder: Path) -> str:
     [
         {"first": "library.inside", "second": "innermost", "call": "innermost"},
         {"first": "library", "second": "inside", "call": "inside.innermost"},
+        {"first": "outermost", "second": "library", "call": "library.inside.innermost"},
     ],
-    ids=["by name", "through a module"],
+    ids=["by name", "through a module", "through nested modules"],
 )
 def test_a_kernel_is_loaded_from_the_cache_until_a_kernel_that_it_reaches_changes(
     imports: dict[str, str], tmp_path: Path
@@ -64,6 +65,7 @@ def test_a_kernel_is_loaded_from_the_cache_until_a_kernel_that_it_reaches_change
     for folder in ("library", "middle"):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "__init__.py").touch()
+    (tmp_path / "outermost.py").write_text("import library.inside\n")
     (tmp_path / "library" / "inside.py").write_text(INNERMOST.format(number=1))
     (tmp_path / "middle" / "here.py").write_text(MIDDLE.format(**imports))
     (tmp_path / "program.py").write_text(PROGRAM)
@@ -72,6 +74,17 @@ def test_a_kernel_is_loaded_from_the_cache_until_a_kernel_that_it_reaches_change
     (tmp_path / "library" / "inside.py").write_text(INNERMOST.format(number=2))
     assert run(tmp_path) == "30 0"
     assert run(tmp_path) == "30 1"
+
+
+def test_a_constant_from_elsewhere_is_part_of_what_is_compiled(tmp_path: Path) -> None:
+    (tmp_path / "figures").mkdir()
+    (tmp_path / "program.py").write_text(
+        "from market_env.engine.kernel import kernel\nfrom figures.some import HALF\n"
+        "@kernel\ndef f(x):\n    return x * HALF\nprint(f(1), sum(f.stats.cache_hits.values()))\n"
+    )
+    for number, hits in ((3, 0), (3, 1), (4, 0)):
+        (tmp_path / "figures" / "some.py").write_text(f"HALF = {number}\n")
+        assert run(tmp_path) == f"{number} {hits}"
 
 
 def test_a_kernel_without_a_source_file_compiles_without_a_cache() -> None:
