@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +21,7 @@ from scipy import stats
 
 from market_env.config import ConfigError, MarketConfig, amend
 from market_env.market import Market
+from runners.command import command
 from runners.derive import derive, refused_share, turns_with_trades
 from scripted_agents import population
 from scripted_agents.baselines import DoNothing, RandomActions
@@ -177,8 +178,8 @@ class Arguments:
 
     models: Annotated[tuple[str, ...], tyro.conf.Positional] = ("models/ppo_day5.zip",)
     """Stable-Baselines3 files."""
-    seeds: tuple[int, ...] = field(default_factory=lambda: tuple(TEST_SEEDS))
-    """Seeds to play; by default 64 that training never sees."""
+    seeds: tuple[int, ...] = ()
+    """Seeds to play; if none are named, 64 that training never sees."""
     timesteps: int = 5_000
     """Length of an episode."""
     agent: str = "ppo_0"
@@ -187,17 +188,15 @@ class Arguments:
     """File that also gets the figures as JSON."""
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     arguments = tyro.cli(Arguments, args=argv, prog="python -m runners.evaluate")
-    try:
-        config = amend(MarketConfig(), timesteps=arguments.timesteps)
-        if arguments.agent not in config.agent_ids:
-            raise ConfigError(f"agent: expected one of {config.agent_ids}, got {arguments.agent!r}")
-        results = compare(config, arguments.agent, {m: FrozenPPO(m) for m in arguments.models}, arguments.seeds)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    config = amend(MarketConfig(), timesteps=arguments.timesteps)
+    if arguments.agent not in config.agent_ids:
+        raise ConfigError(f"agent: expected one of {config.agent_ids}, got {arguments.agent!r}")
+    seeds = arguments.seeds or TEST_SEEDS
+    results = compare(config, arguments.agent, {m: FrozenPPO(m) for m in arguments.models}, seeds)
     print(table(results))
     if arguments.json:
         arguments.json.write_text(

@@ -27,6 +27,7 @@ from market_env.config import ConfigError, parse_json
 from market_env.engine.state import KINDS, REJECT_REASONS
 from market_env.rewards import DEFAULT_REWARD, WealthReward
 from market_env.twin import TwinAccount, TwinMarket
+from runners.command import command
 from runners.rebuild import WINDOW, Event, Replay, market_of, read_parts
 from runners.record import file_hashes, write_json, write_table
 from runners.schema import TABLES, arrow_schema
@@ -387,22 +388,19 @@ class Arguments:
     """Write the tables of a run that was cut off, from its finished parts, and mark it incomplete."""
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status: 0 if nothing differs, 1 if something does, 2 for bad input."""
     arguments = tyro.cli(Arguments, args=argv, prog="python -m runners.replay")
     path = arguments.run_dir
-    try:
-        if arguments.complete:
-            timesteps = complete(path)
-            print(f"wrote the tables of {path}: {timesteps:,} whole timesteps, marked incomplete")
-            return 0
-        if arguments.at is not None:
-            print_state(*state_at(path, arguments.at))
-            return 0
-        rebuilt = audit(path)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    if arguments.complete:
+        timesteps = complete(path)
+        print(f"wrote the tables of {path}: {timesteps:,} whole timesteps, marked incomplete")
+        return 0
+    if arguments.at is not None:
+        print_state(*state_at(path, arguments.at))
+        return 0
+    rebuilt = audit(path)
     print(report_of(rebuilt))
     return 1 if rebuilt.failed.total() else 0
 

@@ -26,8 +26,8 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
-from market_env.config import ConfigError
 from market_env.engine.tables import DEPTH_LEVELS
+from runners.command import command
 from runners.load import Run, load_run
 from runners.record import whole_file
 
@@ -439,15 +439,12 @@ class Arguments:
     """A run's folder."""
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     arguments = tyro.cli(Arguments, args=argv, prog="python -m runners.report")
     mpl.use("Agg")
-    try:
-        write_report(arguments.run_dir)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+    write_report(arguments.run_dir)
     print(f"wrote {arguments.run_dir / 'report.pdf'} and {arguments.run_dir / 'heatmap.png'}")
     return 0
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import platform
 import signal
 import sys
@@ -35,6 +34,7 @@ from market_env.engine.state import fitting
 from market_env.market import advance
 from market_env.rewards import DEFAULT_REWARD, WealthReward
 from runners.board import Board
+from runners.command import command
 from runners.derive import derive
 from runners.drive import Watcher, drive
 from runners.record import OWN_NAMES, Recorder, check_folder, file_hashes, fresh_folder, open_folder, write_json
@@ -353,6 +353,7 @@ def simulate(
     return summary
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status: 0, 130 if interrupted, 2 for bad input."""
     mpl.use("Agg")
@@ -362,15 +363,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         summary = simulate(
             run, path, overwrite=arguments.overwrite, report=arguments.report, tensorboard=arguments.tensorboard
         )
-    except ValueError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
     except KeyboardInterrupt:
         print("interrupted; of a run under way: python -m runners.replay RUN_DIR --complete", file=sys.stderr)
         return 130
-    except BrokenPipeError:  # whoever read the output has gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     return 0 if summary["complete"] else 130
 
 

@@ -28,6 +28,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv
 from market_env.config import ConfigError, MarketConfig, amend
 from market_env.rewards import WealthReward
 from runners import evaluate
+from runners.command import command
 from scripted_agents import learner_env
 from scripted_agents.frozen_ppo import FrozenPPO, freeze, frozen_network, network_parameters, sha256
 from scripted_agents.policy import CompiledPolicy
@@ -273,19 +274,15 @@ says which features and grids it was trained for, and a market with others refus
 """
 
 
+@command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     arguments = tyro.cli(Arguments, args=argv, prog="python -m runners.train")
     if arguments.total_timesteps <= 0 or arguments.markets <= 0 or arguments.n_steps <= 0:
-        print("error: total_timesteps, markets and n_steps must be above 0", file=sys.stderr)
-        return 2
-    try:
-        begun = time.perf_counter()
-        validation = train(arguments)
-        write_card(arguments, validation.curve, time.perf_counter() - begun)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        raise ConfigError("total_timesteps, markets and n_steps must be above 0")
+    begun = time.perf_counter()
+    validation = train(arguments)
+    write_card(arguments, validation.curve, time.perf_counter() - begun)
     print(f"wrote {arguments.out} and its card")
     return 0
 
