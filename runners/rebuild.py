@@ -22,7 +22,7 @@ from market_env.config import ConfigError, MarketConfig, parse_json
 from market_env.engine.state import PRESETS, REJECT_REASONS
 from market_env.engine.tables import DEPTH_LEVELS
 from market_env.rewards import DEFAULT_REWARD, WealthReward
-from market_env.twin import Line, Resting, TwinBook, next_reference
+from market_env.twin import Line, Resting, TwinAccount, TwinBook, TwinMarket, next_reference
 from runners.schema import TABLES, VERSION, arrow_schema
 
 WINDOW = PRESETS[0].levels
@@ -91,6 +91,17 @@ class Event(NamedTuple):
     maker_order_id: int
     maker: str | None
     reason: str | None
+
+
+def twin_of(config: MarketConfig) -> TwinMarket:
+    """The plain-Python market of a configuration, at its start."""
+    accounts = {
+        agent.id: TwinAccount(
+            agent.cash, agent.inventory, agent.inventory_bound, agent.cash_floor, agent.max_open_orders, agent.post_only
+        )
+        for agent in config.agents
+    }
+    return TwinMarket(accounts, config.first_price, config.price_band, WINDOW)
 
 
 def market_of(path: Path) -> tuple[dict[str, Any], MarketConfig]:

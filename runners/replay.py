@@ -26,9 +26,8 @@ import tyro
 from market_env.config import ConfigError, parse_json
 from market_env.engine.state import KINDS, REJECT_REASONS
 from market_env.rewards import DEFAULT_REWARD, WealthReward
-from market_env.twin import TwinAccount, TwinMarket
 from runners.command import command
-from runners.rebuild import WINDOW, Event, Replay, market_of, read_parts
+from runners.rebuild import Event, Replay, market_of, read_parts, twin_of
 from runners.record import file_hashes, write_json, write_table
 from runners.schema import TABLES, arrow_schema
 from runners.summary import OPENING
@@ -168,13 +167,7 @@ def compare_rules(rebuilt: Replay, rows: Sequence[dict[str, Any]]) -> None:
     it takes from the log.
     """
     config = rebuilt.config
-    accounts = {
-        agent.id: TwinAccount(
-            agent.cash, agent.inventory, agent.inventory_bound, agent.cash_floor, agent.max_open_orders, agent.post_only
-        )
-        for agent in config.agents
-    }
-    twin = TwinMarket(accounts, config.first_price, config.price_band, WINDOW)
+    twin = twin_of(config)
     for row, (action, turn) in enumerate(zip(rows, rebuilt.turns, strict=True)):
         agent = rebuilt.tables["turns"]["agent"][row]
         orders = {}

@@ -13,7 +13,7 @@ from market_env.actions import CANCELS
 from market_env.config import AgentConfig, Every, Hawkes, MarketConfig, Poisson
 from market_env.engine import state
 from market_env.market import Market
-from market_env.twin import Line, TwinAccount, TwinMarket
+from market_env.twin import Line
 
 
 @st.composite
@@ -60,27 +60,6 @@ def random_actions(config: MarketConfig, seed: int, count: int) -> NDArray[np.in
     actions = rng.integers(0, sizes, size=(count, 5))
     actions[rng.random(count) < 0.7, 0] = 0
     return actions
-
-
-def twin_of(market: Market) -> TwinMarket:
-    """A plain-Python twin of a market at its start."""
-    config = market.config
-    return TwinMarket(
-        {
-            agent.id: TwinAccount(
-                agent.cash,
-                agent.inventory,
-                agent.inventory_bound,
-                agent.cash_floor,
-                agent.max_open_orders,
-                agent.post_only,
-            )
-            for agent in config.agents
-        },
-        config.first_price,
-        config.price_band,
-        len(market.records[0]["levels"]),
-    )
 
 
 def decoded(

@@ -11,6 +11,7 @@ from market_env.config import AgentConfig, Every, MarketConfig
 from market_env.engine import state
 from market_env.engine.streams import draw
 from market_env.market import Market
+from runners.rebuild import twin_of
 from tests.kit import (
     as_lines,
     check_accounts,
@@ -19,7 +20,6 @@ from tests.kit import (
     market_configs,
     random_actions,
     resting,
-    twin_of,
 )
 
 TURNS = 700
@@ -42,7 +42,7 @@ def test_engine_does_what_its_twin_does_and_keeps_every_invariant_for_a_hundred_
 @given(market_configs(), st.integers(0, 2**32))
 def engine_beside_twin(config: MarketConfig, seed: int) -> None:
     market = Market(config, log=True)
-    twin = twin_of(market)
+    twin = twin_of(config)
     actions = random_actions(config, seed, TURNS)
     going = market.reset(seed)
     seq = len(market.drain())
