@@ -77,24 +77,13 @@ def derive(markets, events, timesteps, slots, quotes, ladders, rows):
         rows: ACCOUNT, shape (timesteps, agents), zeroed.
     """
     market = markets[0]
-    book.clear(market)
-    accounts.open_accounts(market)
-    for i in range(market.agent_count):
-        market.agents[i].open_orders = 0
-        market.agents[i].oldest = NONE
-        market.agents[i].newest = NONE
-    market.reference = market.first_price
+    empty(market)
     written = 0
-    incoming = -1  # index of the accept event whose order is still matching
-    left = 0
+    working = np.array([NONE, 0])
     for i in range(len(events)):
         event = events[i]
-        goes_on = event.kind == KIND_TRADE or (
-            event.kind == KIND_CANCEL and (event.reason == REASON_SELF_TRADE or event.reason == REASON_IOC)
-        )
-        if incoming >= 0 and not goes_on:
-            come_to_rest(market, events[incoming], left, slots)
-            incoming = -1
+        if not continues(event):
+            come_to_rest(market, events, working, slots)
         if event.kind == KIND_TURN:
             book.quote_reference(market)
             while written < min(event.timestep, timesteps):
@@ -103,27 +92,11 @@ def derive(markets, events, timesteps, slots, quotes, ladders, rows):
             if written >= timesteps:
                 return
             rows[event.timestep, event.agent].turns += 1
-        elif event.kind == KIND_ACCEPT:
-            incoming = i
-            left = event.lots
-            slots[event.order_id] = NONE
         elif event.kind == KIND_TRADE:
-            left -= event.lots
-            take_lots(market, slots[event.maker_order_id], event.lots)
-            taker, maker = market.agents[event.agent], market.agents[event.maker]
-            if event.side == BUY:
-                accounts.settle(taker, maker, event.price, event.lots)
-            else:
-                accounts.settle(maker, taker, event.price, event.lots)
             rows[event.timestep, event.agent].taker_lots += event.lots
             rows[event.timestep, event.maker].maker_lots += event.lots
-        elif event.kind == KIND_CANCEL:
-            if event.reason == REASON_IOC:
-                left = 0
-            else:
-                take_lots(market, slots[event.order_id], event.lots)
-    if incoming >= 0:
-        come_to_rest(market, events[incoming], left, slots)
+        play(market, events, i, working, slots)
+    come_to_rest(market, events, working, slots)
     book.quote_reference(market)
     while written < timesteps:
         write_rows(market, quotes[written], ladders[written], rows[written])
@@ -131,13 +104,64 @@ def derive(markets, events, timesteps, slots, quotes, ladders, rows):
 
 
 @kernel
-def come_to_rest(market, accepted, lots, slots):
-    """What an accepted order left after matching rests."""
+def empty(market):
+    """Bring a configured record to a run's start, without streams and clocks: accounts open, no orders."""
+    book.clear(market)
+    accounts.open_accounts(market)
+    for i in range(market.agent_count):
+        market.agents[i].open_orders = 0
+        market.agents[i].oldest = NONE
+        market.agents[i].newest = NONE
+    market.reference = market.first_price
+
+
+@kernel
+def continues(event):
+    """Whether an event belongs to the order that is still matching."""
+    return event.kind == KIND_TRADE or (
+        event.kind == KIND_CANCEL and (event.reason == REASON_SELF_TRADE or event.reason == REASON_IOC)
+    )
+
+
+@kernel
+def play(market, events, i, working, slots):
+    """Bring book and accounts up to event ``i``; call :func:`come_to_rest` first unless it :func:`continues`.
+
+    ``working`` (int64) is the order that is still matching: index of its accept event, or NONE, and lots left.
+    ``slots[order_id]`` is where a resting order lies.
+    """
+    event = events[i]
+    if event.kind == KIND_ACCEPT:
+        working[0] = i
+        working[1] = event.lots
+        slots[event.order_id] = NONE
+    elif event.kind == KIND_TRADE:
+        working[1] -= event.lots
+        take_lots(market, slots[event.maker_order_id], event.lots)
+        taker, maker = market.agents[event.agent], market.agents[event.maker]
+        if event.side == BUY:
+            accounts.settle(taker, maker, event.price, event.lots)
+        else:
+            accounts.settle(maker, taker, event.price, event.lots)
+    elif event.kind == KIND_CANCEL:
+        if event.reason == REASON_IOC:
+            working[1] = 0
+        else:
+            take_lots(market, slots[event.order_id], event.lots)
+
+
+@kernel
+def come_to_rest(market, events, working, slots):
+    """What the order that was matching has left rests; return its lots, 0 if there is none."""
+    lots = working[1] if working[0] != NONE else 0
     if lots > 0:
+        accepted = events[working[0]]
         slots[accepted.order_id] = book.rest(
             market, accepted.agent, accepted.side, accepted.price, lots, accepted.order_id, accepted.time
         )
         accounts.reserve(market.agents[accepted.agent], accepted.side, accepted.price, lots)
+    working[0] = NONE
+    return lots
 
 
 @kernel
