@@ -10,9 +10,12 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from market_env.config import ConfigError
+from market_env.engine.state import EVENT, KINDS, NONE, REASONS, SIDES
+from runners.derive import Rows
 from runners.rebuild import market_of, read_parts
 from runners.replay import state_at
 
@@ -98,6 +101,29 @@ class Run:
             ConfigError: the timestep is not one of the run's.
         """
         return state_at(self.path, timestep)
+
+
+def load_events(path: Path) -> Rows:
+    """A run's log as the engine writes it: rows of :data:`market_env.engine.state.EVENT`.
+
+    Raises:
+        ConfigError: there is no run, or a part is missing, damaged or out of order.
+    """
+    _, config = market_of(path)
+    frames = [rows for _, rows in read_parts(path)]
+    if not frames:
+        raise ConfigError(f"run {path}: expected parts in events/, found none")
+    frame = pl.concat(frames)
+    events = np.zeros(frame.height, EVENT)
+    words = {"kind": KINDS, "side": SIDES, "reason": REASONS, "agent": config.agent_ids, "maker": config.agent_ids}
+    absent = {"price": 0}
+    for name in EVENT.names or ():
+        column = frame[name]
+        if name in words:
+            codes = {word: code for code, word in enumerate(words[name])}
+            column = column.cast(pl.String).replace_strict(codes, return_dtype=pl.Int32)
+        events[name] = column.fill_null(absent.get(name, NONE)).to_numpy()
+    return events
 
 
 def load_run(path: Path | str) -> Run:

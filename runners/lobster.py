@@ -1,0 +1,486 @@
+"""LOBSTER files, the exchange format of order-book research: ``python -m runners.lobster export`` and ``verify``.
+
+A pair is a message file and an order-book file, row by row: what happened, and the first K levels after it, by the
+published description (https://lobsterdata.com/info/DataStructure.php). ``export`` writes a run as such a pair;
+``verify`` drives the compiled book with any pair and compares every level of every row (:mod:`runners.window` says
+how). Cost: reading takes most of the time, about 1 s for 100 MB; memory is 8 bytes for each cell, twice.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any, NoReturn
+
+import numpy as np
+import polars as pl
+import tyro
+from numpy.typing import NDArray
+
+from market_env.config import ConfigError, MarketConfig
+from market_env.engine import state
+from market_env.engine.kernel import compiled_marker
+from market_env.market import configure
+from runners import window
+from runners.command import command
+from runners.load import load_events
+from runners.rebuild import market_of
+from runners.record import whole_file
+
+OPENING = 34_200
+"""Where an exported run's clock starts, seconds after midnight: 09:30, as the format's own files."""
+
+PRICE_UNITS = 10_000
+"""Price units of one currency unit."""
+
+COLUMNS = ("time", "type", "order id", "size", "price", "direction")
+LARGEST = 2**31 - 1
+"""Largest size of an order or level that the book holds."""
+
+SIZES = (state.Capacity(1, 2**15, 2**14), state.Capacity(1, 2**18, 2**16), state.Capacity(1, 2**21, 2**19),
+         state.Capacity(1, 2**24, 2**22))  # fmt: skip
+"""Books to choose from; each compiles once."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A message table and an order-book table, row by row."""
+
+    name: str
+    """What it is called in what is printed."""
+    messages: NDArray[np.void]
+    """:data:`runners.window.MESSAGE`, shape (rows,)."""
+    books: NDArray[np.int64]
+    """Ask price, ask size, bid price, bid size of each level, shape (rows, 4 K)."""
+
+    @property
+    def levels(self) -> int:
+        """K."""
+        return self.books.shape[1] // 4
+
+
+class FormatError(ConfigError):
+    """A file that is not what the format says: file, line, value, and what was expected."""
+
+
+def read_pair(message: Path, orderbook: Path) -> Pair:
+    """Read a message file and its order-book file.
+
+    Raises:
+        FormatError: a file cannot be read or breaks the format; names file, line and value.
+    """
+    messages = read_messages(message)
+    books = read_books(orderbook)
+    if len(messages) != len(books):
+        raise FormatError(f"{orderbook}: expected {len(messages):,} rows as in {message}, got {len(books):,}")
+    return Pair(message.name, messages, books)
+
+
+def read_messages(path: Path) -> NDArray[np.void]:
+    """Read a message file.
+
+    Raises:
+        FormatError: see :func:`read_pair`.
+    """
+    types: list[type[pl.DataType]] = [pl.Float64, *[pl.Int64] * 5]
+    frame = _read(path, types)
+    rows = np.zeros(frame.height, window.MESSAGE)
+    for name, column in zip(window.MESSAGE.names or (), frame, strict=True):
+        rows[name] = column.to_numpy()
+    kind = rows["type"]
+    _check(path, rows["time"], np.isfinite(rows["time"]) & (rows["time"] >= 0), "time: expected seconds after midnight")
+    _check(path, kind, (kind >= 1) & (kind <= window.HALT), "type: expected 1 to 7")
+    visible = kind <= window.EXECUTE
+    size, price, direction = rows["size"], rows["price"], rows["direction"]
+    _check(path, size, ~visible | ((size >= 1) & (size <= LARGEST)), f"size: expected 1 to {LARGEST:,}")
+    _check(path, price, ~visible | ((price >= 1) & (price < window.NO_ASK)), "price: expected above 0")
+    _check(path, direction, ~visible | (np.abs(direction) == 1), "direction: expected 1 or -1")
+    back = np.flatnonzero(np.diff(rows["time"]) < 0)
+    if len(back):
+        line = int(back[0]) + 2
+        raise FormatError(
+            f"{path}, line {line}: time: expected {rows['time'][line - 2]:.9f} or later, got {rows['time'][line - 1]:.9f}"
+        )
+    return rows
+
+
+def read_books(path: Path) -> NDArray[np.int64]:
+    """Read an order-book file of any number of levels.
+
+    Raises:
+        FormatError: see :func:`read_pair`.
+    """
+    try:
+        with path.open(encoding="utf-8", errors="replace") as file:
+            width = file.readline().count(",") + 1
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be read: {error.strerror}") from None
+    if width % 4 or not width:
+        raise FormatError(f"{path}, line 1: expected 4 columns a level, got {width} columns")
+    frame = _read(path, [pl.Int64] * width)
+    books: NDArray[np.int64] = frame.to_numpy(order="c")
+    sizes = books[:, 1::2]
+    low, high = (sizes.min(initial=0), sizes.max(initial=0))
+    if low < 0 or high > LARGEST:
+        row, level = np.argwhere((sizes < 0) | (sizes > LARGEST))[0]
+        raise FormatError(
+            f"{path}, line {row + 1}, column {2 * level + 2}: size: expected 0 to {LARGEST:,}, got {sizes[row, level]}"
+        )
+    return books
+
+
+def _read(path: Path, types: Sequence[type[pl.DataType]]) -> pl.DataFrame:
+    """All rows of a file of numbers without a header."""
+    schema = {str(number): kind for number, kind in enumerate(types)}
+    try:
+        frame = pl.read_csv(path, has_header=False, schema=schema)
+    except OSError as error:
+        raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from None
+    except pl.exceptions.PolarsError as error:
+        _locate(path, types, str(error).splitlines()[0])
+    if not frame.height:
+        raise FormatError(f"{path}: expected rows, found an empty file")
+    if sum(column.null_count() for column in frame):
+        _locate(path, types, "a cell is empty")
+    return frame
+
+
+def _locate(path: Path, types: Sequence[type[pl.DataType]], reason: str) -> NoReturn:
+    """Say where a file breaks the format; slow, for one that does."""
+    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+        for line, cells in enumerate(csv.reader(file), 1):
+            if len(cells) != len(types):
+                raise FormatError(f"{path}, line {line}: expected {len(types)} columns, got {len(cells)}")
+            for column, (cell, kind) in enumerate(zip(cells, types, strict=True), 1):
+                try:
+                    float(cell) if kind is pl.Float64 else int(cell)
+                except ValueError:
+                    wanted = "a number" if kind is pl.Float64 else "a whole number"
+                    where = f"column {column} ({COLUMNS[column - 1]})" if len(types) == 6 else f"column {column}"
+                    raise FormatError(f"{path}, line {line}, {where}: expected {wanted}, got {cell!r}") from None
+    raise FormatError(f"{path}: cannot be read: {reason}")
+
+
+def _check(path: Path, values: NDArray[Any], good: NDArray[np.bool_], expected: str) -> None:
+    if not good.all():
+        row = int(np.argmin(good))
+        raise FormatError(f"{path}, line {row + 1}: {expected}, got {values[row]}")
+
+
+def pair_of_run(path: Path, levels: int) -> Pair:
+    """A run as LOBSTER shows a day: the messages that change the first ``levels`` levels, and these after each.
+
+    One timestep is one second from :data:`OPENING` on, order ids count from 1.
+
+    Raises:
+        ConfigError: there is no run, its log is damaged, or its tick or lot cannot be said in the format's units.
+    """
+    if not 1 <= levels <= 200:
+        raise ConfigError(f"levels: expected 1 to 200, got {levels}")
+    _, config = market_of(path)
+    events = load_events(path)
+    messages, books = shown(config, events, levels)
+    return Pair(path.name, messages, books)
+
+
+def shown(config: MarketConfig, events: NDArray[np.void], levels: int) -> tuple[NDArray[np.void], NDArray[np.int64]]:
+    """Messages and order-book rows of a market's events; see :func:`pair_of_run`."""
+    scale = _whole(config.tick_size * PRICE_UNITS, "tick_size", f"a multiple of 1/{PRICE_UNITS:,}", config.tick_size)
+    size = _whole(config.lot_size, "lot_size", "a whole number", config.lot_size)
+    kinds = events["kind"]
+    most = int(np.count_nonzero((kinds != state.KIND_TURN) & (kinds != state.KIND_REJECT)))
+    accepted = int(np.count_nonzero(kinds == state.KIND_ACCEPT))
+    messages = np.zeros(most, window.MESSAGE)
+    books = np.zeros((max(most, 1), 4 * levels), np.int64)
+    books[0] = np.tile([window.NO_ASK, 0, window.NO_BID, 0], levels)
+    count = window.show(configure(config), events, np.zeros(accepted + 1, np.int32), scale, size, messages, books)
+    messages = messages[:count]
+    messages["time"] += OPENING
+    return messages, books[:count]
+
+
+def _whole(number: float, name: str, expected: str, given: float) -> int:
+    whole = round(number)
+    if whole < 1 or abs(number - whole) > 1e-9 * max(1.0, number):
+        raise ConfigError(f"{name}: the format needs {expected}, got {given:g}")
+    return whole
+
+
+def write_pair(pair: Pair, folder: Path, ticker: str, date: str, end: int) -> tuple[Path, Path]:
+    """Write a pair under the names that LOBSTER gives its files; return the two paths.
+
+    Raises:
+        ConfigError: a file is there already, or cannot be written.
+    """
+    stem = f"{ticker}_{date}_{OPENING * 1000}_{end * 1000}"
+    paths = tuple(folder / f"{stem}_{what}_{pair.levels}.csv" for what in ("message", "orderbook"))
+    for path in paths:
+        if path.exists():
+            raise ConfigError(f"{path}: expected no file there, found one; name another folder, or remove it")
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{folder}: cannot be made: {error.strerror}") from None
+    frames = (
+        pl.DataFrame({name: pair.messages[name] for name in window.MESSAGE.names or ()}),
+        pl.DataFrame(pair.books, schema=[str(column) for column in range(pair.books.shape[1])]),
+    )
+    for path, frame in zip(paths, frames, strict=True):
+        with whole_file(path) as partial:
+            frame.write_csv(partial, include_header=False, float_precision=9)
+    return paths[0], paths[1]
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What driving the book with a pair found."""
+
+    name: str
+    levels: int
+    messages: int
+    types: dict[str, int]
+    """Messages of each type."""
+    rows: int
+    """Rows compared: all but the first, which is the start."""
+    agreeing: int
+    """Rows whose 2 K levels all agreed."""
+    entered: int
+    """Levels that moved up into the window."""
+    taken: int
+    """Of them, those that had to be taken from the order-book file; the others were remembered."""
+    taken_at_touch: int
+    """Of them, first levels; only files of one level have any."""
+    executions: int
+    at_best: int
+    """Executions at the best price."""
+    judged: int
+    """Executions in a queue whose order is known."""
+    first_in_queue: int
+    """Of them, those of the oldest order."""
+    matched: int
+    """Executions that the engine's matching carried out by itself, with the same order and size."""
+    outside: int
+    """Messages about levels that the files do not show."""
+    warnings: list[str]
+    """What messages said that the book cannot follow: counted, with the first line."""
+    first_difference: str | None
+    read_seconds: float
+    book_seconds: float
+
+    @property
+    def agrees(self) -> bool:
+        """Whether every row agreed."""
+        return self.agreeing == self.rows
+
+    def __str__(self) -> str:
+        """The table that ``verify`` prints."""
+
+        def share(part: int, whole: int) -> str:
+            return f"{part:,} of {whole:,}" + (f"  ({part / whole:.2%})" if whole else "")
+
+        total = self.read_seconds + self.book_seconds
+        lines = [
+            f"{self.name}: {self.messages:,} messages, {self.levels} levels",
+            f"  {', '.join(f'{count:,} {name}' for name, count in self.types.items() if count)}",
+            f"rows that agree in all {self.levels} levels    {share(self.agreeing, self.rows)}",
+            f"levels taken from the file       {self.taken:,} of {self.entered:,} that entered from below"
+            + (f", {self.taken_at_touch:,} of them the touch" if self.taken_at_touch else ", none at the touch"),
+            f"executions at the best price     {share(self.at_best, self.executions)}",
+            f"executions first in their queue  {share(self.first_in_queue, self.judged)}; "
+            f"{self.executions - self.judged:,} more of orders whose place the files do not show",
+            f"executions matched by the engine {share(self.matched, self.executions)}",
+            f"messages outside the levels      {self.outside:,}",
+            f"messages/s                       {self.messages / max(total, 1e-9):,.0f} with reading, "
+            f"{self.messages / max(self.book_seconds, 1e-9):,.0f} in the book, every row compared",
+            *(f"warning: {warning}" for warning in self.warnings),
+            f"first difference: {self.first_difference or 'none'}",
+        ]
+        return "\n".join(lines)
+
+
+TYPE_NAMES = ("new", "partial cancels", "deletes", "executions", "hidden executions", "crosses", "halts")
+
+
+def verify(message: Path, orderbook: Path) -> Verification:
+    """Drive the compiled book with a pair of files and compare all levels of every row.
+
+    Raises:
+        FormatError: a file cannot be read or breaks the format; names file, line and value.
+    """
+    begun = time.perf_counter()
+    pair = read_pair(message, orderbook)
+    return verify_pair(pair, time.perf_counter() - begun)
+
+
+def verify_pair(pair: Pair, read_seconds: float = 0.0) -> Verification:
+    """Drive the compiled book with a pair; ``read_seconds`` is what reading it took.
+
+    Raises:
+        ConfigError: it is larger than any book.
+    """
+    begun = time.perf_counter()
+    rows = pair.messages
+    kinds = rows["type"]
+    visible = kinds <= window.EXECUTE
+    prices = np.unique(np.concatenate([rows["price"][visible], occupied_prices(pair.books)]))
+    ids, orders = np.unique(rows["order"], return_inverse=True)
+    count = len(prices)
+    needed = int(np.count_nonzero(kinds == window.NEW)) + 2 * count + 1
+    for capacity in SIZES:
+        if needed <= capacity.orders and 2 * count + 2 <= capacity.levels:
+            break
+    else:
+        raise ConfigError(
+            f"{pair.name}: expected at most {SIZES[-1].orders:,} orders and {SIZES[-1].levels // 2 - 1:,} prices, "
+            f"got {needed:,} and {count:,}"
+        )
+    sides = np.where(rows["direction"] == 1, state.BUY, state.SELL)
+    ranks = np.searchsorted(prices, rows["price"]) + np.where(sides == state.BUY, 1, count + 1)
+    arrays = (
+        np.ascontiguousarray(kinds), sides, orders.astype(np.int64), np.ascontiguousarray(rows["size"]),
+        np.where(visible, ranks, 0), pair.books, np.concatenate([[0], prices, prices]),
+    )  # fmt: skip
+    market = np.zeros(1, state.market_dtype(capacity))
+    found = np.zeros(1, window.FOUND)
+    slots = np.full(len(ids), state.NONE, np.int32)
+    blocks = np.full(2 * count + 1, state.NONE, np.int32)
+    since = np.full(2 * count + 1, state.NONE, np.int64)
+    prepared = time.perf_counter() - begun
+    compile_first(market, capacity)
+    begun = time.perf_counter()
+    window.follow(market, *arrays, slots, blocks, since, found)
+    seconds = time.perf_counter() - begun
+    return _verification(pair, found[0], read_seconds + prepared, seconds)
+
+
+def occupied_prices(books: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The different prices of all levels that are not empty."""
+    found: set[int] = set()
+    for column in range(0, books.shape[1], 2):
+        prices = pl.Series(books[:, column])
+        found.update(prices.unique().to_list())
+    return np.array([price for price in found if 0 < price < window.NO_ASK], np.int64)
+
+
+def compile_first(market: NDArray[np.void], capacity: state.Capacity) -> None:
+    """Compile the kernel for this size of book, or load it; say so where it takes long."""
+    marker = compiled_marker(window.follow, f"window-{capacity.orders}")
+    if not marker.exists():
+        print("compiling the book (once on this machine) ...", file=sys.stderr, flush=True)
+    none, nowhere = np.zeros(0, np.int64), np.zeros(0, np.int32)
+    window.follow(market, *[none] * 5, np.zeros((0, 4), np.int64), none, nowhere, nowhere, none, np.zeros(1, window.FOUND))
+    marker.touch()
+
+
+def _verification(pair: Pair, found: np.void, read_seconds: float, book_seconds: float) -> Verification:
+    rows = len(pair.messages) - 1
+    warnings = []
+    if found["unfounded"]:
+        line = int(found["unfounded_row"])
+        warnings.append(
+            f"{found['unfounded']:,} messages name an order or lots that are not there, "
+            f"first in line {line + 1}: {_said(pair.messages[line])}"
+        )
+    if found["unqueued_row"] != state.NONE:
+        line = int(found["unqueued_row"])
+        warnings.append(
+            f"{found['judged'] - found['first_in_queue']:,} executions were not of the oldest order at their price, "
+            f"first in line {line + 1}: {_said(pair.messages[line])}"
+        )
+    first = None
+    if found["row"] != state.NONE:
+        first = (
+            f"line {found['row'] + 1}, {'bid' if found['side'] == state.BUY else 'ask'} level {found['level']}: "
+            f"the file says {_level(found['table_price'], found['table_size'])}, "
+            f"the book {_level(found['book_price'], found['book_size'])}"
+        )
+    kinds = np.bincount(pair.messages["type"], minlength=8)[1:]
+    return Verification(
+        name=pair.name,
+        levels=pair.levels,
+        messages=len(pair.messages),
+        types=dict(zip(TYPE_NAMES, kinds.tolist(), strict=True)),
+        rows=rows,
+        agreeing=rows - int(found["differing_rows"]),
+        **{
+            name: int(found[name])
+            for name in (
+                "entered", "taken", "taken_at_touch", "executions", "at_best", "judged", "first_in_queue", "matched",
+                "outside",
+            )
+        },
+        warnings=warnings,
+        first_difference=first,
+        read_seconds=read_seconds,
+        book_seconds=book_seconds,
+    )  # fmt: skip
+
+
+def _said(message: np.void) -> str:
+    return f"type {message['type']}, order {message['order']}, size {message['size']}, price {message['price']}"
+
+
+def _level(price: int, size: int) -> str:
+    return f"{size:,} at {price}" if size else "no level"
+
+
+@dataclass(frozen=True)
+class Export:
+    """Write a run as a pair of LOBSTER files, message and order book, as readers of that format take them."""
+
+    run_dir: Annotated[Path, tyro.conf.Positional]
+    """A run's folder."""
+    out_dir: Annotated[Path, tyro.conf.Positional]
+    """Folder for the two files; made if it is not there."""
+    levels: int = 10
+    """Levels of the order-book file, 1 to 200; messages behind them are left out, as the format does."""
+    ticker: str = "MARKET"
+    """First part of the files' names."""
+    date: str = "2000-01-03"
+    """Second part of the files' names; a run has no date."""
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Drive the compiled book with a pair of LOBSTER files and compare every level of every row.
+
+    Exit status 0 if every row agrees, 1 if one differs, 2 for bad input.
+    """
+
+    message: Annotated[Path, tyro.conf.Positional]
+    """The message file."""
+    orderbook: Annotated[Path, tyro.conf.Positional]
+    """The order-book file of any number of levels."""
+    json: bool = False
+    """Print JSON instead of a table."""
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    arguments = tyro.extras.subcommand_cli_from_dict(
+        {"export": Export, "verify": Verify},
+        args=argv,
+        prog="python -m runners.lobster",
+        description="LOBSTER files: write a run as a pair of them, or verify the book against a pair.",
+    )
+    if isinstance(arguments, Export):
+        pair = pair_of_run(arguments.run_dir, arguments.levels)
+        _, config = market_of(arguments.run_dir)
+        for path in write_pair(
+            pair, arguments.out_dir, arguments.ticker, arguments.date, OPENING + int(config.timesteps)
+        ):
+            print(path)
+        return 0
+    found = verify(arguments.message, arguments.orderbook)
+    print(json.dumps(asdict(found), indent=2) if arguments.json else found)
+    return 0 if found.agrees else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
