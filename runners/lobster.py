@@ -8,11 +8,12 @@ how). Cost: reading takes most of the time, about 1 s for 100 MB; memory is 8 by
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, NoReturn
@@ -57,11 +58,13 @@ class Pair:
     """:data:`runners.window.MESSAGE`, shape (rows,)."""
     books: NDArray[np.int64]
     """Ask price, ask size, bid price, bid size of each level, shape (rows, 4 K)."""
+    prices: NDArray[np.int64]
+    """All different prices in ``books``, in any order."""
 
     @property
     def levels(self) -> int:
         """K."""
-        return self.books.shape[1] // 4
+        return int(self.books.shape[1] // 4)
 
 
 class FormatError(ConfigError):
@@ -76,9 +79,9 @@ def read_pair(message: Path, orderbook: Path) -> Pair:
     """
     messages = read_messages(message)
     books = read_books(orderbook)
-    if len(messages) != len(books):
-        raise FormatError(f"{orderbook}: expected {len(messages):,} rows as in {message}, got {len(books):,}")
-    return Pair(message.name, messages, books)
+    if len(messages) != books.height:
+        raise FormatError(f"{orderbook}: expected {len(messages):,} rows as in {message}, got {books.height:,}")
+    return Pair(message.name, messages, books.to_numpy(order="c"), different(books[:, ::2]))
 
 
 def read_messages(path: Path) -> NDArray[np.void]:
@@ -109,38 +112,37 @@ def read_messages(path: Path) -> NDArray[np.void]:
     return rows
 
 
-def read_books(path: Path) -> NDArray[np.int64]:
+def read_books(path: Path) -> pl.DataFrame:
     """Read an order-book file of any number of levels.
 
     Raises:
         FormatError: see :func:`read_pair`.
     """
+    width = _first_line(path).count(",") + 1
+    if width % 4:
+        raise FormatError(f"{path}, line 1: expected 4 columns a level, got {width} columns")
+    books = _read(path, [pl.Int64] * width)
+    for number, sizes in enumerate(books[:, 1::2]):
+        values = sizes.to_numpy()
+        what = f"column {2 * number + 2}: size: expected 0 to {LARGEST:,}"
+        _check(path, values, (values >= 0) & (values <= LARGEST), what)
+    return books
+
+
+def _first_line(path: Path) -> str:
     try:
         with path.open(encoding="utf-8", errors="replace") as file:
-            width = file.readline().count(",") + 1
+            return file.readline()
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {error.strerror}") from None
-    if width % 4 or not width:
-        raise FormatError(f"{path}, line 1: expected 4 columns a level, got {width} columns")
-    frame = _read(path, [pl.Int64] * width)
-    books: NDArray[np.int64] = frame.to_numpy(order="c")
-    sizes = books[:, 1::2]
-    low, high = (sizes.min(initial=0), sizes.max(initial=0))
-    if low < 0 or high > LARGEST:
-        row, level = np.argwhere((sizes < 0) | (sizes > LARGEST))[0]
-        raise FormatError(
-            f"{path}, line {row + 1}, column {2 * level + 2}: size: expected 0 to {LARGEST:,}, got {sizes[row, level]}"
-        )
-    return books
 
 
 def _read(path: Path, types: Sequence[type[pl.DataType]]) -> pl.DataFrame:
     """All rows of a file of numbers without a header."""
+    _first_line(path)
     schema = {str(number): kind for number, kind in enumerate(types)}
     try:
         frame = pl.read_csv(path, has_header=False, schema=schema)
-    except OSError as error:
-        raise FormatError(f"{path}: cannot be read: {error.strerror or error}") from None
     except pl.exceptions.PolarsError as error:
         _locate(path, types, str(error).splitlines()[0])
     if not frame.height:
@@ -185,7 +187,9 @@ def pair_of_run(path: Path, levels: int) -> Pair:
     _, config = market_of(path)
     events = load_events(path)
     messages, books = shown(config, events, levels)
-    return Pair(path.name, messages, books)
+    return Pair(
+        path.name, messages, books, different(pl.Series(books[:, column]) for column in range(0, 4 * levels, 2))
+    )
 
 
 def shown(config: MarketConfig, events: NDArray[np.void], levels: int) -> tuple[NDArray[np.void], NDArray[np.int64]]:
@@ -270,7 +274,11 @@ class Verification:
     """What messages said that the book cannot follow: counted, with the first line."""
     first_difference: str | None
     read_seconds: float
+    """Reading both files and numbering prices and ids."""
+    compared_seconds: float
+    """Driving the book and comparing every row."""
     book_seconds: float
+    """Driving the book once more without comparing."""
 
     @property
     def agrees(self) -> bool:
@@ -283,7 +291,9 @@ class Verification:
         def share(part: int, whole: int) -> str:
             return f"{part:,} of {whole:,}" + (f"  ({part / whole:.2%})" if whole else "")
 
-        total = self.read_seconds + self.book_seconds
+        def speed(seconds: float) -> str:
+            return f"{self.messages / max(seconds, 1e-9):,.0f}"
+
         lines = [
             f"{self.name}: {self.messages:,} messages, {self.levels} levels",
             f"  {', '.join(f'{count:,} {name}' for name, count in self.types.items() if count)}",
@@ -295,8 +305,8 @@ class Verification:
             f"{self.executions - self.judged:,} more of orders whose place the files do not show",
             f"executions matched by the engine {share(self.matched, self.executions)}",
             f"messages outside the levels      {self.outside:,}",
-            f"messages/s                       {self.messages / max(total, 1e-9):,.0f} with reading, "
-            f"{self.messages / max(self.book_seconds, 1e-9):,.0f} in the book, every row compared",
+            f"messages/s                       {speed(self.read_seconds + self.compared_seconds)} end to end, "
+            f"{speed(self.compared_seconds)} in the book with every row compared, {speed(self.book_seconds)} in the book",
             *(f"warning: {warning}" for warning in self.warnings),
             f"first difference: {self.first_difference or 'none'}",
         ]
@@ -327,7 +337,7 @@ def verify_pair(pair: Pair, read_seconds: float = 0.0) -> Verification:
     rows = pair.messages
     kinds = rows["type"]
     visible = kinds <= window.EXECUTE
-    prices = np.unique(np.concatenate([rows["price"][visible], occupied_prices(pair.books)]))
+    prices = np.unique(np.concatenate([rows["price"][visible], pair.prices]))
     ids, orders = np.unique(rows["order"], return_inverse=True)
     count = len(prices)
     needed = int(np.count_nonzero(kinds == window.NEW)) + 2 * count + 1
@@ -346,24 +356,28 @@ def verify_pair(pair: Pair, read_seconds: float = 0.0) -> Verification:
         np.where(visible, ranks, 0), pair.books, np.concatenate([[0], prices, prices]),
     )  # fmt: skip
     market = np.zeros(1, state.market_dtype(capacity))
-    found = np.zeros(1, window.FOUND)
-    slots = np.full(len(ids), state.NONE, np.int32)
-    blocks = np.full(2 * count + 1, state.NONE, np.int32)
-    since = np.full(2 * count + 1, state.NONE, np.int64)
+    touched = np.zeros(len(rows), np.bool_)
     prepared = time.perf_counter() - begun
     compile_first(market, capacity)
-    begun = time.perf_counter()
-    window.follow(market, *arrays, slots, blocks, since, found)
-    seconds = time.perf_counter() - begun
-    return _verification(pair, found[0], read_seconds + prepared, seconds)
+    seconds = []
+    results = []
+    for pass_over in (window.follow, window.drive):
+        slots = np.full(len(ids), state.NONE, np.int32)
+        blocks = np.full(2 * count + 1, state.NONE, np.int32)
+        since = np.full(2 * count + 1, state.NONE, np.int64)
+        found = np.zeros(1, window.FOUND)
+        begun = time.perf_counter()
+        pass_over(market, *arrays, slots, blocks, since, touched, found)
+        seconds.append(time.perf_counter() - begun)
+        results.append(found[0])
+    return _verification(pair, results[0], read_seconds + prepared, *seconds)
 
 
-def occupied_prices(books: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The different prices of all levels that are not empty."""
+def different(columns: Iterable[pl.Series]) -> NDArray[np.int64]:
+    """The different prices in columns of an order book, without those of empty levels."""
     found: set[int] = set()
-    for column in range(0, books.shape[1], 2):
-        prices = pl.Series(books[:, column])
-        found.update(prices.unique().to_list())
+    for column in columns:
+        found.update(column.unique().to_list())
     return np.array([price for price in found if 0 < price < window.NO_ASK], np.int64)
 
 
@@ -373,11 +387,18 @@ def compile_first(market: NDArray[np.void], capacity: state.Capacity) -> None:
     if not marker.exists():
         print("compiling the book (once on this machine) ...", file=sys.stderr, flush=True)
     none, nowhere = np.zeros(0, np.int64), np.zeros(0, np.int32)
-    window.follow(market, *[none] * 5, np.zeros((0, 4), np.int64), none, nowhere, nowhere, none, np.zeros(1, window.FOUND))
-    marker.touch()
+    for pass_over in (window.follow, window.drive):
+        pass_over(
+            market, *[none] * 5, np.zeros((0, 4), np.int64), none, nowhere, nowhere, none, np.zeros(0, np.bool_),
+            np.zeros(1, window.FOUND),
+        )  # fmt: skip
+    with contextlib.suppress(OSError):
+        marker.touch()
 
 
-def _verification(pair: Pair, found: np.void, read_seconds: float, book_seconds: float) -> Verification:
+def _verification(
+    pair: Pair, found: np.void, read_seconds: float, compared_seconds: float, book_seconds: float
+) -> Verification:
     rows = len(pair.messages) - 1
     warnings = []
     if found["unfounded"]:
@@ -417,6 +438,7 @@ def _verification(pair: Pair, found: np.void, read_seconds: float, book_seconds:
         warnings=warnings,
         first_difference=first,
         read_seconds=read_seconds,
+        compared_seconds=compared_seconds,
         book_seconds=book_seconds,
     )  # fmt: skip
 

@@ -23,7 +23,6 @@ from market_env.engine import book, tables
 from market_env.engine.kernel import kernel
 from market_env.engine.state import (
     BUY,
-    KIND_ACCEPT,
     KIND_CANCEL,
     KIND_TRADE,
     NONE,
@@ -78,6 +77,7 @@ FOUND = np.dtype(
         # work space: what the last row showed, by side
         ("full", "i8", (2,)),         # whether all K levels were occupied
         ("bottom", "i8", (2,)),       # rank of the last of them
+        ("sound", "i8", (2,)),        # whether the book shows it
     ],
     align=True,
 )  # fmt: skip
@@ -165,7 +165,7 @@ def changed(market, prices, lots, scale, size, books, row):
 
 
 @kernel
-def follow(markets, types, sides, orders, sizes, ranks, books, price_of, slots, blocks, since, found):
+def follow(markets, types, sides, orders, sizes, ranks, books, price_of, slots, blocks, since, touched, found):
     """Drive the book with messages and compare its first K levels after each.
 
     Row 0 is the start: the book after it is taken whole. From the first level that differs in a row on, that side is
@@ -185,38 +185,132 @@ def follow(markets, types, sides, orders, sizes, ranks, books, price_of, slots, 
         blocks: int32, shape (2 P + 1,), NONE: where a level's block lies.
         since: int64, shape (2 P + 1,), NONE: row in which a level last came back into the window. Who left and who
             joined behind it went unseen, so what rested there before is not judged by its place in the queue.
+        touched: bool, shape (messages,): becomes True for rows in which the table changed the book.
         found: FOUND, shape (1,), zeroed.
     """
     market, result = markets[0], found[0]
+    start(market, types, sides, orders, sizes, ranks, books, price_of, slots, blocks, since, result)
+    levels = books.shape[1] // 4
+    for row in range(1, len(types)):
+        kind = types[row]
+        apply(market, row, kind, sides[row], orders[row], sizes[row], ranks[row], slots, blocks, since, result)
+        differs = False
+        for side in (SELL, BUY):
+            price = ranks[row] if kind <= EXECUTE and side == sides[row] else 0
+            first = explained(market, side, row, price, books, price_of, result) if result.sound[side] else 0
+            if first < levels:
+                touched[row] = True
+                differs |= compare_side(market, side, row, first, books, price_of, slots, blocks, since, result)
+        result.differing_rows += differs
+
+
+@kernel
+def drive(markets, types, sides, orders, sizes, ranks, books, price_of, slots, blocks, since, touched, found):
+    """The same without comparing: the messages, and what the table changed. To measure the book itself."""
+    market, result = markets[0], found[0]
+    start(market, types, sides, orders, sizes, ranks, books, price_of, slots, blocks, since, result)
+    for row in range(1, len(types)):
+        apply(market, row, types[row], sides[row], orders[row], sizes[row], ranks[row], slots, blocks, since, result)
+        if touched[row]:
+            for side in (SELL, BUY):
+                take_from(market, side, books, row, 0, price_of, slots, blocks, since, result)
+
+
+@kernel
+def start(market, types, sides, orders, sizes, ranks, books, price_of, slots, blocks, since, result):
+    """Take the book that row 0 shows."""
     book.clear(market)
     owner = market.agents[0]
     owner.open_orders, owner.oldest, owner.newest = 0, NONE, NONE
     result.row = result.unfounded_row = result.unqueued_row = NONE
-    result.full[:] = 1
     if len(types) == 0:
         return
     for side in (SELL, BUY):
         take_from(market, side, books, 0, 0, price_of, slots, blocks, since, result)
-    if types[0] == NEW:
+    price = ranks[0]
+    if types[0] == NEW and blocks[price] != NONE and book.level_of(market, price).lots >= sizes[0]:
         # The first message's order is the youngest of its level.
-        price = ranks[0]
-        if book.level_of(market, price).lots >= sizes[0] and blocks[price] != NONE:
-            shrink(market, blocks[price], sizes[0], slots, blocks)
-            slots[orders[0]] = book.rest(market, 0, sides[0], price, sizes[0], orders[0], 0.0)
-    for row in range(1, len(types)):
-        kind = types[row]
-        if kind == NEW:
-            order = orders[row]
-            if slots[order] != NONE:  # ids are unique: what rests under it is no longer that order
-                unfounded(result, row)
-                market.orders[slots[order]].id = BLOCK
-            slots[order] = book.rest(market, 0, sides[row], ranks[row], sizes[row], order, row)
-        elif kind <= EXECUTE:
-            leave(market, row, kind, sides[row], orders[row], sizes[row], ranks[row], slots, blocks, since, result)
-        differs = False
-        for side in (SELL, BUY):
-            differs |= compare_side(market, side, row, books, price_of, slots, blocks, since, result)
-        result.differing_rows += differs
+        shrink(market, blocks[price], sizes[0], slots, blocks)
+        slots[orders[0]] = book.rest(market, 0, sides[0], price, sizes[0], orders[0], 1)
+
+
+@kernel
+def apply(market, row, kind, side, order, size, price, slots, blocks, since, result):
+    """What a message does to the book."""
+    if kind == NEW:
+        if slots[order] != NONE:  # ids are unique: what rests under it is no longer that order
+            unfounded(result, row)
+            market.orders[slots[order]].id = BLOCK
+        slots[order] = book.rest(market, 0, side, price, size, order, row)
+    elif kind <= EXECUTE:
+        leave(market, row, kind, side, order, size, price, slots, blocks, since, result)
+
+
+@kernel
+def explained(market, side, row, price, books, price_of, result):
+    """From which level on a side must be compared with the book; K: not at all.
+
+    The book showed the row before. Since then only ``price`` changed (0: none did), so the row must be the one
+    before with that level changed, come or gone: comparing two rows of the table is cheaper than a walk through the
+    book. Where that does not explain the row, the walk from the touch finds out.
+    """
+    levels = books.shape[1] // 4
+    column = 0 if side == SELL else 2
+    if price == 0:
+        return levels if same(books, row, column, 0, levels, 0) else 0
+    sign = 1 if side == BUY else -1
+    level = 0
+    while (
+        level < levels
+        and books[row - 1, 4 * level + column + 1] != 0
+        and sign * books[row - 1, 4 * level + column] > sign * price_of[price]
+    ):
+        level += 1
+    if level == levels:  # behind the window
+        return levels if same(books, row, column, 0, levels, 0) else 0
+    cell = 4 * level + column
+    stood = books[row - 1, cell] == price_of[price] and books[row - 1, cell + 1] != 0
+    lots = book.level_of(market, price).lots
+    if not same(books, row, column, 0, level, 0):
+        return 0
+    if lots != 0 and (books[row, cell] != price_of[price] or books[row, cell + 1] != lots):
+        return 0
+    if stood and lots != 0:
+        return levels if same(books, row, column, level + 1, levels, 0) else 0
+    if stood:
+        # All below it moved up by one. Whether one entered is for the book to say.
+        if not same(books, row, column, level, levels - 1, 1):
+            return 0
+        if result.full[side]:
+            return levels - 1
+        return levels if books[row, 4 * (levels - 1) + column + 1] == 0 else 0
+    if lots == 0:
+        return levels if same(books, row, column, level, levels, 0) else 0
+    if not same(books, row, column, level + 1, levels, -1):
+        return 0
+    if result.full[side]:
+        step = 1 if side == BUY else -1
+        result.bottom[side] += step
+        while book.level_of(market, result.bottom[side]).head == NONE:
+            result.bottom[side] += step
+    elif books[row, 4 * (levels - 1) + column + 1] != 0:
+        result.full[side] = 1
+        result.bottom[side] = rank_of(price_of, side, books[row, 4 * (levels - 1) + column])
+    return levels
+
+
+@kernel
+def same(books, row, column, first, end, shift):
+    """Whether levels ``first`` … ``end`` - 1 of a side are those that stood ``shift`` levels lower a row before."""
+    now, before = books[row, 4 * first :], books[row - 1, 4 * (first + shift) :]
+    a, b, c, d = 0, 0, 0, 0  # one for each column: four cells in a row make one vector instruction
+    for level in range(end - first):
+        cell = 4 * level
+        a |= now[cell] ^ before[cell]
+        b |= now[cell + 1] ^ before[cell + 1]
+        c |= now[cell + 2] ^ before[cell + 2]
+        d |= now[cell + 3] ^ before[cell + 3]
+    return (a | b if column == 0 else c | d) == 0
 
 
 @kernel
@@ -308,15 +402,21 @@ def behind_bottom(side, price, bottom):
 
 
 @kernel
-def compare_side(market, side, row, books, price_of, slots, blocks, since, result):
-    """Compare a side's first K levels with a row, taking a level that enters; return whether any differs."""
+def compare_side(market, side, row, start, books, price_of, slots, blocks, since, result):
+    """Compare a side's levels from ``start`` to K with a row, taking one that enters; return whether any differs.
+
+    ``start`` is 0, or the last level of a full window whose other levels agree.
+    """
     levels = books.shape[1] // 4
     column = 0 if side == SELL else 2
     step = -1 if side == BUY else 1
     left = market.bid_levels if side == BUY else market.ask_levels
     price = market.best_bid if side == BUY else market.best_ask
     last = 0
-    for level in range(levels):
+    if start > 0:
+        price = result.bottom[side] + step
+        left -= start
+    for level in range(start, levels):
         cell = 4 * level + column
         size = books[row, cell + 1]
         if left > 0:
@@ -335,6 +435,7 @@ def compare_side(market, side, row, books, price_of, slots, blocks, since, resul
                 left -= 1
             result.full[side] = 0
             if rest_is_empty(books, row, cell):
+                result.sound[side] = 1
                 return False
         elif result.full[side] and level == levels - 1:
             entering = rank_of(price_of, side, books[row, cell])
@@ -351,11 +452,12 @@ def compare_side(market, side, row, books, price_of, slots, blocks, since, resul
                     set_level(market, side, entering, size, slots, blocks)
                 since[entering] = row
                 result.bottom[side] = entering
+                result.sound[side] = 1
                 return False
         note(market, side, row, level, books, price_of, price if left > 0 else 0, result)
         take_from(market, side, books, row, level, price_of, slots, blocks, since, result)
         return True
-    result.full[side] = 1
+    result.full[side] = result.sound[side] = 1
     result.bottom[side] = last
     return False
 
@@ -363,10 +465,7 @@ def compare_side(market, side, row, books, price_of, slots, blocks, since, resul
 @kernel
 def rest_is_empty(books, row, cell):
     """Whether a side's levels from ``cell`` on are all empty."""
-    for other in range(cell, books.shape[1], 4):
-        if books[row, other + 1] != 0:
-            return False
-    return True
+    return not np.any(books[row, cell + 1 :: 4])
 
 
 @kernel
@@ -422,13 +521,14 @@ def take_from(market, side, books, row, level, price_of, slots, blocks, since, r
         last = price
         price += step
         left -= 1
-    full = 1
+    full, sound = 1, True
     for rank in range(level, levels):
         cell = 4 * rank + column
         size = books[row, cell + 1]
         wanted = rank_of(price_of, side, books[row, cell]) if size > 0 else 0
         if wanted == 0 or (last != 0 and not behind_bottom(side, wanted, last)):
-            full = 0  # empty, or no order of prices that a book could have
+            full = 0
+            sound = size == 0 and rest_is_empty(books, row, cell)  # else it is no row that a book could show
             break
         while left > 0:
             price = occupied(market, side, price)
@@ -443,7 +543,7 @@ def take_from(market, side, books, row, level, price_of, slots, blocks, since, r
         since[wanted] = row
         last = wanted
         price = wanted + step
-    result.full[side] = full
+    result.full[side], result.sound[side] = full, sound
     if full:
         result.bottom[side] = last
         return
