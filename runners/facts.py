@@ -448,8 +448,10 @@ def facts_of_pair(message: Path, orderbook: Path, tick_size: float = 0.01) -> di
 class Arguments:
     """Statistics of a run, or of a pair of LOBSTER files, beside those of real markets."""
 
-    paths: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """A run's folder, or a message file and its order-book file."""
+    run_or_message: Annotated[Path, tyro.conf.Positional]
+    """A run's folder, or a message file."""
+    orderbook: Annotated[Path | None, tyro.conf.Positional] = None
+    """The message file's order-book file."""
     tick_size: float = 0.01
     """Tick of a LOBSTER pair in currency units; a run has its own."""
     json: bool = False
@@ -462,14 +464,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = tyro.cli(Arguments, args=argv, prog="python -m runners.facts")
     if not arguments.tick_size > 0:
         raise ConfigError(f"tick_size: expected above 0, got {arguments.tick_size:g}")
-    if len(arguments.paths) == 1:
-        found = facts_of_run(arguments.paths[0])
-    elif len(arguments.paths) == 2:
-        found = facts_of_pair(arguments.paths[0], arguments.paths[1], arguments.tick_size)
+    if arguments.orderbook is None:
+        found = facts_of_run(arguments.run_or_message)
     else:
-        raise ConfigError(
-            f"expected a run's folder, or a message and an order-book file, got {len(arguments.paths)} paths"
-        )
+        found = facts_of_pair(arguments.run_or_message, arguments.orderbook, arguments.tick_size)
     print(json.dumps(found, indent=2) if arguments.json else table(found))
     return 0
 
