@@ -64,14 +64,29 @@ def tensorboard_page() -> str:
     lines = [
         "# A run on TensorBoard",
         "",
-        "Made by `python -m runners.docs` from `runners/board.py`. A run writes one summary a timestep (none where no agent had a turn);",
-        "the step is the timestep. Look at it with `tensorboard --logdir runs`.",
+        "Made by `python -m runners.docs` from `runners/board.py`. Look at runs with `tensorboard --logdir runs`; the step is the",
+        "timestep. A timestep is one summary, written when its part of the log is closed; one without a turn has none. The HPARAMS",
+        "page compares runs by seed, market, population, policies and reward, the CUSTOM SCALARS page has charts that belong together.",
         "",
-        "| tag | meaning |",
-        "|---|---|",
+        "| tag | page | written | meaning |",
+        "|---|---|---|---|",
     ]
-    lines += [f"| `{tag}` | {meaning} |" for tag, meaning in board.TAGS.items()]
+    lines += [f"| `{tag.name}` | {tag.plugin} | {_written(tag.when)} | {tag.meaning} |" for tag in board.TAGS]
+    lines += [
+        "",
+        "## A training",
+        "",
+        "`python -m runners.train` writes into the same tree, `runs/train-<seed>-<n>/tensorboard`; the step is the learner's turns.",
+        "",
+        "| tag | page | written | meaning |",
+        "|---|---|---|---|",
+    ]
+    lines += [f"| `{tag.name}` | {tag.plugin} | {_written(tag.when)} | {tag.meaning} |" for tag in board.TRAINING_TAGS]
     return "\n".join(lines) + "\n"
+
+
+def _written(when: str) -> str:
+    return f"at the {when}" if when in {"start", "end"} else f"every {when}"
 
 
 PAGES = {

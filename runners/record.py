@@ -36,6 +36,7 @@ OWN_NAMES = (
     "summary.json",
     "report.pdf",
     "heatmap.png",
+    "figures",
     "tensorboard",
     *(f"{table}.parquet" for table in TABLES if table != "events"),
 )
@@ -46,10 +47,10 @@ class RunFolderError(ConfigError):
     """A run folder that cannot be used: one line with the path, what was expected and what was found."""
 
 
-def fresh_folder(seed: int, root: Path = Path("runs")) -> Path:
-    """The first ``root/seed-<seed>-<n>`` that does not exist."""
+def fresh_folder(stem: str, root: Path = Path("runs")) -> Path:
+    """The first ``root/<stem>-<n>`` that does not exist."""
     number = 0
-    while (path := root / f"seed-{seed}-{number}").exists():
+    while (path := root / f"{stem}-{number}").exists():
         number += 1
     return path
 
@@ -98,11 +99,12 @@ def remove_run(path: Path) -> None:
         is_run = isinstance(config, dict) and config.get("schema") == VERSION and {"seed", "agents"} <= config.keys()
     except (OSError, ValueError):
         is_run = False
-    files = [path / name for name in OWN_NAMES if name not in {"config.json", "events", "tensorboard"}]
+    files = [path / name for name in OWN_NAMES if name not in {"config.json", "events", "figures", "tensorboard"}]
     if not is_run or any(file.is_dir() for file in files):
         raise RunFolderError(f"run folder {path}: expected a run to overwrite, found files that are no run's")
     files += [*(path / "events").glob("part-*.parquet"), *(path / "tensorboard").glob("events.out.tfevents.*")]
-    files += [*path.glob(".*.partial"), *(path / "events").glob(".*.partial")]
+    files += [file for folder in ("", "events", "figures") for file in (path / folder).glob(".*.partial")]
+    files += (path / "figures").glob("*.png")
     for file in (*files, path / "config.json"):  # last what tells that this is a run
         file.unlink(missing_ok=True)
 

@@ -26,6 +26,7 @@ from matplotlib.lines import Line2D
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
+from market_env.config import ConfigError
 from market_env.engine.tables import DEPTH_LEVELS
 from runners.command import command
 from runners.load import Run, load_run
@@ -407,28 +408,35 @@ PAGES: tuple[Callable[[Run], Figure], ...] = (
 """The report's pages in order; each is a function that returns a figure."""
 
 
-def write_report(path: Path) -> None:
-    """Write ``report.pdf`` and ``heatmap.png`` into a run's folder.
+def write_report(path: Path) -> list[Path]:
+    """Write ``report.pdf``, each of its pages as a picture in ``figures/``, and ``heatmap.png``; return the pictures.
 
     Raises:
         ConfigError: there is no readable run.
         RunFolderError: a file cannot be written.
     """
     run = load_run(path)
-    with mpl.rc_context(STYLE):
-        with (
-            whole_file(path / "report.pdf") as partial,
-            PdfPages(partial, metadata={"Title": f"Market report: {path.name}", "CreationDate": None}) as pdf,
-        ):
-            for number, page in enumerate(PAGES, start=1):
-                figure = page(run)
-                figure.text(0.985, 0.008, f"{number} / {len(PAGES)}", ha="right", fontsize=7.5, color=MUTED)
-                pdf.savefig(figure, dpi=200)
-                plt.close(figure)
-        with whole_file(path / "heatmap.png") as partial:
-            figure = heatmap_page(run)
-            figure.savefig(partial, format="png", dpi=130)
+    pictures = []
+    try:
+        (path / "figures").mkdir(exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{path / 'figures'}: cannot be made: {error.strerror}") from None
+    with (
+        mpl.rc_context(STYLE),
+        whole_file(path / "report.pdf") as partial,
+        PdfPages(partial, metadata={"Title": f"Market report: {path.name}", "CreationDate": None}) as pdf,
+    ):
+        for number, page in enumerate(PAGES, start=1):
+            figure = page(run)
+            name = page.__name__.removesuffix("_page")
+            picture = path / ("heatmap.png" if name == "heatmap" else f"figures/{name}.png")
+            with whole_file(picture) as beside:
+                figure.savefig(beside, format="png", dpi=130 if name == "heatmap" else 100)
+            pictures.append(picture)
+            figure.text(0.985, 0.008, f"{number} / {len(PAGES)}", ha="right", fontsize=7.5, color=MUTED)
+            pdf.savefig(figure, dpi=200)
             plt.close(figure)
+    return pictures
 
 
 @dataclass(frozen=True)

@@ -217,11 +217,12 @@ def describe(run: RunConfig, policies: Mapping[str, Policy]) -> dict[str, Any]:
 
 
 class Tracker:
-    """Hands turns to the recorder and moves the progress bar."""
+    """Hands turns and log to the recorder, the log to the board too, and moves the progress bar."""
 
-    def __init__(self, env: raw_env, recorder: Recorder, bar: tqdm[Any]) -> None:
+    def __init__(self, env: raw_env, recorder: Recorder, board: Board | None, bar: tqdm[Any]) -> None:
         self._env = env
         self._recorder = recorder
+        self._board = board
         self._bar = bar
         self.timestep = 0
 
@@ -232,11 +233,18 @@ class Tracker:
         timestep = info["timestep"]
         if timestep != self.timestep:
             if timestep >= self._recorder.part_ends():
-                self._recorder.keep(self._env.drain(), timestep)
+                self.drain(timestep)
             if not self._bar.disable and timestep // 100 != self.timestep // 100:
                 self._bar.set_postfix_str(f"mid {info['mid']:.1f}", refresh=False)
             self._bar.update(timestep - self.timestep)
             self.timestep = timestep
+
+    def drain(self, timestep: int) -> None:
+        """Hand on what the market has logged; all of it before ``timestep`` is in."""
+        events = self._env.drain()
+        self._recorder.keep(events, timestep)
+        if self._board:
+            self._board.drained(events, timestep)
 
     def end(self, agent: str, reward: float, info: dict[str, Any]) -> None:
         """Record the reward of an agent's last turn."""
@@ -297,29 +305,56 @@ def simulate(
     """
     policies = population.build(run.market, run.policies)
     description = describe(run, policies)
-    environment = raw_env(run.market, run.reward, log=True)
     check_folder(path, overwrite)
     compile_first(run.market, policies)
     open_folder(path, overwrite)
     write_json(path / "config.json", description)
+    with (
+        contextlib.closing(Board(path / "tensorboard", run.market))
+        if tensorboard
+        else contextlib.nullcontext() as board
+    ):
+        if board:
+            board.describe(description)
+        summary = play(run, path, policies, description, board)
+        if report:
+            print("drawing the report ...", flush=True)
+            try:
+                figures = write_report(path)
+                if board:
+                    board.figures(figures, max(summary["timesteps"] - 1, 0))
+            except KeyboardInterrupt:
+                print(
+                    f"interrupted: the data are whole; for the report: python -m runners.report {path}", file=sys.stderr
+                )
+                summary["complete"] = False
+    print(f"run folder: {path}")
+    for name in OWN_NAMES:
+        if (path / name).exists():
+            print(f"  {name}")
+    if tensorboard:
+        print(f"to look at it: {Path(sys.executable).with_name('tensorboard')} --logdir {path.parent}")
+    return summary
+
+
+def play(
+    run: RunConfig, path: Path, policies: dict[str, Policy], description: dict[str, Any], board: Board | None
+) -> dict[str, Any]:
+    """Simulate and record into an opened folder; return the summary."""
+    environment = raw_env(run.market, run.reward, log=True)
     recorder = Recorder(path, run.market)
     bar = tqdm(total=run.market.timesteps, unit=" timesteps", disable=None, mininterval=0.2)
-    tracker = Tracker(environment, recorder, bar)
-    watchers: list[Watcher] = [tracker]
-    board = Board(path / "tensorboard", run.market.agents, run.market.first_price) if tensorboard else None
-    if board:
-        watchers.append(board)
+    tracker = Tracker(environment, recorder, board, bar)
+    watchers: list[Watcher] = [tracker, *([board] if board else [])]
     with interruptible() as asked:
         begun = time.perf_counter()
         try:
             complete = drive(environment, policies, run.seed, watchers, lambda: bool(asked))
         finally:
             bar.close()
-            if board:
-                board.close()
         seconds = time.perf_counter() - begun
         timesteps = run.market.timesteps if complete else tracker.timestep
-        recorder.keep(environment.drain(), timesteps)
+        tracker.drain(timesteps)
         events, tables = recorder.finish(timesteps)
         after = parameter_hashes(policies)
         summary = {
@@ -332,24 +367,13 @@ def simulate(
             "sha256": file_hashes(path),
         }
         write_json(path / "summary.json", summary)
+        if board:
+            board.conclude(summary, closing_table(summary))
     print(f"\n{closing_table(summary)}\n")
     print(f"simulated in {seconds:.1f} s ({timesteps / max(seconds, 1e-9):,.0f} timesteps/s); policies unchanged: "
           f"{'yes' if summary['parameters_unchanged'] else 'NO'}")  # fmt: skip
     if not complete:
         print(f"stopped after {timesteps:,} of {run.market.timesteps:,} timesteps; what was recorded is kept")
-    if report:
-        print("drawing the report ...", flush=True)
-        try:
-            write_report(path)
-        except KeyboardInterrupt:
-            print(f"interrupted: the data are whole; for the report: python -m runners.report {path}", file=sys.stderr)
-            summary["complete"] = False
-    print(f"run folder: {path}")
-    for name in OWN_NAMES:
-        if (path / name).exists():
-            print(f"  {name}")
-    if tensorboard:
-        print(f"to look at it: {Path(sys.executable).with_name('tensorboard')} --logdir {path.parent}")
     return summary
 
 
@@ -359,7 +383,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     mpl.use("Agg")
     try:
         arguments, run = parse(argv)
-        path = fresh_folder(run.seed) if arguments.run_dir == FRESH else arguments.run_dir
+        path = fresh_folder(f"seed-{run.seed}") if arguments.run_dir == FRESH else arguments.run_dir
         summary = simulate(
             run, path, overwrite=arguments.overwrite, report=arguments.report, tensorboard=arguments.tensorboard
         )

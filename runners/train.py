@@ -22,6 +22,7 @@ import torch
 import tyro
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import HParam, configure
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
@@ -29,11 +30,14 @@ from market_env.config import ConfigError, MarketConfig, amend
 from market_env.rewards import WealthReward
 from runners import evaluate
 from runners.command import command
+from runners.record import fresh_folder
 from scripted_agents import learner_env
 from scripted_agents.frozen_ppo import FrozenPPO, freeze, frozen_network, network_parameters, sha256
 from scripted_agents.policy import CompiledPolicy
 
 AGENT = "ppo_0"
+FRESH = Path("runs/train-SEED-N")
+"""Stands for a folder of its own for every training."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,8 @@ class Arguments:
 
     out: Path = Path("models/ppo_day5.zip")
     """File for the policy; the card goes beside it as .md and .json."""
+    run_dir: Path = FRESH
+    """Folder for its TensorBoard files; by default a fresh one, N the first number that is free."""
     total_timesteps: int = 3_000_000
     """Learner's turns to train on."""
     seed: int = 5
@@ -72,18 +78,27 @@ class Arguments:
     """Turns between two validations."""
 
 
+MEASURES = ("gain", "liquidation_gain", "trading_turns", "near_bound")
+"""What a validation measures, of the figures in :mod:`runners.evaluate`."""
+
+
 class Validation(BaseCallback):
     """Judge the deterministic policy on validation seeds and keep the best."""
 
-    def __init__(self, config: MarketConfig, path: Path, every: int, reward: WealthReward) -> None:
+    def __init__(self, config: MarketConfig, arguments: Arguments) -> None:
         super().__init__()
         self.config = config
-        self.path = path
-        self.every = every
-        self.reward = reward
+        self.path = arguments.out
+        self.every = arguments.validate_every
+        self.reward = arguments.reward
+        self.settings = settings(arguments)
         self.curve: list[dict[str, float]] = []
         self.best = -np.inf
-        self._next = every
+        self._next = self.every
+
+    def _on_training_start(self) -> None:
+        metrics: dict[str, float | int] = {f"validation/{name}": 0.0 for name in MEASURES}
+        self.logger.record("hparams", HParam(self.settings, metrics), exclude=("stdout", "log", "json", "csv"))
 
     def _on_step(self) -> bool:
         return True
@@ -103,8 +118,10 @@ class Validation(BaseCallback):
         point = {
             "timesteps": float(self.num_timesteps),
             "training_reward": float(np.mean(rewards)) if rewards else float("nan"),
-            **{name: figures[name] for name in ("gain", "liquidation_gain", "trading_turns", "near_bound")},
+            **{name: figures[name] for name in MEASURES},
         }
+        for name in MEASURES:
+            self.logger.record(f"validation/{name}", figures[name])
         self.curve.append(point)
         kept = within_limits(point) and point["liquidation_gain"] > self.best
         if kept:
@@ -116,6 +133,13 @@ class Validation(BaseCallback):
             f"near bound {point['near_bound']:6.2%}{'  kept' if kept else ''}",
             flush=True,
         )
+
+
+def settings(arguments: Arguments) -> dict[str, bool | str | float | int | None]:
+    """A training's hyperparameters by name."""
+    found = {name: value for name, value in asdict(arguments).items() if isinstance(value, (int, float))}
+    found |= {f"reward/{name}": value for name, value in asdict(arguments.reward).items()}
+    return {**found, "hidden": "x".join(map(str, arguments.hidden))}
 
 
 def within_limits(point: dict[str, float]) -> bool:
@@ -153,10 +177,14 @@ def train(arguments: Arguments) -> Validation:
         },
         device="cpu",
     )
-    validation = Validation(MarketConfig(), arguments.out, arguments.validate_every, arguments.reward)
+    folder = fresh_folder(f"train-{arguments.seed}") if arguments.run_dir == FRESH else arguments.run_dir
+    model.set_logger(configure(str(folder / "tensorboard"), ["tensorboard"]))
+    validation = Validation(MarketConfig(), arguments)
     model.learn(arguments.total_timesteps, callback=validation)
     if not validation.curve or validation.curve[-1]["timesteps"] < model.num_timesteps:
         validation.judge()
+    model.logger.dump(model.num_timesteps)
+    model.logger.close()
     if not np.isfinite(validation.best):
         raise ConfigError(
             "training: no checkpoint traded on 1 to 60 % of its turns within 80 % of its bound; none was kept"
@@ -176,7 +204,8 @@ def write_card(arguments: Arguments, curve: list[dict[str, float]], seconds: flo
     )
     versions = {name: version(name) for name in ("stable-baselines3", "torch", "gymnasium", "numpy", "numba")}
     card = {
-        "arguments": {**asdict(arguments), "out": arguments.out.name},
+        "arguments": {name: value for name, value in asdict(arguments).items() if name != "run_dir"}
+        | {"out": arguments.out.name},
         "versions": {"python": platform.python_version(), **versions},
         "sha256": sha256(arguments.out),
         "seconds": round(seconds),

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import pytest
 
 from market_env.config import MarketConfig
 from runners import evaluate, train
+from runners.board import TRAINING_TAGS
 from scripted_agents.frozen_ppo import DEFAULT_MODEL, FrozenPPO, sha256
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,6 +38,8 @@ def test_a_short_training_leaves_a_policy_and_its_card(
         "8",
         "--seed",
         "1",
+        "--run-dir",
+        str(tmp_path / "run"),
     ]
     # So short a training may end without a policy within its limits; what is kept is tested here, not how good it is.
     monkeypatch.setattr(train, "within_limits", lambda point: True)
@@ -43,6 +51,14 @@ def test_a_short_training_leaves_a_policy_and_its_card(
     assert len(card["curve"]) >= 4
     assert out.with_suffix(".md").read_text().count(card["sha256"]) == 1
     assert out.with_suffix(".png").is_file()
+    board = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
+    board.Reload()
+    tags = board.Tags()
+    assert {tag.name for tag in TRAINING_TAGS} <= set(tags["scalars"])
+    gains = board.Scalars("validation/liquidation_gain")
+    assert [event.value for event in gains] == pytest.approx([point["liquidation_gain"] for point in card["curve"]])
+    assert gains[-1].step == card["curve"][-1]["timesteps"]
+    assert any(name.startswith("_hparams_/") for name in board.summary_metadata)
 
 
 def test_the_policy_in_the_repository_is_the_one_that_its_card_describes() -> None:
