@@ -1,11 +1,15 @@
-"""The shared kit: random markets and actions, invariants, and the engine beside its twin."""
+"""The shared kit: random markets, actions and runs, invariants, the engine beside its twin, and mutations of a record."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -14,6 +18,7 @@ from market_env.config import AgentConfig, Every, Hawkes, MarketConfig, Poisson
 from market_env.engine import state
 from market_env.market import Market
 from market_env.twin import Line
+from runners.schema import arrow_schema
 
 
 @st.composite
@@ -192,3 +197,95 @@ def same(a: Any, b: Any) -> bool:
     if isinstance(a, dict):
         return isinstance(b, dict) and a.keys() == b.keys() and all(same(a[key], b[key]) for key in a)
     return bool(type(a) is type(b) and a == b)
+
+
+def random_run(seed: int, timesteps: int) -> dict[str, Any]:
+    """A configuration of its own for every seed: population, arrivals, bounds, cash, price, band."""
+    rng = np.random.default_rng(seed)
+    arrivals = (
+        {"process": "every", "period": 2.0},
+        {"process": "poisson", "rate": 0.6},
+        {"process": "hawkes", "rate": 0.3, "branching_ratio": 0.8, "decay": 1.0, "group": "herd"},
+    )
+    first_price = int(rng.choice([60, 1_000, 10_000]))
+    agents = []
+    for kind, most in (("noise", 12), ("maker", 4), ("momentum", 3)):
+        for number in range(int(rng.integers(0 if kind == "momentum" else 1, most + 1))):
+            bound = int(rng.choice([3, 20, 200]))
+            agents.append(
+                {
+                    "id": f"{kind}_{number}",
+                    "kind": kind,
+                    "cash": int(rng.choice([0, 10, 1_000])) * first_price,
+                    "inventory": int(rng.integers(-bound, bound + 1)),
+                    "inventory_bound": bound,
+                    "max_open_orders": int(rng.choice([1, 4, 16])),
+                    "post_only": bool(rng.integers(2)),
+                    "arrivals": arrivals[int(rng.integers(3))],
+                }
+            )
+    band = int(rng.choice([40, 200, 500]))
+    return {
+        "seed": seed,
+        "timesteps": timesteps,
+        "first_price": first_price,
+        "price_band": band,
+        "protection_ticks": int(rng.integers(1, 41)),
+        "agents": agents,
+        "policies": {"momentum": {"policy": "random"}} if seed % 3 == 0 else {},
+    }
+
+
+SMALL_RUN: dict[str, Any] = {
+    "seed": 2,
+    "timesteps": 510,
+    "agents": [
+        {"id": "noise_0", "kind": "noise", "cash": 200_000, "inventory_bound": 20, "arrivals": {"process": "poisson", "rate": 0.4}},
+        {"id": "noise_1", "kind": "noise", "cash": 200_000, "inventory_bound": 20, "arrivals": {"process": "poisson", "rate": 0.4}},
+        {"id": "maker_0", "kind": "maker", "cash": 900_000, "inventory_bound": 60, "post_only": True, "arrivals": {"process": "every", "period": 9.0}},
+        {"id": "momentum_0", "kind": "momentum", "cash": 90_000, "inventory_bound": 9, "max_open_orders": 3, "arrivals": {"process": "every", "period": 3.0}},
+    ],
+    "policies": {"momentum": {"policy": "random"}},
+}  # fmt: skip
+"""A short run with every kind of event, in two parts."""
+
+
+def changed(values: list[Any], row: int) -> list[Any]:
+    """The column with one value changed to another that its type can hold."""
+    old = values[row]
+    others = [value for value in values if value is not None and value != old]
+    if isinstance(old, float):
+        new: Any = float(np.nextafter(old, np.inf))
+    elif isinstance(old, int):
+        new = old + 1
+    elif others:
+        new = others[0]
+    else:
+        new = 1 if old is None else "other"  # None: a level that no side ever reached
+    return [*values[:row], new, *values[row + 1 :]]
+
+
+def rewrite(file: Path, table: str, columns: dict[str, list[Any]]) -> None:
+    schema = arrow_schema(table)
+    arrays = [pa.array(columns[field.name], field.type) for field in schema]
+    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), file)
+
+
+Mutation = Callable[[dict[str, list[Any]]], dict[str, list[Any]]]
+
+
+def mutations(columns: dict[str, list[Any]], rng: np.random.Generator) -> list[tuple[str, Mutation]]:
+    rows = len(next(iter(columns.values())))
+    row, other = sorted(rng.choice(rows, 2, replace=False).tolist())
+    found: list[tuple[str, Mutation]] = [
+        (f"one value of {name}", lambda c, name=name: c | {name: changed(c[name], row)}) for name in columns
+    ]
+    found.append(("a row dropped", lambda c: {name: values[:row] + values[row + 1 :] for name, values in c.items()}))
+
+    def swapped(c: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        order = list(range(rows))
+        order[row], order[other] = other, row
+        return {name: [values[i] for i in order] for name, values in c.items()}
+
+    found.append(("two rows swapped", swapped))
+    return found

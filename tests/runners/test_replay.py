@@ -14,13 +14,13 @@ from typing import Any
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from market_env.config import ConfigError
 from runners import replay, report, simulate
-from runners.schema import TABLES, arrow_schema
+from runners.schema import TABLES
+from tests import kit
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["--no-report", "--no-tensorboard"]
@@ -34,47 +34,10 @@ def run_of(folder: Path, config: dict[str, Any], *arguments: str) -> Path:
     return path
 
 
-def random_run(seed: int, timesteps: int) -> dict[str, Any]:
-    """A configuration of its own for every seed: population, arrivals, bounds, cash, price, band."""
-    rng = np.random.default_rng(seed)
-    arrivals = (
-        {"process": "every", "period": 2.0},
-        {"process": "poisson", "rate": 0.6},
-        {"process": "hawkes", "rate": 0.3, "branching_ratio": 0.8, "decay": 1.0, "group": "herd"},
-    )
-    first_price = int(rng.choice([60, 1_000, 10_000]))
-    agents = []
-    for kind, most in (("noise", 12), ("maker", 4), ("momentum", 3)):
-        for number in range(int(rng.integers(0 if kind == "momentum" else 1, most + 1))):
-            bound = int(rng.choice([3, 20, 200]))
-            agents.append(
-                {
-                    "id": f"{kind}_{number}",
-                    "kind": kind,
-                    "cash": int(rng.choice([0, 10, 1_000])) * first_price,
-                    "inventory": int(rng.integers(-bound, bound + 1)),
-                    "inventory_bound": bound,
-                    "max_open_orders": int(rng.choice([1, 4, 16])),
-                    "post_only": bool(rng.integers(2)),
-                    "arrivals": arrivals[int(rng.integers(3))],
-                }
-            )
-    band = int(rng.choice([40, 200, 500]))
-    return {
-        "seed": seed,
-        "timesteps": timesteps,
-        "first_price": first_price,
-        "price_band": band,
-        "protection_ticks": int(rng.integers(1, 41)),
-        "agents": agents,
-        "policies": {"momentum": {"policy": "random"}} if seed % 3 == 0 else {},
-    }
-
-
 @pytest.mark.long
 @pytest.mark.parametrize("seed", range(20))
 def test_nothing_differs_in_a_random_run(seed: int, tmp_path: Path) -> None:
-    rebuilt = replay.audit(run_of(tmp_path, random_run(seed, 500)))
+    rebuilt = replay.audit(run_of(tmp_path, kit.random_run(seed, 500)))
     assert not rebuilt.differences, rebuilt.differences[:3]
     assert rebuilt.checked["log"] > 500
 
@@ -94,14 +57,7 @@ def test_nothing_differs_in_the_default_market_and_the_command_says_so(
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with every kind of event, in two parts."""
-    agents = [
-        {"id": "noise_0", "kind": "noise", "cash": 200_000, "inventory_bound": 20, "arrivals": {"process": "poisson", "rate": 0.4}},
-        {"id": "noise_1", "kind": "noise", "cash": 200_000, "inventory_bound": 20, "arrivals": {"process": "poisson", "rate": 0.4}},
-        {"id": "maker_0", "kind": "maker", "cash": 900_000, "inventory_bound": 60, "post_only": True, "arrivals": {"process": "every", "period": 9.0}},
-        {"id": "momentum_0", "kind": "momentum", "cash": 90_000, "inventory_bound": 9, "max_open_orders": 3, "arrivals": {"process": "every", "period": 3.0}},
-    ]  # fmt: skip
-    config = {"timesteps": 510, "agents": agents, "policies": {"momentum": {"policy": "random"}}, "seed": 2}
-    return run_of(tmp_path_factory.mktemp("small"), config)
+    return run_of(tmp_path_factory.mktemp("small"), kit.SMALL_RUN)
 
 
 def test_the_small_run_has_every_kind_of_event(small: Path) -> None:
@@ -109,47 +65,6 @@ def test_the_small_run_has_every_kind_of_event(small: Path) -> None:
     assert set(events["kind"].unique()) == {"turn", "accept", "trade", "cancel", "reject"}
     assert set(events.filter(pl.col("kind") == "cancel")["reason"].unique()) >= {"agent", "self_trade", "ioc"}
     assert len(list((small / "events").iterdir())) == 2
-
-
-def changed(values: list[Any], row: int) -> list[Any]:
-    """The column with one value changed to another that its type can hold."""
-    old = values[row]
-    others = [value for value in values if value is not None and value != old]
-    if isinstance(old, float):
-        new: Any = float(np.nextafter(old, np.inf))
-    elif isinstance(old, int):
-        new = old + 1
-    elif others:
-        new = others[0]
-    else:
-        new = 1 if old is None else "other"  # None: a level that no side ever reached
-    return [*values[:row], new, *values[row + 1 :]]
-
-
-def rewrite(file: Path, table: str, columns: dict[str, list[Any]]) -> None:
-    schema = arrow_schema(table)
-    arrays = [pa.array(columns[field.name], field.type) for field in schema]
-    pq.write_table(pa.Table.from_arrays(arrays, schema=schema), file)
-
-
-Mutation = Callable[[dict[str, list[Any]]], dict[str, list[Any]]]
-
-
-def mutations(columns: dict[str, list[Any]], rng: np.random.Generator) -> list[tuple[str, Mutation]]:
-    rows = len(next(iter(columns.values())))
-    row, other = sorted(rng.choice(rows, 2, replace=False).tolist())
-    found: list[tuple[str, Mutation]] = [
-        (f"one value of {name}", lambda c, name=name: c | {name: changed(c[name], row)}) for name in columns
-    ]
-    found.append(("a row dropped", lambda c: {name: values[:row] + values[row + 1 :] for name, values in c.items()}))
-
-    def swapped(c: dict[str, list[Any]]) -> dict[str, list[Any]]:
-        order = list(range(rows))
-        order[row], order[other] = other, row
-        return {name: [values[i] for i in order] for name, values in c.items()}
-
-    found.append(("two rows swapped", swapped))
-    return found
 
 
 @pytest.mark.long
@@ -161,11 +76,11 @@ def test_every_mutation_of_every_column_is_noticed(table: str, small: Path, tmp_
     columns = pq.read_table(small / name).to_pydict()
     path = tmp_path / "run"
     shutil.copytree(small, path)
-    for what, mutate in [*mutations(columns, rng), ("the file truncated", None)]:
+    for what, mutate in [*kit.mutations(columns, rng), ("the file truncated", None)]:
         if mutate is None:
             (path / name).write_bytes((small / name).read_bytes()[:-100])
         else:
-            rewrite(path / name, table, mutate(columns))
+            kit.rewrite(path / name, table, mutate(columns))
         # The checksums alone would notice; the rebuilt market must notice without them.
         summary = json.loads((small / "summary.json").read_text())
         summary["sha256"] = replay.file_hashes(path)
@@ -210,8 +125,8 @@ def test_a_difference_is_named_with_its_place(small: Path, tmp_path: Path, capsy
     path = tmp_path / "run"
     shutil.copytree(small, path)
     columns = pq.read_table(path / "quotes.parquet").to_pydict()
-    columns["best_bid"] = changed(columns["best_bid"], 77)
-    rewrite(path / "quotes.parquet", "quotes", columns)
+    columns["best_bid"] = kit.changed(columns["best_bid"], 77)
+    kit.rewrite(path / "quotes.parquet", "quotes", columns)
     assert replay.main([str(path)]) == 1
     printed = capsys.readouterr().out
     wanted = columns["best_bid"][77]
@@ -321,7 +236,7 @@ def forge(small: Path, path: Path, change: Callable[[dict[str, list[Any]]], None
     for part in sorted((path / "events").iterdir()):
         columns = pq.read_table(part).to_pydict()
         change(columns)
-        rewrite(part, "events", columns)
+        kit.rewrite(part, "events", columns)
     summary = json.loads((path / "summary.json").read_text())
     summary |= replay.rebuild_summary(replay.replay(path)) | {"sha256": replay.file_hashes(path)}
     (path / "summary.json").write_text(json.dumps(summary))
@@ -360,6 +275,6 @@ def test_a_log_that_cannot_be_is_one_clear_error(
     part = path / "events" / "part-00000.parquet"
     columns = pq.read_table(part).to_pydict()
     change(columns)
-    rewrite(part, "events", columns)
+    kit.rewrite(part, "events", columns)
     with pytest.raises(ConfigError, match=message):
         replay.audit(path)
