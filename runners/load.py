@@ -121,8 +121,20 @@ def load_events(path: Path) -> Rows:
         column = frame[name]
         if name in words:
             codes = {word: code for code, word in enumerate(words[name])}
-            column = column.cast(pl.String).replace_strict(codes, return_dtype=pl.Int32)
+            written = column.cast(pl.String)
+            column = written.replace_strict(codes, default=None, return_dtype=pl.Int32)
+            for seq in (column.is_null() & written.is_not_null()).arg_true():
+                raise ConfigError(
+                    f"run {path}: seq {seq}: {name}: expected one of {', '.join(codes)}, found {written[seq]!r}"
+                )
         events[name] = column.fill_null(absent.get(name, NONE)).to_numpy()
+    time = events["time"]
+    for seq in np.flatnonzero(~(time[1:] >= time[:-1])) + 1:
+        raise ConfigError(f"run {path}: seq {seq}: time: expected {time[seq - 1]!r} or later, found {time[seq]!r}")
+    for seq in np.flatnonzero(events["timestep"] != np.floor(time)):
+        raise ConfigError(
+            f"run {path}: seq {seq}: timestep: expected {np.floor(time[seq]):.0f}, found {events['timestep'][seq]}"
+        )
     return events
 
 

@@ -193,7 +193,11 @@ def pair_of_run(path: Path, levels: int) -> Pair:
 
 
 def shown(config: MarketConfig, events: NDArray[np.void], levels: int) -> tuple[NDArray[np.void], NDArray[np.int64]]:
-    """Messages and order-book rows of a market's events; see :func:`pair_of_run`."""
+    """Messages and order-book rows of a market's events; see :func:`pair_of_run`.
+
+    Raises:
+        ConfigError: tick or lot cannot be said in the format's units, or no market wrote these events.
+    """
     scale = _whole(config.tick_size * PRICE_UNITS, "tick_size", f"a multiple of 1/{PRICE_UNITS:,}", config.tick_size)
     size = _whole(config.lot_size, "lot_size", "a whole number", config.lot_size)
     kinds = events["kind"]
@@ -203,6 +207,12 @@ def shown(config: MarketConfig, events: NDArray[np.void], levels: int) -> tuple[
     books = np.zeros((max(most, 1), 4 * levels), np.int64)
     books[0] = np.tile([window.NO_ASK, 0, window.NO_BID, 0], levels)
     count = window.show(configure(config), events, np.zeros(accepted + 1, np.int32), scale, size, messages, books)
+    if count < 0:
+        row = events[-1 - count]
+        raise ConfigError(
+            f"events: seq {row['seq']}: {state.KINDS[row['kind']]} of order {row['order_id']}, {row['lots']} lots at "
+            f"{row['price']} ticks: cannot stand there; python -m runners.replay says more"
+        )
     messages = messages[:count]
     messages["time"] += OPENING
     return messages, books[:count]

@@ -88,6 +88,9 @@ FOUND = np.dtype(
 def show(markets, events, slots, scale, size, messages, books):
     """Write the messages that change the first K levels, and these levels after each; return how many.
 
+    A log that no market could have written is not followed: what is returned then is below 0, -1 less the index of the
+    event that cannot stand where it does.
+
     Args:
         markets: a configured record, shape (1,); overwritten.
         events: EVENT rows of a whole run.
@@ -108,12 +111,16 @@ def show(markets, events, slots, scale, size, messages, books):
     for i in range(len(events)):
         event = events[i]
         if not tables.continues(event):
+            if not tables.can_rest(market, events, working):
+                return -1 - working[0]
             accepted = working[0]
             left = tables.come_to_rest(market, events, working, slots)
             if left > 0 and changed(market, prices, lots, scale, size, books, count):
                 order = events[accepted]
                 write(messages[count], order.time, NEW, order.order_id, left * size, order.price * scale, order.side)
                 count += 1
+        if not tables.stands(market, events, i, working, slots):
+            return -1 - i
         kind = 0
         if event.kind == KIND_TRADE:
             kind, order_id, side = EXECUTE, event.maker_order_id, 1 - event.side
@@ -124,6 +131,8 @@ def show(markets, events, slots, scale, size, messages, books):
         if kind != 0 and changed(market, prices, lots, scale, size, books, count):
             write(messages[count], event.time, kind, order_id, event.lots * size, event.price * scale, side)
             count += 1
+    if not tables.can_rest(market, events, working):
+        return -1 - working[0]
     accepted = working[0]
     left = tables.come_to_rest(market, events, working, slots)
     if left > 0 and changed(market, prices, lots, scale, size, books, count):

@@ -14,6 +14,7 @@ from market_env.engine.state import (
     BUY,
     KIND_ACCEPT,
     KIND_CANCEL,
+    KIND_REJECT,
     KIND_TRADE,
     KIND_TURN,
     NONE,
@@ -121,6 +122,44 @@ def continues(event):
     return event.kind == KIND_TRADE or (
         event.kind == KIND_CANCEL and (event.reason == REASON_SELF_TRADE or event.reason == REASON_IOC)
     )
+
+
+@kernel
+def stands(market, events, i, working, slots):
+    """Whether event ``i`` can follow: for logs that come from outside, before :func:`play`.
+
+    It holds the log to what keeps the book whole, no more: orders are there, have the lots, and meet nobody at rest.
+    """
+    event = events[i]
+    if event.kind == KIND_TURN or event.kind == KIND_REJECT:
+        return True
+    if event.agent < 0 or event.side < 0 or event.lots <= 0 or event.price < 1:
+        return False
+    if event.kind == KIND_ACCEPT:
+        market.next_order_id += 1
+        return event.order_id == market.next_order_id - 1
+    matching = working[0] != NONE and events[working[0]].order_id == event.order_id and event.lots <= working[1]
+    if event.kind == KIND_CANCEL and event.reason == REASON_IOC:
+        return matching
+    if event.kind == KIND_TRADE and not matching:
+        return False
+    order_id = event.maker_order_id if event.kind == KIND_TRADE else event.order_id
+    if order_id < 0 or order_id >= market.next_order_id or slots[order_id] == NONE:
+        return False
+    order = market.orders[slots[order_id]]
+    owner = event.maker if event.kind == KIND_TRADE else event.agent
+    return order.id == order_id and order.agent == owner and order.price == event.price and order.lots >= event.lots
+
+
+@kernel
+def can_rest(market, events, working):
+    """Whether the order that was matching can come to rest: there is room for it, and it meets nobody."""
+    if working[0] == NONE or working[1] == 0:
+        return True
+    order = events[working[0]]
+    head = book.level_of(market, order.price).head
+    free = head == NONE or (market.orders[head].price == order.price and market.orders[head].side == order.side)
+    return free and market.free_orders > 0 and not book.crosses(market, order.side, order.price)
 
 
 @kernel

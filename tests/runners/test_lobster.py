@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import dataclasses
 import random
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from market_env.config import ConfigError
 from market_env.market import Market
 from runners import lobster, simulate, window
 from runners.load import load_run
@@ -354,3 +357,35 @@ def test_a_tick_that_the_format_cannot_say_is_refused(run: Path) -> None:
     with pytest.raises(ValueError, match=r"tick_size: the format needs a multiple of 1/10,000, got 3e-05"):
         lobster.shown(dataclasses.replace(config, tick_size=3e-5), events, 5)
     assert len(pair_of_run(run, 5).messages) > 100
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "value", "expected"),
+    [
+        ("kind", 30, "other", "seq 30: kind: expected one of turn, accept, trade, cancel, reject, found 'other'"),
+        ("agent", 30, "nobody", "seq 30: agent: expected one of ppo_0, "),
+        ("time", 30, 0.0, r"seq 30: time: expected \S+ or later, found \S*0\.0"),
+        ("timestep", 30, 200, r"seq 30: timestep: expected \d, found 200"),
+        ("order_id", "accept", 10**12, "accept of order 1000000000000, .* cannot stand there"),
+        ("maker_order_id", "trade", 10**12, "trade of order .* cannot stand there"),
+        ("maker_order_id", "trade", -1, "trade of order .* cannot stand there"),
+        ("maker", "trade", "ppo_0", "trade of order .* cannot stand there"),
+        ("lots", "trade", 10**6, "trade of order .* 1000000 lots .* cannot stand there"),
+        ("lots", "cancel", -3, "cancel of order .* -3 lots .* cannot stand there"),
+        ("order_id", "cancel", 10**12, "cancel of order 1000000000000, .* cannot stand there"),
+        ("price", "accept", 2**31 - 1, r"(accept|trade|cancel) of order .* cannot stand there"),
+        ("price", "trade", 1, "trade of order .* 1 ticks: cannot stand there"),
+        ("side", "accept", "other", "seq .*: side: expected one of buy, sell, found 'other'"),
+    ],
+)
+def test_a_log_that_no_market_wrote_is_one_clear_error(
+    name: str, row: int | str, value: object, expected: str, run: Path, tmp_path: Path
+) -> None:
+    part = run / "events" / "part-00000.parquet"
+    columns = pq.read_table(part).to_pydict()
+    columns[name][columns["kind"].index(row) if isinstance(row, str) else row] = value
+    (tmp_path / "events").mkdir()
+    shutil.copy(run / "config.json", tmp_path)
+    kit.rewrite(tmp_path / "events" / part.name, "events", columns)
+    with pytest.raises(ConfigError, match=expected):
+        pair_of_run(tmp_path, 10)
