@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import numpy as np
+import polars as pl
 import tyro
 from numpy.typing import NDArray
 from pettingzoo import AECEnv
@@ -35,7 +36,9 @@ from market_env.config import AgentConfig, Every, MarketConfig, roster
 from market_env.engine import book, state, turn
 from market_env.engine.kernel import kernel
 from market_env.market import Market, configure
+from runners import lobster, replay
 from runners.drive import drive
+from runners.load import load_events
 from runners.simulate import RunConfig, simulate
 from scripted_agents.rollout import CompiledBackground
 
@@ -297,6 +300,39 @@ def bench_run() -> None:
     show("its peak memory", f"{statistics.median(peaks):.0f} MiB", f"Parquet on disk {size:.1f} MiB")
 
 
+def bench_record() -> None:
+    """What is done with a run's record: audit, export, and verifying the book against LOBSTER files."""
+    with tempfile.TemporaryDirectory() as folder:
+        path, long = Path(folder) / "run", Path(folder) / "long"
+        with contextlib.redirect_stdout(io.StringIO()):
+            simulate(RunConfig(), path, tensorboard=False, report=False)
+            simulate(RunConfig(market=MarketConfig(timesteps=40_000)), long, tensorboard=False, report=False)
+        audit = median_seconds(lambda: replay.audit(path), 3)
+        events = load_events(path)
+        show("audit of the run's 5,000 timesteps", f"{audit:.1f} s", f"{len(events) / audit / 1e3:.0f} k events/s")
+        for levels in (10, 50):
+            pair = lobster.pair_of_run(long, levels)
+            count = len(pair.messages)
+            export = median_seconds(lambda levels=levels: lobster.pair_of_run(long, levels), 3)
+            files = lobster.write_pair(pair, Path(folder) / "files", "MARKET", "2000-01-03", 74_200)
+            reading = median_seconds(lambda files=files: [pl.read_csv(f, has_header=False) for f in files], 3)
+            lobster.verify(*files)
+            found = [lobster.verify(*files) for _ in range(3)]
+            book_seconds = statistics.median(f.book_seconds for f in found)
+            compared = statistics.median(f.compared_seconds for f in found)
+            whole = statistics.median(f.read_seconds + f.compared_seconds for f in found)
+            label = f"LOBSTER, {levels} levels:"
+            show(f"{label} reading both files (the floor)", f"{count / reading / 1e3:.0f} k", "messages/s, polars")
+            show(f"{label} a run as messages and levels", f"{count / export / 1e3:.0f} k", "messages/s, from Parquet")
+            show(
+                f"{label} verify, end to end",
+                f"{count / whole / 1e3:.0f} k",
+                f"messages/s, {whole / reading:.2f} x the floor's time; {max(f.rows - f.agreeing for f in found)} rows differ",
+            )
+            show(f"{label} verify, the book and the comparison", f"{count / compared / 1e6:.1f} M", "messages/s")
+            show(f"{label} verify, the book itself", f"{count / book_seconds / 1e6:.1f} M", "messages/s")
+
+
 def bench_scale() -> None:
     """Cost of a turn in the compiled rollout against the number of agents."""
     first = 0.0
@@ -344,7 +380,8 @@ def bench_compile() -> None:
 
 
 SECTIONS: dict[str, Callable[[], None]] = {
-    "book": bench_book, "env": bench_env, "run": bench_run, "scale": bench_scale, "compile": bench_compile,
+    "book": bench_book, "env": bench_env, "run": bench_run, "record": bench_record, "scale": bench_scale,
+    "compile": bench_compile,
 }  # fmt: skip
 
 
@@ -353,7 +390,7 @@ class Arguments:
     """Measure the market."""
 
     sections: Annotated[tuple[str, ...], tyro.conf.Positional] = tuple(SECTIONS)
-    """What to measure: book, env, run, scale, compile."""
+    """What to measure: book, env, run, record, scale, compile."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -389,25 +389,25 @@ def table(found: dict[str, Any]) -> str:
         f"{found['name']}: {found['messages']:,} messages in {found['seconds']:,.0f} s, first {LEVELS} levels, "
         f"{found['windows']} windows of {WINDOW_SECONDS:,} s",
         "",
-        f"{'fact':<46}{'all':>10}{'windows':>21}{'real half hours':>21}{'real days':>21}  ",
+        f"{'fact':<45}{'all':>9}{'windows':>17}{'real half hours':>18}{'real days':>17}",
     ]
     for name, fact in found["facts"].items():
         if isinstance(fact["value"], list):
             for part, (value, verdict) in enumerate(zip(fact["value"], fact["inside"], strict=True)):
                 real = [day[part] for day in fact["real_days"] if part < len(day)]
                 label = f"{name}: {PARTS[name][part]}"
-                lines.append(f"{label:<46}{number(value):>10}{'':>21}{'':>21}{span(real):>21}  {verdict or ''}")
+                lines.append(f"{label:<45}{number(value):>9}{'':>35}{span(real):>17}  {verdict or ''}")
             continue
         windows = [value for value in fact["windows"] or [] if value is not None]
         band = fact["real_half_hours"]
         lines.append(
-            f"{name:<46}{number(fact['value']):>10}{span(windows):>21}{span(band or []):>21}"
-            f"{span(fact['real_days']):>21}  {fact['inside'] or ''}"
+            f"{name:<45}{number(fact['value']):>9}{span(windows):>17}{span(band or []):>18}"
+            f"{span(fact['real_days']):>17}  {fact['inside'] or ''}"
         )
     lines += ["", f"real: {found['real_source']}", f"      {found['real_limits']}"]
     if not found["windows"]:
         lines.append(f"      shorter than one window of {WINDOW_SECONDS:,} s: judged by the figures over all")
-    return "\n".join(lines)
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def facts_of_run(path: Path) -> dict[str, Any]:

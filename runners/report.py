@@ -31,6 +31,7 @@ from market_env.engine.tables import DEPTH_LEVELS
 from runners.command import command
 from runners.load import Run, load_run
 from runners.record import whole_file
+from runners.replay import complete
 
 PAGE = (11.69, 8.27)
 """A4, landscape, inches."""
@@ -411,10 +412,14 @@ PAGES: tuple[Callable[[Run], Figure], ...] = (
 def write_report(path: Path) -> list[Path]:
     """Write ``report.pdf``, each of its pages as a picture in ``figures/``, and ``heatmap.png``; return the pictures.
 
+    A run that was cut off gets its tables first, from its finished parts (:func:`runners.replay.complete`).
+
     Raises:
         ConfigError: there is no readable run.
         RunFolderError: a file cannot be written.
     """
+    if (path / "config.json").is_file() and not (path / "summary.json").exists():
+        complete(path)
     run = load_run(path)
     pictures = []
     try:

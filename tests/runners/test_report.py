@@ -88,6 +88,17 @@ def test_an_interrupted_run_says_so_on_its_first_page(tmp_path: Path) -> None:
     plt.close(figure)
 
 
+def test_a_run_that_was_cut_off_gets_its_tables_and_a_report_of_what_is_there(tmp_path: Path) -> None:
+    path = run_of(tmp_path, "--timesteps", "600")
+    for file in (*path.glob("*.parquet"), path / "summary.json", path / "events" / "part-00001.parquet"):
+        file.unlink()
+    assert report.main([str(path)]) == 0
+    run = load_run(path)
+    assert (run.timesteps, run.summary["complete"]) == (500, False)
+    assert {file.stem for file in (path / "figures").iterdir()} == {"summary", "market", "inventory", "participation"}
+    assert (path / "report.pdf").stat().st_size > 50_000
+
+
 def test_a_folder_that_is_no_run_is_one_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = run_of(tmp_path, "--timesteps", "60")
 
