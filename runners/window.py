@@ -108,9 +108,8 @@ def show(markets, events, slots, scale, size, messages, books):
     lots = np.zeros((2, levels), np.int64)
     working = np.array([NONE, 0])
     count = 0
-    for i in range(len(events)):
-        event = events[i]
-        if not tables.continues(event):
+    for i in range(len(events) + 1):
+        if i == len(events) or not tables.continues(events[i]):
             if not tables.can_rest(market, events, working):
                 return -1 - working[0]
             accepted = working[0]
@@ -119,6 +118,9 @@ def show(markets, events, slots, scale, size, messages, books):
                 order = events[accepted]
                 write(messages[count], order.time, NEW, order.order_id, left * size, order.price * scale, order.side)
                 count += 1
+        if i == len(events):
+            break
+        event = events[i]
         if not tables.stands(market, events, i, working, slots):
             return -1 - i
         kind = 0
@@ -131,14 +133,6 @@ def show(markets, events, slots, scale, size, messages, books):
         if kind != 0 and changed(market, prices, lots, scale, size, books, count):
             write(messages[count], event.time, kind, order_id, event.lots * size, event.price * scale, side)
             count += 1
-    if not tables.can_rest(market, events, working):
-        return -1 - working[0]
-    accepted = working[0]
-    left = tables.come_to_rest(market, events, working, slots)
-    if left > 0 and changed(market, prices, lots, scale, size, books, count):
-        order = events[accepted]
-        write(messages[count], order.time, NEW, order.order_id, left * size, order.price * scale, order.side)
-        count += 1
     return count
 
 
