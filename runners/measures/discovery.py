@@ -1,0 +1,96 @@
+"""Price discovery: how the price moved through resting orders, and whether it ever moved without them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from market_env.engine.state import BUY, KIND_ACCEPT, KIND_CANCEL, KIND_TRADE
+from runners.measures.intervals import Floats
+from runners.measures.timeline import Timeline
+
+CAUSES = ("trade", "cancel", "new quote")
+MOST_LEVELS = 6
+"""Orders that took more levels are counted with those of this many."""
+
+
+@dataclass(frozen=True)
+class Moves:
+    """Changes of the mid between two-sided books, by the event that made them."""
+
+    count: dict[str, int]
+    """Moves by cause."""
+    ticks: dict[str, float]
+    """Sum of their sizes, ticks."""
+    sizes: dict[str, Floats]
+    """Each move's size, ticks."""
+    levels: dict[int, int]
+    """Aggressors' orders by the number of price levels at which they traded."""
+    impact: dict[int, Floats]
+    """How far the mid moved in the aggressor's direction from just before to just after such an order, ticks."""
+    prints: int
+    """Trades."""
+    off_touch: int
+    """Trades that did not print at the best price then resting on the side that they hit: 0, or the price teleported."""
+    unexplained: int
+    """Changes of a best price by an event that neither traded, cancelled nor rested an order there: likewise 0."""
+
+    @property
+    def jumps(self) -> int:
+        """Moves without touching resting orders."""
+        return self.off_touch + self.unexplained
+
+
+def touch_before(line: Timeline) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Best bid and best ask just before each event."""
+    return tuple(np.concatenate([[0], line.quotes[name][:-1]]).astype(np.int32) for name in ("best_bid", "best_ask"))  # type: ignore[return-value]
+
+
+def moves(line: Timeline) -> Moves:
+    """Attribute every change of the mid."""
+    events = line.events
+    kinds = events["kind"]
+    bid_before, ask_before = touch_before(line)
+    bid, ask = line.quotes["best_bid"], line.quotes["best_ask"]
+    two_sided = (bid > 0) & (ask > 0) & (bid_before > 0) & (ask_before > 0)
+    change = np.where(two_sided, (bid + ask - bid_before - ask_before) / 2.0, 0.0)
+    causes = {
+        "trade": kinds == KIND_TRADE,
+        "cancel": kinds == KIND_CANCEL,
+        "new quote": kinds == KIND_ACCEPT,
+    }
+    # What is left of an order after its last trade comes to rest with that trade's event: the new quote is its own.
+    moved = change != 0
+    sizes = {name: np.abs(change[rows & moved]) for name, rows in causes.items()}
+
+    bought = events["side"] == BUY
+    trade = kinds == KIND_TRADE
+    best = np.where(bought, ask_before, bid_before)
+    off_touch = trade & (events["price"] != best)
+    any_change = (bid != bid_before) | (ask != ask_before)
+    unexplained = any_change & ~(causes["trade"] | causes["cancel"] | causes["new quote"])
+
+    trades = line.trades
+    orders, first, group = np.unique(events["order_id"][trades], return_index=True, return_inverse=True)
+    last = np.zeros(len(orders), np.int64)
+    np.maximum.at(last, group, trades)
+    first = trades[first] if len(trades) else first
+    pairs = np.unique(np.stack([group, events["price"][trades]]), axis=1)
+    taken = np.minimum(np.bincount(pairs[0], minlength=len(orders)), MOST_LEVELS)
+    before = (bid_before[first] + ask_before[first]) / 2.0
+    after = (bid[last] + ask[last]) / 2.0
+    known = (bid_before[first] > 0) & (ask_before[first] > 0) & (bid[last] > 0) & (ask[last] > 0)
+    impact = np.where(bought[first], 1.0, -1.0) * (after - before)
+    levels = sorted(set(taken.tolist()))
+    return Moves(
+        count={name: len(values) for name, values in sizes.items()},
+        ticks={name: float(values.sum()) for name, values in sizes.items()},
+        sizes=sizes,
+        levels={level: int((taken == level).sum()) for level in levels},
+        impact={level: impact[(taken == level) & known] for level in levels},
+        prints=len(trades),
+        off_touch=int(off_touch.sum()),
+        unexplained=int(unexplained.sum()),
+    )

@@ -1,0 +1,363 @@
+"""Liquidity: walls, depth under pressure, recovery after large orders, and thinning with the arrivals around it.
+
+Every threshold is a constant here, and the report quotes it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from market_env.engine.state import BUY, KIND_TURN, SELL
+from runners.measures.intervals import Floats, Interval, around, block_means, interval, mean_of, shifted
+from runners.measures.timeline import Timeline
+from runners.summary import OPENING
+
+WALL_SIZE = 4.0
+"""A wall has at least so many times the lots of a typical level,"""
+WALL_TIMESTEPS = 30
+"""for at least so many timesteps without a break,"""
+WALL_REACH = 50
+"""and begins within so many ticks of the mid."""
+
+PRESSURE_TIMESTEPS = 10
+"""Signed flow is summed over so many timesteps, and depth is looked at when they end."""
+PRESSURE_BINS = 5
+
+LARGE_SHARE = 0.05
+"""Large orders are the largest of this share of all aggressors' orders, by lots traded."""
+RECOVERY = 31
+"""Ends of timesteps after a large order that are looked at."""
+
+THIN_SHARE = 0.7
+"""Liquidity is thin when depth near the mid is below this share of its usual level,"""
+USUAL_TIMESTEPS = 501
+"""the median over so many timesteps around; a shorter run's own median."""
+RECOVERED_SHARE = 0.85
+"""An episode ends when depth is back above this share."""
+BEFORE = 5
+"""Arrivals in so many timesteps up to an episode's start are compared with those at other times."""
+STUDY = np.arange(-20, 21)
+FEWEST_EPISODES = 5
+"""With fewer episodes nothing is claimed."""
+CLEAR, WEAK = 0.01, 0.05
+"""Evidence is clear or weak when so small a share of shifted starts shows as many arrivals."""
+
+
+class Wall(NamedTuple):
+    """A level that was far above the typical size and stayed."""
+
+    side: int
+    price: int
+    start: int
+    end: int
+    """Timesteps at whose ends it stood: start … end - 1."""
+    mean_lots: float
+    most_lots: int
+    owners: dict[str, float]
+    """Share of its lots over time, by agent, largest first."""
+    kinds: dict[str, float]
+    """The same by kind."""
+    traded_lots: int
+    """Lots that were traded out of it."""
+
+
+@dataclass(frozen=True)
+class Walls:
+    """All walls of a run, longest first, and what they were measured against."""
+
+    walls: list[Wall]
+    typical_lots: float
+    """Median lots, over levels and time, of an occupied level within :data:`WALL_REACH` of the mid."""
+    kinds: dict[str, float]
+    """Share of all walls' lots over time by owner's kind."""
+
+
+def level_pieces(line: Timeline) -> tuple[NDArray[np.int64], ...]:
+    """Every level's lots over time as pieces: side, price, first timestep, timestep after the last, lots at their ends."""
+    rows = line.stretches[line.stretches["first"] < line.stretches["last"]]
+    side = np.tile(rows["side"].astype(np.int64), 2)
+    price = np.tile(rows["price"].astype(np.int64), 2)
+    when = np.concatenate([rows["first"], rows["last"]]).astype(np.int64)
+    change = np.concatenate([rows["lots"], -rows["lots"]]).astype(np.int64)
+    order = np.lexsort((when, price, side))
+    side, price, when, change = side[order], price[order], when[order], change[order]
+    lots = np.cumsum(change)  # each level ends empty, so the sum starts anew by itself
+    end = np.append(when[1:], 0)
+    same_level = np.append((side[1:] == side[:-1]) & (price[1:] == price[:-1]), np.False_)
+    keep = same_level & (end > when) & (lots > 0)
+    return side[keep], price[keep], when[keep], end[keep], lots[keep]
+
+
+def walls(line: Timeline) -> Walls:
+    """Find the walls."""
+    side, price, first, end, lots = level_pieces(line)
+    if not len(lots):
+        return Walls([], 0.0, {})
+    close = np.abs(price - line.mid[first]) <= WALL_REACH
+    steps = np.bincount(lots[close], (end - first)[close])
+    typical = float(np.searchsorted(np.cumsum(steps), steps.sum() / 2))
+    large = lots >= WALL_SIZE * typical
+    side, price, first, end, close = side[large], price[large], first[large], end[large], close[large]
+    goes_on = np.append(np.False_, (side[1:] == side[:-1]) & (price[1:] == price[:-1]) & (first[1:] == end[:-1]))
+    begins = np.flatnonzero(~goes_on)
+    lasts = np.append(begins[1:], len(first))[: len(begins)] - 1
+    rows, trades = line.stretches, line.events[line.trades]
+    by_level = Grouped(rows["price"].astype(np.int64) * 2 + rows["side"], rows)
+    # A resting buy is hit by an aggressor that sells.
+    by_print = Grouped(trades["price"].astype(np.int64) * 2 + (1 - trades["side"]), trades)
+    result = [
+        _wall(line, by_level, by_print, int(side[i]), int(price[i]), int(first[i]), int(end[last]))
+        for i, last in zip(begins, lasts, strict=True)
+        if end[last] - first[i] >= WALL_TIMESTEPS and close[i]
+    ]
+    result.sort(key=lambda wall: wall.start - wall.end)
+    weights: dict[str, float] = {}
+    for wall in result:
+        for kind, share in wall.kinds.items():
+            weights[kind] = weights.get(kind, 0.0) + share * wall.mean_lots * (wall.end - wall.start)
+    total = sum(weights.values())
+    kinds = {kind: weight / total for kind, weight in sorted(weights.items(), key=lambda item: -item[1])}
+    return Walls(result, typical, kinds)
+
+
+class Grouped:
+    """Rows by key, found without looking at the others."""
+
+    def __init__(self, keys: NDArray[np.int64], rows: NDArray[np.void]) -> None:
+        order = np.argsort(keys, kind="stable")
+        self._keys, self._rows = keys[order], rows[order]
+
+    def __getitem__(self, key: int) -> NDArray[np.void]:
+        low, high = np.searchsorted(self._keys, [key, key + 1])
+        return self._rows[low:high]
+
+
+def _wall(line: Timeline, by_level: Grouped, by_print: Grouped, side: int, price: int, start: int, end: int) -> Wall:
+    rows = by_level[2 * price + side]
+    rows = rows[(rows["last"] > start) & (rows["first"] < end)]
+    steps = np.minimum(rows["last"], end) - np.maximum(rows["first"], start)
+    weight = np.bincount(rows["agent"], steps * rows["lots"], len(line.kind_of))
+    total = weight.sum()
+    owners = {line.run.market.agents[i].id: float(weight[i] / total) for i in np.argsort(-weight) if weight[i]}
+    by_kind = np.bincount(line.kind_of, weight, len(line.kinds)) / total
+    kinds = {line.kinds[i]: float(by_kind[i]) for i in np.argsort(-by_kind) if by_kind[i]}
+    change = np.zeros(end - start + 1, np.int64)
+    np.add.at(change, np.maximum(rows["first"], start) - start, rows["lots"])
+    np.subtract.at(change, np.minimum(rows["last"], end) - start, rows["lots"])
+    trades = by_print[2 * price + side]
+    hit = (trades["timestep"] >= start) & (trades["timestep"] < end)
+    return Wall(
+        side, price, start, end, float(total / (end - start)), int(np.cumsum(change)[:-1].max()), owners, kinds,
+        int(trades["lots"][hit].sum()),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Pressure:
+    """Depth near the mid by quintile of signed flow, from heavy selling to heavy buying."""
+
+    flow: list[float]
+    """Mean signed flow of each bin, lots in :data:`PRESSURE_TIMESTEPS` timesteps."""
+    depth: dict[int, list[Interval]]
+    """Lots near the mid by side and bin."""
+    difference: Interval | None
+    """(bid depth - ask depth) after heavy buying less that after heavy selling; None if it cannot be measured."""
+
+
+def pressure(line: Timeline) -> Pressure | None:
+    """Bid against ask depth conditional on signed flow; None without enough trades."""
+    total = np.concatenate([[0.0], np.cumsum(line.signed_flow)])
+    if len(total) <= 5 * PRESSURE_TIMESTEPS:
+        return None
+    flow = total[PRESSURE_TIMESTEPS:] - total[:-PRESSURE_TIMESTEPS]
+    depth = line.near_depth[PRESSURE_TIMESTEPS - 1 :].astype(np.float64)
+    edges = np.quantile(flow, np.linspace(0, 1, PRESSURE_BINS + 1)[1:-1])
+    bins = np.searchsorted(edges, flow, side="right")
+    if len(np.unique(bins)) < PRESSURE_BINS:
+        return None
+    means = [float(flow[bins == number].mean()) for number in range(PRESSURE_BINS)]
+    found = {}
+    block = 5 * PRESSURE_TIMESTEPS
+    for side in (BUY, SELL):
+        draws = block_means(depth[:, side], bins, PRESSURE_BINS, block)
+        found[side] = [
+            interval(draws[:, number], float(depth[bins == number, side].mean())) for number in range(PRESSURE_BINS)
+        ]
+    apart = depth[:, BUY] - depth[:, SELL]
+    draws = block_means(apart, bins, PRESSURE_BINS, block)
+    last = PRESSURE_BINS - 1
+    difference = interval(draws[:, last] - draws[:, 0], float(apart[bins == last].mean() - apart[bins == 0].mean()))
+    return Pressure(means, found, difference)
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """Depth on the side that a large order hit, relative to that just before it (Degryse et al. 2005, Large 2007)."""
+
+    orders: int
+    smallest: int
+    """Lots of the smallest large order."""
+    after: Interval
+    """Just after the order."""
+    path: list[Interval]
+    """At the end of the order's timestep and of the :data:`RECOVERY` - 1 following ones."""
+    other: list[float]
+    """The other side, just after and then likewise."""
+    half_life: int | None
+    """Ends of timesteps until half of what was lost is back; None if that does not happen within them."""
+
+
+def recovery(line: Timeline) -> Recovery | None:
+    """Depth after large orders; None with fewer than ten of them."""
+    trades = line.events[line.trades]
+    if not len(trades):
+        return None
+    orders, first, group = np.unique(trades["order_id"], return_index=True, return_inverse=True)
+    lots = np.bincount(group, trades["lots"])
+    last = np.zeros(len(orders), np.int64)
+    np.maximum.at(last, group, line.trades)
+    first = line.trades[first]
+    smallest = float(np.quantile(lots, 1 - LARGE_SHARE))
+    first, last = first[lots >= smallest], last[lots >= smallest]
+    hit = 1 - line.events["side"][first].astype(np.int64)
+    base = line.quotes["depth"][first - 1]  # an accept or a trade stands before every trade
+    inside = base.min(axis=1) > 0
+    first, last, hit, base = first[inside], last[inside], hit[inside], base[inside]
+    if len(first) < 10:
+        return None
+    moments = line.events["timestep"][first].astype(np.int64)
+    depth = line.near_depth.astype(np.float64)
+    rows = np.arange(len(first))
+    lags = np.arange(RECOVERY)
+    paths = {}
+    for name, sides in (("hit", hit), ("other", 1 - hit)):
+        series = np.stack([around(depth[:, side], moments, lags) for side in (BUY, SELL)])[sides, rows]
+        just_after = line.quotes["depth"][last][rows, sides]
+        paths[name] = np.column_stack([just_after, series]) / base[rows, sides][:, None]
+    after, *path = (mean_of(column[~np.isnan(column)], 5) for column in paths["hit"].T)
+    back = [lag for lag, point in enumerate(path) if point.mean >= 1 - (1 - after.mean) / 2]
+    return Recovery(
+        orders=len(first),
+        smallest=int(np.ceil(smallest)),
+        after=after,
+        path=path,
+        other=nan_mean(paths["other"], 0).tolist(),
+        half_life=back[0] if after.mean < 1 and back else None,
+    )
+
+
+@dataclass(frozen=True)
+class Thinning:
+    """Episodes of thin liquidity, and whether arrivals cluster as they begin."""
+
+    usual: Floats
+    """Usual depth near the mid, shape (timesteps,)."""
+    episodes: list[tuple[int, int]]
+    """First timestep of each and the first one at which depth is back; the run's end if it never is."""
+    arrivals: Floats
+    """Turns a timestep around the starts, mean over episodes, at each lag of :data:`STUDY`."""
+    band: tuple[Floats, Floats]
+    """Where 95 % of shifted starts lie at each lag."""
+    aggression: Floats
+    """Lots taken a timestep around the starts, likewise."""
+    depth: Floats
+    """Depth relative to its usual level, likewise."""
+    before: float | None
+    """Mean turns a timestep in the :data:`BEFORE` timesteps up to the start."""
+    elsewhere: float | None
+    """Mean over shifted starts."""
+    p_value: float | None
+    """Share of shifted starts with at least as many arrivals before them."""
+    left: dict[str, float]
+    """Mean change in lots near the mid from :data:`BEFORE` timesteps before to the start, by kind."""
+    recovery: list[int]
+    """Timesteps that each ended episode took."""
+
+    @property
+    def verdict(self) -> str:
+        """none, few, no, weak or clear: what the evidence says of arrivals clustering around thinning."""
+        if not self.episodes:
+            return "none"
+        if len(self.episodes) < FEWEST_EPISODES or self.p_value is None:
+            return "few"
+        return "clear" if self.p_value < CLEAR else "weak" if self.p_value < WEAK else "no"
+
+
+def thinning(line: Timeline) -> Thinning:
+    """Find episodes of thin liquidity and study the arrivals around their starts."""
+    depth = line.near_depth.sum(axis=1).astype(np.float64)
+    usual = rolling_median(depth, USUAL_TIMESTEPS)
+    episodes = thin_episodes(depth, usual)
+    starts = np.array([start for start, _ in episodes], np.int64)
+    turns = line.per_timestep(line.events["kind"] == KIND_TURN)
+    taken = np.bincount(
+        line.events["timestep"][line.trades], line.events["lots"][line.trades], line.run.timesteps
+    ).astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        relative = np.where(usual > 0, depth / usual, np.nan)
+    before = np.arange(-BEFORE + 1, 1)
+    nothing = np.full(len(STUDY), np.nan)
+    if not len(starts):
+        return Thinning(usual, [], nothing, (nothing, nothing), nothing, nothing, None, None, None, {}, [])
+    moved = shifted(len(depth), starts)
+    null = np.nanmean(around(turns, moved.ravel(), before).reshape(len(moved), -1), axis=1)
+    seen = float(np.nanmean(around(turns, starts, before)))
+    shifted_paths = nan_mean(around(turns, moved.ravel(), STUDY).reshape(len(moved), len(starts), -1), 1)
+    kinds = {}
+    total = line.near.sum(axis=1)
+    for number, kind in enumerate(line.kinds):
+        series = total[:, number].astype(np.float64)
+        kinds[kind] = float(np.mean(series[starts] - series[np.maximum(starts - BEFORE, 0)]))
+    return Thinning(
+        usual=usual,
+        episodes=episodes,
+        arrivals=nan_mean(around(turns, starts, STUDY), 0),
+        band=(np.nanquantile(shifted_paths, 0.025, axis=0), np.nanquantile(shifted_paths, 0.975, axis=0)),
+        aggression=nan_mean(around(taken, starts, STUDY), 0),
+        depth=nan_mean(around(relative, starts, STUDY), 0),
+        before=seen,
+        elsewhere=float(null.mean()),
+        p_value=float((1 + np.count_nonzero(null >= seen)) / (1 + len(null))),
+        left=kinds,
+        recovery=[end - start for start, end in episodes if end < len(depth)],
+    )
+
+
+def nan_mean(values: Floats, axis: int) -> Floats:
+    """Mean of what is known; NaN where nothing is."""
+    known = ~np.isnan(values)
+    count = known.sum(axis=axis)
+    total = np.where(known, values, 0.0).sum(axis=axis)
+    means: Floats = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return means
+
+
+def rolling_median(values: Floats, width: int) -> Floats:
+    """Median over a window around each entry; near the ends over the first or last whole window."""
+    if len(values) <= width:
+        return np.full(len(values), np.median(values) if len(values) else 0.0)
+    # One window in twenty, and straight lines between: the usual level moves slowly.
+    centres = np.arange(width // 2, len(values) - width // 2, 20)
+    windows = np.lib.stride_tricks.sliding_window_view(values, width)[centres - width // 2]
+    found: Floats = np.interp(np.arange(len(values)), centres, np.median(windows, axis=1))
+    return found
+
+
+def thin_episodes(depth: NDArray[np.floating], usual: Floats) -> list[tuple[int, int]]:
+    """First timesteps of episodes and the first ones after them at which depth is back; none while the book fills."""
+    thin, back = depth < THIN_SHARE * usual, depth >= RECOVERED_SHARE * usual
+    episodes = []
+    start = None
+    for step in np.flatnonzero(thin | back).tolist():
+        if start is None and thin[step] and step >= OPENING:
+            start = step
+        elif start is not None and back[step]:
+            episodes.append((start, step))
+            start = None
+    if start is not None:
+        episodes.append((start, len(depth)))
+    return episodes
