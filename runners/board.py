@@ -29,9 +29,10 @@ from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
-from market_env.config import AgentConfig, MarketConfig
+from market_env.config import AgentConfig, MarketConfig, to_json
 from market_env.engine import state
 from runners.derive import Rows
+from scripted_agents import population
 
 
 class Tag(NamedTuple):
@@ -75,7 +76,7 @@ TAGS: tuple[Tag, ...] = (
     Tag("agents/<id>/inventory", "scalars", f"{AGENT_EVERY} timesteps", "inventory as of the agent's last turn, lots"),
     Tag("agents/<id>/wealth_change", "scalars", f"{AGENT_EVERY} timesteps", "change in wealth since the start, as of its last turn, tick-lots"),
     Tag("agents/<id>/open_orders", "scalars", f"{AGENT_EVERY} timesteps", "open orders as of its last turn"),
-    Tag("ppo/bound_share", "scalars", EVERY, "|inventory| / bound of the agents of kind ppo as they acted, mean; so the next six, all absent in a timestep without a turn of theirs"),
+    Tag("ppo/bound_share", "scalars", EVERY, "absolute inventory as a share of the bound of the agents of kind ppo as they acted, mean; so the next six, all absent in a timestep without a turn of theirs"),
     Tag("ppo/orders", "scalars", EVERY, "orders that they asked for, a turn"),
     Tag("ppo/bid_offset", "scalars", EVERY, "ticks below the reference price of the bids that they asked for; absent without one, and for market orders"),
     Tag("ppo/ask_offset", "scalars", EVERY, "ticks above the reference price of the asks, likewise"),
@@ -98,13 +99,25 @@ TAGS: tuple[Tag, ...] = (
 """Every tag of a run and its meaning."""
 
 TRAINING_TAGS: tuple[Tag, ...] = (
+    Tag("run/config", "text", "start", "the training's arguments"),
     Tag("validation/liquidation_gain", "scalars", "validation", "mean change in liquidation wealth of the deterministic policy over the validation seeds, tick-lots"),
     Tag("validation/gain", "scalars", "validation", "mean change in wealth, tick-lots"),
     Tag("validation/trading_turns", "scalars", "validation", "share of its turns since whose predecessor an order traded"),
     Tag("validation/near_bound", "scalars", "validation", "share of timesteps beyond 80 % of its bound"),
-    Tag("rollout/ep_rew_mean", "scalars", "update", "mean reward of the last 100 episodes; this and all of rollout/, train/ and time/ are Stable-Baselines3's own tags, the step is the learner's turns"),
+    Tag("rollout/ep_rew_mean", "scalars", "update", "mean reward of the last 100 episodes; this and all below are Stable-Baselines3's own"),
+    Tag("rollout/ep_len_mean", "scalars", "update", "mean length of the last 100 episodes, turns"),
+    Tag("time/fps", "scalars", "update", "learner's turns a second since the start"),
+    Tag("train/loss", "scalars", "update", "PPO's whole loss, last minibatch"),
+    Tag("train/policy_gradient_loss", "scalars", "update", "the policy's part of it, mean over the update"),
+    Tag("train/value_loss", "scalars", "update", "the value function's part, mean"),
+    Tag("train/entropy_loss", "scalars", "update", "negative entropy of the policy, mean"),
+    Tag("train/approx_kl", "scalars", "update", "approximate Kullback-Leibler divergence of the new policy from the old"),
+    Tag("train/clip_fraction", "scalars", "update", "share of samples whose probability ratio was clipped"),
+    Tag("train/clip_range", "scalars", "update", "the clipping range"),
+    Tag("train/explained_variance", "scalars", "update", "share of the returns' variance that the value function explains"),
+    Tag("train/learning_rate", "scalars", "update", "Adam's step"),
 )  # fmt: skip
-"""Tags of a training beside Stable-Baselines3's own."""
+"""Every tag of a training."""
 
 LAYOUT: Mapping[str, Mapping[str, Sequence[str]]] = {
     "Market": {
@@ -322,16 +335,13 @@ class Board:
     def _add(self, summary: Summary, step: int, moment: float | None = None) -> None:
         self._writer.add_event(Event(step=step, wall_time=time.time() if moment is None else moment, summary=summary))
 
-    def describe(self, description: dict[str, Any]) -> None:
-        """Write what a run starts with: its config as text, its hyperparameters, the layout."""
+    def describe(self, description: dict[str, Any], name: str) -> None:
+        """Write what a run of this name starts with: its config as text, its hyperparameters, the layout."""
         lines = json.dumps(description, indent=2, ensure_ascii=False).splitlines()
         self._add(text_pb("run/config", "\n".join(f"    {line}" for line in lines)), 0)
-        metrics = each(names("scalars", starts="summary/"), self._config.agents)
-        if not self._bounds:
-            metrics = [name for name in metrics if not name.startswith(f"summary/{LEARNER_KIND}_")]
         found = hyperparameters(description)
-        self._add(experiment_of(found, metrics), 0)
-        self._add(hparams_pb(found), 0)
+        self._add(experiment_of(found, self._kinds), 0)
+        self._add(hparams_pb(found, trial_id=name), 0)
         self._add(layout_of(self._kinds), 0)
 
     def conclude(self, summary: dict[str, Any], closing_table: str) -> None:
@@ -369,16 +379,29 @@ class Board:
         self._writer.close()
 
 
-def experiment_of(found: Mapping[str, bool | int | float | str], metrics: Iterable[str]) -> Summary:
-    """What the HPARAMS page compares runs by: types of the hyperparameters and names of the metrics.
+def experiment_of(found: Mapping[str, bool | int | float | str], kinds: Iterable[str]) -> Summary:
+    """What the HPARAMS page compares runs by: types of the hyperparameters, and names of the metrics.
 
-    TensorBoard's own way to say a type is a domain, which would be the values of this one run.
+    The page shows what one run lists for all of them, so every run lists what belongs to any kind that has a policy by
+    default, its own or not. (TensorBoard's own way to say a type is a domain, which would be the values of one run.)
     """
+    kinds = list(dict.fromkeys([*population.KINDS, *kinds]))
     types = {bool: api_pb2.DATA_TYPE_BOOL, str: api_pb2.DATA_TYPE_STRING}
+    listed: dict[str, Any] = {f"agents/{kind}": 0 for kind in kinds}
+    for kind in population.KINDS:
+        for name, value in to_json(population.default_policy(AgentConfig(f"{kind}_0", kind))).items():
+            if isinstance(value, (bool, int, float, str)):
+                listed[f"{kind}/{name}"] = value
+    listed |= found
+    metrics = [
+        name.replace("<kind>", kind)
+        for name in names("scalars", starts="summary/")
+        for kind in (kinds if "<kind>" in name else [""])
+    ]
     experiment = api_pb2.Experiment(
         hparam_infos=[
             api_pb2.HParamInfo(name=name, type=types.get(type(value), api_pb2.DATA_TYPE_FLOAT64))
-            for name, value in found.items()
+            for name, value in listed.items()
         ],
         metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in metrics],
     )
@@ -407,7 +430,7 @@ def hyperparameters(description: dict[str, Any]) -> dict[str, bool | int | float
     found |= {name: value for name, value in description.items() if isinstance(value, (int, float, str))}
     found.pop("schema", None)
     kinds = Counter(agent["kind"] for agent in description["agents"])
-    found |= {f"agents/{kind}": count for kind, count in kinds.items()}
+    found |= {f"agents/{kind}": kinds[kind] for kind in (*population.KINDS, *kinds)}
     found |= {f"reward/{name}": value for name, value in description["reward"].items()}
     seats = {agent["id"]: agent["kind"] for agent in description["agents"]}
     for kind in kinds:

@@ -8,11 +8,18 @@ from __future__ import annotations
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+
+import matplotlib as mpl
+import tyro
 
 from market_env import actions, observations
 from market_env.config import MarketConfig
 from runners import board, schema
+from runners.command import command
+from runners.simulate import RunConfig, simulate
 
 FOLDER = Path("docs")
 
@@ -65,8 +72,10 @@ def tensorboard_page() -> str:
         "# A run on TensorBoard",
         "",
         "Made by `python -m runners.docs` from `runners/board.py`. Look at runs with `tensorboard --logdir runs`; the step is the",
-        "timestep. A timestep is one summary, written when its part of the log is closed; one without a turn has none. The HPARAMS",
-        "page compares runs by seed, market, population, policies and reward, the CUSTOM SCALARS page has charts that belong together.",
+        "timestep. A timestep is one summary, written when its part of the log is closed; one without a turn has none. Begin with the",
+        "CUSTOM SCALARS page: its charts belong together. The HPARAMS page compares runs, by folder's name, on seed, market, population,",
+        "policies, reward and metrics (tick the columns on its left). What the infos say is as of the turns, so a value can differ from the",
+        "tables, which show the ends of timesteps. A run that was killed has no closing table, metrics and pictures here.",
         "",
         "| tag | page | written | meaning |",
         "|---|---|---|---|",
@@ -95,20 +104,29 @@ PAGES = {
     "tensorboard.md": tensorboard_page,
 }
 """The pages that are made, by file name."""
+PICTURES = ("heatmap.png", "figures/thinning.png")
+"""What the README shows, from a run's folder."""
 
 
-def main() -> int:
-    """Write the pages and the picture."""
-    from runners.simulate import RunConfig, simulate
+@dataclass(frozen=True)
+class Arguments:
+    """Make the docs pages that are made from the code, and the README's pictures, from a run of the default market."""
 
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    tyro.cli(Arguments, args=argv, prog="python -m runners.docs")
     for name, make in PAGES.items():
         (FOLDER / name).write_text(make(), encoding="utf-8")
         print(f"wrote {FOLDER / name}")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run"
+        mpl.use("Agg")
         simulate(RunConfig(), path, tensorboard=False)
-        shutil.copy(path / "heatmap.png", FOLDER / "heatmap.png")
-    print(f"wrote {FOLDER / 'heatmap.png'}")
+        for picture in PICTURES:
+            shutil.copy(path / picture, FOLDER)
+            print(f"wrote {FOLDER / Path(picture).name}")
     return 0
 
 

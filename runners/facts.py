@@ -24,7 +24,7 @@ from scipy import stats
 from market_env.config import ConfigError
 from runners import lobster, window
 from runners.command import command
-from runners.load import load_events
+from runners.load import recorded_timesteps
 from runners.rebuild import market_of
 
 LEVELS = 10
@@ -297,7 +297,8 @@ PARTS: dict[str, Sequence[str]] = {
 def sample_of(pair: lobster.Pair, start: float, end: float, tick: float) -> Sample:
     """A pair's first :data:`LEVELS` levels, with the messages that changed them, between two moments.
 
-    Messages about hidden orders, crosses and halts stay. The first row's book also stands before it.
+    Messages about hidden orders, crosses and halts stay. Before the first row stands what the pair knows of that, else
+    the first row's own book.
     """
     books = pair.books[:, : 4 * LEVELS]
     seen = np.ones(len(pair.messages), np.bool_)
@@ -306,8 +307,9 @@ def sample_of(pair: lobster.Pair, start: float, end: float, tick: float) -> Samp
     times = pair.messages["time"]
     within = seen & (times >= start) & (times < end)
     rows = np.flatnonzero(within)
-    before = max(int(np.searchsorted(times, start)) - 1, 0)
-    return Sample(pair.messages[rows], books[np.concatenate([[before], rows])], start, end, tick)
+    before = int(np.searchsorted(times, start)) - 1
+    opening = pair.before[: 4 * LEVELS] if before < 0 and pair.before is not None else books[max(before, 0)]
+    return Sample(pair.messages[rows], np.concatenate([opening[None], books[rows]]), start, end, tick)
 
 
 def measure(pair: lobster.Pair, start: float, end: float, tick: float) -> dict[str, Any]:
@@ -340,7 +342,7 @@ def measure(pair: lobster.Pair, start: float, end: float, tick: float) -> dict[s
             "windows": within,
             "real_half_hours": band,
             "real_days": days,
-            "inside": verdicts(value, within, band, days),
+            "inside": verdicts(value, within, band, days, judged=bool(windows)),
             **({"note": real["note"]} if "note" in real else {}),
         }
     return {
@@ -354,17 +356,24 @@ def measure(pair: lobster.Pair, start: float, end: float, tick: float) -> dict[s
     }
 
 
-def verdicts(value: Value, windows: list[Value] | None, band: list[float] | None, days: list[Any]) -> Any:
-    """Inside, below or above the real range; None if either is undefined.
+def verdicts(
+    value: Value, windows: list[Value] | None, band: list[float] | None, days: list[Any], *, judged: bool
+) -> Any:
+    """Inside, below or above the real range; None if it cannot be said.
 
-    A fact with a half-hour range is judged by the median of its windows (of all, if it is shorter than a window),
-    another by its value against the lowest and highest of the three days.
+    A fact with a half-hour range is judged by the median of its windows, another by its value against the lowest and
+    highest of two or three days. Less than one window of data (``judged`` False) is not judged.
     """
     if isinstance(value, list):
-        return [_verdict(part, [day[number] for day in days if number < len(day)]) for number, part in enumerate(value)]
+        parts = [[day[number] for day in days if number < len(day)] for number in range(len(value))]
+        return [
+            _verdict(part, real) if judged and len(real) > 1 else None for part, real in zip(value, parts, strict=True)
+        ]
+    if not judged:
+        return None
     if band:
         known = [part for part in windows or [] if isinstance(part, float)]
-        return _verdict(float(np.median(known)) if known else value, [band[0], band[2]])
+        return _verdict(float(np.median(known)) if known else None, [band[0], band[2]])
     return _verdict(value, days)
 
 
@@ -374,8 +383,17 @@ def _verdict(value: float | None, real: Sequence[float]) -> str | None:
     return "below" if value < min(real) else "above" if value > max(real) else "inside"
 
 
-def table(found: dict[str, Any]) -> str:
-    """The facts as lines of text."""
+def tally(found: dict[str, Any]) -> tuple[int, int]:
+    """Facts within the real range, and facts that could be judged."""
+    judged: list[str] = []
+    for fact in found["facts"].values():
+        inside = fact["inside"]
+        judged += [verdict for verdict in (inside if isinstance(inside, list) else [inside]) if verdict]
+    return judged.count("inside"), len(judged)
+
+
+def table_rows(found: dict[str, Any]) -> list[tuple[str, str, str, str, str, str]]:
+    """The facts as text: name, over all, lowest and highest window, real half hours, real days, verdict."""
 
     def number(value: float | None) -> str:
         if value is None:
@@ -385,28 +403,35 @@ def table(found: dict[str, Any]) -> str:
     def span(values: Sequence[float]) -> str:
         return f"{number(min(values))} … {number(max(values))}" if values else ""
 
-    lines = [
-        f"{found['name']}: {found['messages']:,} messages in {found['seconds']:,.0f} s, first {LEVELS} levels, "
-        f"{found['windows']} windows of {WINDOW_SECONDS:,} s",
-        "",
-        f"{'fact':<45}{'all':>9}{'windows':>17}{'real half hours':>18}{'real days':>17}",
-    ]
+    lines = []
     for name, fact in found["facts"].items():
         if isinstance(fact["value"], list):
             for part, (value, verdict) in enumerate(zip(fact["value"], fact["inside"], strict=True)):
                 real = [day[part] for day in fact["real_days"] if part < len(day)]
-                label = f"{name}: {PARTS[name][part]}"
-                lines.append(f"{label:<45}{number(value):>9}{'':>35}{span(real):>17}  {verdict or ''}")
+                lines.append((f"{name}: {PARTS[name][part]}", number(value), "", "", span(real), verdict or ""))
             continue
         windows = [value for value in fact["windows"] or [] if value is not None]
-        band = fact["real_half_hours"]
-        lines.append(
-            f"{name:<45}{number(fact['value']):>9}{span(windows):>17}{span(band or []):>18}"
-            f"{span(fact['real_days']):>17}  {fact['inside'] or ''}"
-        )
-    lines += ["", f"real: {found['real_source']}", f"      {found['real_limits']}"]
+        band, days = fact["real_half_hours"] or [], fact["real_days"]
+        lines.append((name, number(fact["value"]), span(windows), span(band), span(days), fact["inside"] or ""))
+    return lines
+
+
+def table(found: dict[str, Any]) -> str:
+    """The facts as lines of text."""
+    header = ("fact", "all", "windows", "real half hours", "real days", "")
+    lines = [
+        f"{found['name']}: {found['messages']:,} messages in {found['seconds']:,.0f} s, first {LEVELS} levels, "
+        f"{found['windows']} windows of {WINDOW_SECONDS:,} s",
+        "",
+        *(f"{n:<45}{v:>9}{w:>17}{h:>18}{d:>17}  {verdict}" for n, v, w, h, d, verdict in (header, *table_rows(found))),
+    ]
+    inside, judged = tally(found)
+    lines += ["", f"{inside} of {judged} within the real range"]
     if not found["windows"]:
-        lines.append(f"      shorter than one window of {WINDOW_SECONDS:,} s: judged by the figures over all")
+        lines.append(f"not judged: shorter than one window of {WINDOW_SECONDS:,} s")
+    lines += [f"real: {found['real_source']}", f"      {found['real_limits']}"]
+    lines += [f"{name}: {fact['note']}" for name, fact in found["facts"].items() if "note" in fact]
+    lines.append("definitions: runners/market_facts.json, or --json")
     return "\n".join(line.rstrip() for line in lines)
 
 
@@ -414,23 +439,27 @@ def facts_of_run(path: Path) -> dict[str, Any]:
     """All facts of a run; see :func:`measure`.
 
     Raises:
-        ConfigError: there is no run, its log is damaged, or its tick or lot cannot be said in LOBSTER's units.
+        ConfigError: there is no run, its log is damaged, it has no orders, or its tick or lot cannot be said in
+            LOBSTER's units.
     """
+    return measure(*_span_of_run(path))
+
+
+def sample_of_run(path: Path) -> Sample:
+    """A whole run as the facts look at it; raises as :func:`facts_of_run`."""
+    return sample_of(*_span_of_run(path))
+
+
+def _span_of_run(path: Path) -> tuple[lobster.Pair, float, float, float]:
     _, config = market_of(path)
     pair = lobster.pair_of_run(path, LEVELS)
     if not len(pair.messages):
         raise ConfigError(f"run {path}: expected orders, found none in its log")
-    end = lobster.OPENING + float(recorded_timesteps(path))
-    return measure(pair, float(lobster.OPENING), end, config.tick_size * lobster.PRICE_UNITS)
-
-
-def recorded_timesteps(path: Path) -> int:
-    """Timesteps that a run's log reaches: all of a whole run, the last whole one of one that was cut off."""
-    _, config = market_of(path)
-    file = path / "summary.json"
-    if file.is_file():
-        return int(json.loads(file.read_text(encoding="utf-8"))["timesteps"])
-    return min(config.timesteps, int(load_events(path)["timestep"][-1]))
+    timesteps = recorded_timesteps(path)
+    if not timesteps:
+        raise ConfigError(f"run {path}: expected a whole timestep, found none")
+    end = lobster.OPENING + float(timesteps)
+    return pair, float(lobster.OPENING), end, config.tick_size * lobster.PRICE_UNITS
 
 
 def facts_of_pair(message: Path, orderbook: Path, tick_size: float = 0.01) -> dict[str, Any]:
@@ -448,12 +477,14 @@ def facts_of_pair(message: Path, orderbook: Path, tick_size: float = 0.01) -> di
 class Arguments:
     """Statistics of a run, or of a pair of LOBSTER files, beside those of real markets."""
 
-    run_or_message: Annotated[Path, tyro.conf.Positional]
-    """A run's folder, or a message file."""
-    orderbook: Annotated[Path | None, tyro.conf.Positional] = None
-    """The message file's order-book file."""
-    tick_size: float = 0.01
-    """Tick of a LOBSTER pair in currency units; a run has its own."""
+    paths: Annotated[
+        tuple[Path, ...],
+        tyro.conf.Positional,
+        tyro.conf.arg(metavar="RUN_DIR | MESSAGE ORDERBOOK", help_behavior_hint=""),
+    ]
+    """A run's folder, or a message file and its order-book file."""
+    tick_size: Annotated[float, tyro.conf.arg(help_behavior_hint="")] = math.nan
+    """Tick of a LOBSTER pair in currency units, 0.01 unless given; a run has its own."""
     json: bool = False
     """Print JSON instead of a table."""
 
@@ -462,12 +493,25 @@ class Arguments:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     arguments = tyro.cli(Arguments, args=argv, prog="python -m runners.facts")
-    if not arguments.tick_size > 0:
-        raise ConfigError(f"tick_size: expected above 0, got {arguments.tick_size:g}")
-    if arguments.orderbook is None:
-        found = facts_of_run(arguments.run_or_message)
+    given = not math.isnan(arguments.tick_size)
+    if given and not arguments.tick_size > 0:
+        raise ConfigError(f"--tick-size: expected above 0, got {arguments.tick_size:g}")
+    first, *others = arguments.paths or (Path(),)
+    if not arguments.paths or len(others) > 1 or (others and first.is_dir()):
+        raise ConfigError(
+            f"expected a run's folder, or a message and an order-book file, got {len(arguments.paths)} paths"
+            + (f", the first of them a folder, {first}" if others and first.is_dir() else "")
+        )
+    if others:
+        found = facts_of_pair(first, others[0], arguments.tick_size if given else 0.01)
+    elif first.is_file():
+        raise ConfigError(
+            f"{first}: expected its order-book file beside it: python -m runners.facts MESSAGE.csv ORDERBOOK.csv"
+        )
+    elif given:
+        raise ConfigError("--tick-size: a run has its own tick; leave it out")
     else:
-        found = facts_of_pair(arguments.run_or_message, arguments.orderbook, arguments.tick_size)
+        found = facts_of_run(first)
     print(json.dumps(found, indent=2) if arguments.json else table(found))
     return 0
 

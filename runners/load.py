@@ -13,12 +13,14 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from market_env.config import ConfigError
+from market_env.config import ConfigError, MarketConfig
 from market_env.engine.state import EVENT, KINDS, NONE, REASONS, SIDES
 from runners.derive import Rows
 from runners.rebuild import market_of, read_parts
 from runners.replay import state_at
 
+SUMMARY = (("timesteps", int), ("complete", bool), ("trades", int), ("events", dict), ("kinds", dict), ("agents", dict))
+"""What every summary has, with its types."""
 NAMES = ("trades", "quotes", "depth", "agents", "turns")
 """Tables beside the events."""
 
@@ -43,10 +45,11 @@ class Run:
                 raise ConfigError(
                     f"run {self.path}: {file} is missing; if the run was cut off: python -m runners.replay {self.path} --complete"
                 )
-        try:
-            self.summary: dict[str, Any] = json.loads((self.path / "summary.json").read_text(encoding="utf-8"))
-        except ValueError as error:
-            raise ConfigError(f"run {self.path}: summary.json is damaged: {error}") from None
+        self.summary = read_summary(self.path, self.market)
+
+    def __repr__(self) -> str:
+        """Where it lies and how long it is."""
+        return f"Run({str(self.path)!r}, {self.timesteps:,} timesteps, {', '.join(NAMES)}, events)"
 
     def _table(self, name: str) -> pl.DataFrame:
         try:
@@ -103,6 +106,29 @@ class Run:
         return state_at(self.path, timestep)
 
 
+def read_summary(path: Path, config: MarketConfig) -> dict[str, Any]:
+    """A run's ``summary.json``.
+
+    Raises:
+        ConfigError: it cannot be read, or lacks what every summary has.
+    """
+    where = f"run {path}: summary.json"
+    try:
+        found = json.loads((path / "summary.json").read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{where}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise ConfigError(f"{where} is damaged: {error}") from None
+    if not isinstance(found, dict):
+        raise ConfigError(f"{where}: expected a JSON object, found {type(found).__name__}")
+    for name, kind in SUMMARY:
+        if not isinstance(found.get(name), kind):
+            raise ConfigError(f"{where}: {name}: expected {kind.__name__}, found {found.get(name, 'nothing')!r}")
+    if not 0 <= found["timesteps"] <= config.timesteps:
+        raise ConfigError(f"{where}: timesteps: expected 0 to {config.timesteps}, found {found['timesteps']}")
+    return found
+
+
 def load_events(path: Path) -> Rows:
     """A run's log as the engine writes it: rows of :data:`market_env.engine.state.EVENT`.
 
@@ -136,6 +162,18 @@ def load_events(path: Path) -> Rows:
             f"run {path}: seq {seq}: timestep: expected {np.floor(time[seq]):.0f}, found {events['timestep'][seq]}"
         )
     return events
+
+
+def recorded_timesteps(path: Path) -> int:
+    """Timesteps of a run's log: what its summary says; of a run that was cut off, the whole ones in its parts.
+
+    Raises:
+        ConfigError: there is no readable run.
+    """
+    _, config = market_of(path)
+    if (path / "summary.json").exists():
+        return int(read_summary(path, config)["timesteps"])
+    return min(config.timesteps, int(load_events(path)["timestep"][-1]) + 1)
 
 
 def load_run(path: Path | str) -> Run:

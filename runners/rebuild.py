@@ -126,6 +126,15 @@ def market_of(path: Path) -> tuple[dict[str, Any], MarketConfig]:
     return data, parse_json(MarketConfig, json.dumps({name: data[name] for name in names if name in data}))
 
 
+def recorded_parts(path: Path) -> list[str]:
+    """Names of the parts that a run's summary lists, in order; none if it has no readable summary."""
+    try:
+        summary = json.loads((path / "summary.json").read_text(encoding="utf-8"))
+        return sorted(name for name in summary["sha256"] if name.startswith("events/"))
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
+
+
 def read_parts(path: Path) -> Iterator[tuple[Path, pl.DataFrame]]:
     """A run's parts in order.
 
@@ -133,6 +142,10 @@ def read_parts(path: Path) -> Iterator[tuple[Path, pl.DataFrame]]:
         ConfigError: a part is missing, damaged, of another schema, or its rows do not follow on.
     """
     parts = sorted((path / "events").glob("part-*.parquet"))
+    found = {f"events/{part.name}" for part in parts}
+    for name in recorded_parts(path):
+        if name not in found:
+            raise ConfigError(f"run {path}: {name} is missing, which summary.json lists")
     following = 0
     for number, part in enumerate(parts):
         if part.name != f"part-{number:05d}.parquet":

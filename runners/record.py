@@ -34,6 +34,7 @@ OWN_NAMES = (
     "config.json",
     "events",
     "summary.json",
+    "audit.json",
     "report.pdf",
     "heatmap.png",
     "figures",

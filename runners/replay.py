@@ -8,8 +8,10 @@ write the same log. Cost: some seconds for 5,000 timesteps.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
+import os
 import sys
 from bisect import bisect_left
 from collections.abc import Iterator, Sequence
@@ -291,9 +293,17 @@ def audit(path: Path) -> Replay:
     """Rebuild a run, check every rule, and compare all that was recorded.
 
     Raises:
-        ConfigError: there is no run, or a part is missing, damaged or out of order.
+        ConfigError: there is no run, it was cut off and not completed, or a part is missing, damaged or out of order.
     """
     rebuilt = replay(path)
+    missing = [name for name in rebuilt.tables if not (path / f"{name}.parquet").is_file()]
+    if len(missing) == len(rebuilt.tables) and not (path / "summary.json").is_file():
+        if not rebuilt.kinds:
+            raise ConfigError(f"run {path}: expected at least one finished part in events/, found none")
+        raise ConfigError(
+            f"run {path}: expected tables and summary.json, found none: it was cut off after {rebuilt.timestep:,} whole timesteps; "
+            f"python -m runners.replay {path} --complete writes them"
+        )
     for name in rebuilt.tables:
         compare_table(rebuilt, path, name)
     compare_summary(rebuilt, path)
@@ -307,12 +317,37 @@ def report_of(rebuilt: Replay) -> str:
     )
     lines = [f"{'checked':<30} {'how many':>10} {'differ':>8}"]
     lines += [f"{name:<30} {rebuilt.checked[name]:>10,} {rebuilt.failed[name]:>8,}" for name in names]
+    if not rebuilt.checked["actions"] and rebuilt.kinds["turn"]:
+        lines.append("actions, rewards, rules: not checked, since the run was cut off before they were recorded")
+    if rebuilt.timestep < rebuilt.config.timesteps:
+        lines.append(f"incomplete: {rebuilt.timestep:,} of {rebuilt.config.timesteps:,} timesteps")
     if rebuilt.differences:
         lines += ["", f"first difference: {rebuilt.differences[0]}"]
         lines += [f"  then: {difference}" for difference in rebuilt.differences[1:5]]
     else:
         lines += ["", "nothing differs"]
     return "\n".join(lines)
+
+
+def keep_result(rebuilt: Replay, path: Path) -> None:
+    """Write ``audit.json``, which the report quotes: what was checked and what differs, and of which summary.
+
+    Raises:
+        RunFolderError: it cannot be written.
+    """
+    write_json(
+        path / "audit.json",
+        {
+            "summary_sha256": hashlib.sha256((path / "summary.json").read_bytes()).hexdigest(),
+            "checked": rebuilt.checked.total(),
+            "differ": rebuilt.failed.total(),
+            "first_difference": str(rebuilt.differences[0]) if rebuilt.differences else None,
+            "checks": {
+                name: {"checked": count, "differ": rebuilt.failed[name]}
+                for name, count in sorted(rebuilt.checked.items())
+            },
+        },
+    )
 
 
 def state_at(path: Path, timestep: int) -> tuple[pl.DataFrame, pl.DataFrame]:
@@ -373,9 +408,9 @@ def complete(path: Path) -> int:
 class Arguments:
     """Rebuild a run from its log with the plain-Python book, and audit all that was recorded."""
 
-    run_dir: Annotated[Path, tyro.conf.Positional]
+    run_dir: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_DIR")]
     """A run's folder."""
-    at: int | None = None
+    at: Annotated[int | None, tyro.conf.arg(metavar="TIMESTEP")] = None
     """Print the book and the accounts at the end of this timestep instead."""
     complete: bool = False
     """Write the tables of a run that was cut off, from its finished parts, and mark it incomplete."""
@@ -395,6 +430,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     rebuilt = audit(path)
     print(report_of(rebuilt))
+    if (path / "summary.json").is_file() and os.access(path, os.W_OK):
+        keep_result(rebuilt, path)
     return 1 if rebuilt.failed.total() else 0
 
 

@@ -22,7 +22,7 @@ import torch
 import tyro
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import HParam, configure
+from stable_baselines3.common.logger import HParam, TensorBoardOutputFormat, configure
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env import DummyVecEnv
 
@@ -99,6 +99,12 @@ class Validation(BaseCallback):
     def _on_training_start(self) -> None:
         metrics: dict[str, float | int] = {f"validation/{name}": 0.0 for name in MEASURES}
         self.logger.record("hparams", HParam(self.settings, metrics), exclude=("stdout", "log", "json", "csv"))
+        text = "\n".join(f"    {name}: {value}" for name, value in self.settings.items())
+        charts = {name: ["Multiline", [f"validation/{name}"]] for name in MEASURES}
+        for output in self.logger.output_formats:
+            if isinstance(output, TensorBoardOutputFormat):
+                output.writer.add_text("run/config", text)
+                output.writer.add_custom_scalars({"Validation": charts})
 
     def _on_step(self) -> bool:
         return True

@@ -12,7 +12,7 @@ Prices are numbered by their rank among all prices of the pair, asks after bids.
 book's ring, walks over it are short, and a book that is locked or crossed for a while (as around a trading halt) is
 no special case. An execution of the order that is first in line is left to the engine's own matching.
 
-Cost: about 0.1 µs a message with 10 levels (``python -m benchmarks lobster``); 60 bytes a message beside the tables.
+Cost: about 0.1 µs a message with 10 levels (``python -m benchmarks record``); 60 bytes a message beside the tables.
 """
 
 from __future__ import annotations
@@ -52,6 +52,9 @@ MESSAGE = np.dtype(
 )  # fmt: skip
 """One message."""
 
+TAKE = np.dtype([("row", "i8"), ("price", "i8"), ("size", "i8"), ("side", "i8")], align=True)
+"""A change that the table made: what a level, by rank, was set to in a row; size 0: it was forgotten."""
+
 FOUND = np.dtype(
     [
         ("differing_rows", "i8"),
@@ -75,6 +78,7 @@ FOUND = np.dtype(
         ("book_price", "i8"),
         ("book_size", "i8"),
         # work space: what the last row showed, by side
+        ("takes", "i8"),              # changes that the table made, all of them
         ("full", "i8", (2,)),         # whether all K levels were occupied
         ("bottom", "i8", (2,)),       # rank of the last of them
         ("sound", "i8", (2,)),        # whether the book shows it
@@ -168,7 +172,7 @@ def changed(market, prices, lots, scale, size, books, row):
 
 
 @kernel
-def follow(markets, types, sides, orders, sizes, ranks, books, price_of, slots, blocks, since, touched, found):
+def follow(markets, types, sides, orders, sizes, ranks, books, price_of, slots, blocks, since, takes, found):
     """Drive the book with messages and compare its first K levels after each.
 
     Row 0 is the start: the book after it is taken whole. From the first level that differs in a row on, that side is
@@ -188,11 +192,11 @@ def follow(markets, types, sides, orders, sizes, ranks, books, price_of, slots, 
         blocks: int32, shape (2 P + 1,), NONE: where a level's block lies.
         since: int64, shape (2 P + 1,), NONE: row in which a level last came back into the window. Who left and who
             joined behind it went unseen, so what rested there before is not judged by its place in the queue.
-        touched: bool, shape (messages,): becomes True for rows in which the table changed the book.
+        takes: TAKE: what the table changed, as far as there is room.
         found: FOUND, shape (1,), zeroed.
     """
     market, result = markets[0], found[0]
-    start(market, types, sides, orders, sizes, ranks, books, price_of, slots, blocks, since, result)
+    start(market, types, sides, orders, sizes, ranks, books, price_of, slots, blocks, since, takes, result)
     levels = books.shape[1] // 4
     for row in range(1, len(types)):
         kind = types[row]
@@ -202,25 +206,29 @@ def follow(markets, types, sides, orders, sizes, ranks, books, price_of, slots, 
             price = ranks[row] if kind <= EXECUTE and side == sides[row] else 0
             first = explained(market, side, row, price, books, price_of, result) if result.sound[side] else 0
             if first < levels:
-                touched[row] = True
-                differs |= compare_side(market, side, row, first, books, price_of, slots, blocks, since, result)
+                differs |= compare_side(market, side, row, first, books, price_of, slots, blocks, since, takes, result)
         result.differing_rows += differs
 
 
 @kernel
-def drive(markets, types, sides, orders, sizes, ranks, books, price_of, slots, blocks, since, touched, found):
+def drive(markets, types, sides, orders, sizes, ranks, books, price_of, slots, blocks, since, takes, found):
     """The same without comparing: the messages, and what the table changed. To measure the book itself."""
     market, result = markets[0], found[0]
-    start(market, types, sides, orders, sizes, ranks, books, price_of, slots, blocks, since, result)
+    count = len(takes)
+    start(market, types, sides, orders, sizes, ranks, books, price_of, slots, blocks, since, takes[:0], result)
+    take = 0
+    while take < count and takes[take].row == 0:
+        take += 1
     for row in range(1, len(types)):
         apply(market, row, types[row], sides[row], orders[row], sizes[row], ranks[row], slots, blocks, since, result)
-        if touched[row]:
-            for side in (SELL, BUY):
-                take_from(market, side, books, row, 0, price_of, slots, blocks, since, result)
+        while take < count and takes[take].row == row:
+            change = takes[take]
+            take += 1
+            set_level(market, change.side, row, change.price, change.size, slots, blocks, takes[:0], result)
 
 
 @kernel
-def start(market, types, sides, orders, sizes, ranks, books, price_of, slots, blocks, since, result):
+def start(market, types, sides, orders, sizes, ranks, books, price_of, slots, blocks, since, takes, result):
     """Take the book that row 0 shows."""
     book.clear(market)
     owner = market.agents[0]
@@ -229,7 +237,7 @@ def start(market, types, sides, orders, sizes, ranks, books, price_of, slots, bl
     if len(types) == 0:
         return
     for side in (SELL, BUY):
-        take_from(market, side, books, 0, 0, price_of, slots, blocks, since, result)
+        take_from(market, side, books, 0, 0, price_of, slots, blocks, since, takes, result)
     price = ranks[0]
     if types[0] == NEW and blocks[price] != NONE and book.level_of(market, price).lots >= sizes[0]:
         # The first message's order is the youngest of its level.
@@ -368,19 +376,24 @@ def leave(market, row, kind, side, order, size, price, slots, blocks, since, res
                 if blocks[price] == head:
                     blocks[price] = NONE
             return
-    if level.lots < size:
-        # Nothing here, or too little. Behind the window that is what a window does not show.
-        if result.full[side] and behind_bottom(side, price, result.bottom[side]):
-            result.outside += 1
+    # Is the order there, and has it the lots? Behind the window, or in a block, that cannot be said.
+    behind = result.full[side] and behind_bottom(side, price, result.bottom[side])
+    result.outside += behind
+    if not behind:
+        if slot != NONE:
+            lots = market.orders[slot].lots
+            wrong = lots != size if kind == DELETE else lots < size + (kind == PARTIAL)
+            wrong &= market.orders[slot].time > since[price]
         else:
+            anonymous = level.head != NONE and market.orders[level.head].time <= since[price]
+            wrong = level.lots < size or (blocks[price] == NONE and not anonymous)
+        if wrong:
             unfounded(result, row)
     left = size
     if slot != NONE:
         left -= shrink(market, slot, left, slots, blocks)
         if kind == DELETE and slots[order] != NONE:
             # A part of it went unseen behind the window, where others joined.
-            if market.orders[slot].time > since[price]:
-                unfounded(result, row)
             market.orders[slot].id = BLOCK
             slots[order] = NONE
     if left > 0 and blocks[price] != NONE:
@@ -405,7 +418,7 @@ def behind_bottom(side, price, bottom):
 
 
 @kernel
-def compare_side(market, side, row, start, books, price_of, slots, blocks, since, result):
+def compare_side(market, side, row, start, books, price_of, slots, blocks, since, takes, result):
     """Compare a side's levels from ``start`` to K with a row, taking one that enters; return whether any differs.
 
     ``start`` is 0, or the last level of a full window whose other levels agree.
@@ -434,7 +447,7 @@ def compare_side(market, side, row, start, books, price_of, slots, blocks, since
             # Nothing is behind this level: forget what was remembered there.
             while left > 0:
                 price = occupied(market, side, price)
-                drop(market, price, slots, blocks)
+                set_level(market, side, row, price, 0, slots, blocks, takes, result)
                 left -= 1
             result.full[side] = 0
             if rest_is_empty(books, row, cell):
@@ -445,20 +458,20 @@ def compare_side(market, side, row, start, books, price_of, slots, blocks, since
             if behind_bottom(side, entering, result.bottom[side]):
                 result.entered += 1
                 while left > 0 and behind_bottom(side, entering, price):
-                    drop(market, price, slots, blocks)
+                    set_level(market, side, row, price, 0, slots, blocks, takes, result)
                     left -= 1
                     if left > 0:
                         price = occupied(market, side, price)
                 if book.level_of(market, entering).lots != size:
                     result.taken += 1
                     result.taken_at_touch += level == 0
-                    set_level(market, side, entering, size, slots, blocks)
+                    set_level(market, side, row, entering, size, slots, blocks, takes, result)
                 since[entering] = row
                 result.bottom[side] = entering
                 result.sound[side] = 1
                 return False
         note(market, side, row, level, books, price_of, price if left > 0 else 0, result)
-        take_from(market, side, books, row, level, price_of, slots, blocks, since, result)
+        take_from(market, side, books, row, level, price_of, slots, blocks, since, takes, result)
         return True
     result.full[side] = result.sound[side] = 1
     result.bottom[side] = last
@@ -504,14 +517,19 @@ def drop(market, price, slots, blocks):
 
 
 @kernel
-def set_level(market, side, price, size, slots, blocks):
-    """Make a level one block of ``size``."""
+def set_level(market, side, row, price, size, slots, blocks, takes, result):
+    """Make a level one block of ``size``, as the table says; 0: forget it."""
+    if result.takes < len(takes):
+        take = takes[result.takes]
+        take.row, take.price, take.size, take.side = row, price, size, side
+    result.takes += 1
     drop(market, price, slots, blocks)
-    blocks[price] = book.rest(market, 0, side, price, size, BLOCK, 0.0)
+    if size > 0:
+        blocks[price] = book.rest(market, 0, side, price, size, BLOCK, row)
 
 
 @kernel
-def take_from(market, side, books, row, level, price_of, slots, blocks, since, result):
+def take_from(market, side, books, row, level, price_of, slots, blocks, since, takes, result):
     """Make a side's levels from ``level`` on what the row shows, and forget what is behind them."""
     levels = books.shape[1] // 4
     column = 0 if side == SELL else 2
@@ -537,12 +555,12 @@ def take_from(market, side, books, row, level, price_of, slots, blocks, since, r
             price = occupied(market, side, price)
             if not behind_bottom(side, wanted, price):
                 break
-            drop(market, price, slots, blocks)
+            set_level(market, side, row, price, 0, slots, blocks, takes, result)
             left -= 1
         if left > 0 and price == wanted:
             left -= 1
         if book.level_of(market, wanted).lots != size:
-            set_level(market, side, wanted, size, slots, blocks)
+            set_level(market, side, row, wanted, size, slots, blocks, takes, result)
         since[wanted] = row
         last = wanted
         price = wanted + step
@@ -552,5 +570,5 @@ def take_from(market, side, books, row, level, price_of, slots, blocks, since, r
         return
     while left > 0:
         price = occupied(market, side, price)
-        drop(market, price, slots, blocks)
+        set_level(market, side, row, price, 0, slots, blocks, takes, result)
         left -= 1

@@ -24,8 +24,8 @@ class Moves:
     """Moves by cause."""
     ticks: dict[str, float]
     """Sum of their sizes, ticks."""
-    sizes: dict[str, Floats]
-    """Each move's size, ticks."""
+    changes: dict[str, Floats]
+    """Sum of the moves of each timestep by cause, signed, ticks, shape (timesteps,)."""
     levels: dict[int, int]
     """Aggressors' orders by the number of price levels at which they traded."""
     impact: dict[int, Floats]
@@ -64,6 +64,10 @@ def moves(line: Timeline) -> Moves:
     # What is left of an order after its last trade comes to rest with that trade's event: the new quote is its own.
     moved = change != 0
     sizes = {name: np.abs(change[rows & moved]) for name, rows in causes.items()}
+    changes = {
+        name: np.bincount(events["timestep"][rows], change[rows], line.run.timesteps).astype(np.float64)
+        for name, rows in causes.items()
+    }
 
     bought = events["side"] == BUY
     trade = kinds == KIND_TRADE
@@ -87,7 +91,7 @@ def moves(line: Timeline) -> Moves:
     return Moves(
         count={name: len(values) for name, values in sizes.items()},
         ticks={name: float(values.sum()) for name, values in sizes.items()},
-        sizes=sizes,
+        changes=changes,
         levels={level: int((taken == level).sum()) for level in levels},
         impact={level: impact[(taken == level) & known] for level in levels},
         prints=len(trades),

@@ -17,14 +17,15 @@ import numpy as np
 import polars as pl
 import pytest
 
-from runners import simulate
-from runners.board import AGENT_EVERY, HISTOGRAM_EVERY, LAYOUT, TAGS, each
+from runners import report, simulate
+from runners.board import AGENT_EVERY, HISTOGRAM_EVERY, LAYOUT, TAGS, each, experiment_of, hyperparameters
 from runners.load import Run, load_run
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
     from tensorboard.plugins.custom_scalar import layout_pb2
+    from tensorboard.plugins.hparams import plugin_data_pb2
 
 TIMESTEPS = 650  # more than a part of the log, and no whole number of histograms
 
@@ -55,7 +56,7 @@ def read(path: Path) -> EventAccumulator:
 
 def documented(run: Run, plugin: str) -> set[str]:
     tags = each([tag.name for tag in TAGS if tag.plugin == plugin], run.market.agents)
-    pages = ("summary", "heatmap", "market", "inventory", "participation")
+    pages = [*report.PAGES, "appendix_1", "appendix_2"]
     return {tag.replace("<figure>", page) for tag in tags for page in pages}
 
 
@@ -175,6 +176,25 @@ def test_a_run_without_the_learner_has_none_of_its_tags(tmp_path: Path) -> None:
     assert not tags["images"]
 
 
+def test_runs_of_different_populations_compare_on_the_same_columns(run: Run) -> None:
+    lonely = run.config | {"agents": [agent for agent in run.config["agents"] if agent["kind"] == "noise"]}
+    columns = []
+    for description, kinds in ((run.config, run.kinds), (lonely, ["noise"])):
+        found = hyperparameters(description)
+        assert found["agents/maker"] == sum(agent["kind"] == "maker" for agent in description["agents"])
+        (value,) = experiment_of(found, kinds).value
+        content = plugin_data_pb2.HParamsPluginData.FromString(value.metadata.plugin_data.content)
+        columns.append(
+            (
+                {info.name for info in content.experiment.hparam_infos},
+                {info.name.tag for info in content.experiment.metric_infos},
+            )
+        )
+    assert columns[0] == columns[1]
+    assert {"ppo/model", "seed", "noise/policy"} <= columns[1][0]
+    assert {"summary/ppo_near_bound_share", "summary/maker_wealth_change"} <= columns[1][1]
+
+
 def test_every_tag_is_explained_once() -> None:
     assert len({tag.name for tag in TAGS}) == len(TAGS)
     assert all(tag.meaning for tag in TAGS)
@@ -210,7 +230,7 @@ def test_a_real_server_shows_scalars_pictures_texts_hyperparameters_and_layout(
     name = "run/tensorboard"
     # It reads the files while it answers: ask until the last thing written is there.
     for _ in range(5_000):
-        if "report/participation" in fetch(server, "plugin/images/tags").get(name, {}):
+        if "report/appendix_2" in fetch(server, "plugin/images/tags").get(name, {}):
             break
     else:
         pytest.fail("the server never showed the last picture")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import statistics
@@ -38,6 +39,10 @@ def files(run: Path) -> tuple[Path, Path]:
 @pytest.fixture(scope="module")
 def found(run: Path) -> dict[str, Any]:
     return facts.facts_of_run(run)["facts"]
+
+
+EMPTY = [window.NO_ASK, 0, window.NO_BID, 0] * 10
+"""The book before a run's first message."""
 
 
 class Twin:
@@ -160,7 +165,7 @@ def test_spread_depth_and_distance_are_weighted_by_time(found: dict[str, Any], t
 def test_placement_and_moves_of_the_best_price(found: dict[str, Any], twin: Twin) -> None:
     places, moved, prints = Counter(), 0, 0
     for (_, kind, _, _, price, direction), before, after in zip(
-        twin.messages, [twin.books[0], *twin.books], twin.books, strict=False
+        twin.messages, [EMPTY, *twin.books], twin.books, strict=False
     ):
         cell = 2 if direction == 1 else 0
         if kind == window.NEW:
@@ -208,7 +213,7 @@ def test_order_flow_imbalance_and_the_next_move(found: dict[str, Any], twin: Twi
 def test_a_run_and_the_files_that_it_leaves_as_have_the_same_facts(
     run: Path, files: tuple[Path, Path], found: dict[str, Any]
 ) -> None:
-    pair = lobster.read_pair(*files)
+    pair = dataclasses.replace(lobster.read_pair(*files), before=np.array(EMPTY))
     again = measure(pair, lobster.OPENING, lobster.OPENING + TIMESTEPS, 100)["facts"]
     for name, fact in found.items():
         expected = fact["value"]
@@ -237,7 +242,8 @@ def test_windows_are_whole_half_hours_and_their_median_is_judged() -> None:
     assert found["facts"]["spread_ticks"]["value"] == pytest.approx(1.0)
     short = measure(planted(40, [5, 1]), 100.0, 140.0, 100)
     assert short["windows"] == 0
-    assert short["facts"]["events_per_second"]["inside"] == "below"
+    assert short["facts"]["events_per_second"]["value"] == 3.0
+    assert not any(fact["inside"] for fact in short["facts"].values() if not isinstance(fact["inside"], list))
 
 
 def test_what_cannot_be_measured_is_none_and_not_a_number() -> None:
@@ -254,10 +260,19 @@ def test_the_command_prints_a_table_or_json(
     assert facts.main([str(run)]) == 0
     printed = capsys.readouterr().out
     assert all(name in printed for name in MEASURES)
-    assert "shorter than one window" in printed
+    assert "not judged: shorter than one window of 1,800 s" in printed
     assert facts.main([*map(str, files), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert set(found["facts"]) == set(MEASURES)
-    assert facts.main([str(run), "--tick-size", "0"]) == 2
+    capsys.readouterr()
+    for arguments, expected in (
+        ([str(run), "--tick-size", "0.5"], "a run has its own tick"),
+        ([*map(str, files), "--tick-size", "0"], "--tick-size: expected above 0, got 0"),
+        ([str(files[0])], "expected its order-book file beside it"),
+        ([str(run), str(files[1])], "the first of them a folder"),
+        ([str(run)] * 3, "got 3 paths"),
+    ):
+        assert facts.main(arguments) == 2
+        assert expected in capsys.readouterr().err
     assert facts.main([str(run / "none")]) == 2
     assert "found no folder" in capsys.readouterr().err

@@ -306,23 +306,25 @@ BOOK_LINE = "308900,10,308700,100"
     [
         ("34200.5,1,7,100,308700", BOOK_LINE, r"m\.csv, line 1: expected 6 columns, got 5"),
         ("34200.5,1,7,100,308700,1,9", BOOK_LINE, r"m\.csv, line 1: expected 6 columns, got 7"),
-        ("34200.5,1,x,100,308700,1", BOOK_LINE, r"line 1, column 3 \(order id\): expected a whole number, got 'x'"),
-        ("34200.5,1,7,100,3087.5,1", BOOK_LINE, r"column 5 \(price\): expected a whole number, got '3087.5'"),
+        ("34200.5,1,x,100,308700,1", BOOK_LINE, r"line 1, column 3 \(order id\): expected a whole number of 64 bits, got 'x'; the format has no header line"),
+        ("34200.5,1,7,100,3087.5,1", BOOK_LINE, r"column 5 \(price\): expected a whole number of 64 bits, got '3087.5'"),
         ("noon,1,7,100,308700,1", BOOK_LINE, r"column 1 \(time\): expected a number, got 'noon'"),
-        ("time,type,order,size,price,direction", BOOK_LINE, r"line 1, column 1 \(time\): expected a number, got 'time'"),
+        ("time,type,order,size,price,direction", BOOK_LINE, r"line 1, column 1 \(time\): expected a number, got 'time'; the format has no header"),
         (MESSAGE_LINE + "\n34200.4,3,7,100,308700,1", BOOK_LINE + "\n" + BOOK_LINE, r"line 2: time: expected 34200\.5\d* or later, got 34200\.4"),
         ("34200.5,9,7,100,308700,1", BOOK_LINE, r"line 1: type: expected 1 to 7, got 9"),
         ("34200.5,1,7,0,308700,1", BOOK_LINE, r"line 1: size: expected 1 to 2,147,483,647, got 0"),
-        ("34200.5,1,7,100,0,1", BOOK_LINE, r"line 1: price: expected above 0, got 0"),
+        ("34200.5,1,7,100,0,1", BOOK_LINE, r"line 1: price: expected 1 to 9,999,999,998, got 0"),
         ("34200.5,1,7,100,308700,2", BOOK_LINE, r"line 1: direction: expected 1 or -1, got 2"),
         ("-1.0,1,7,100,308700,1", BOOK_LINE, r"line 1: time: expected seconds after midnight, got -1"),
         (MESSAGE_LINE + "\n\n" + MESSAGE_LINE, BOOK_LINE, r"m\.csv, line 2: expected 6 columns, got 0"),
+        ("34200.5,1,99999999999999999999,100,308700,1", BOOK_LINE, r"m\.csv, line 1, column 3 .* got '9{20}'"),
+        (BOOK_LINE * 3, MESSAGE_LINE, r"expected 6 columns, got 10; is it the order-book file\?"),
         ("", BOOK_LINE, r"m\.csv: expected rows, found an empty file"),
         (MESSAGE_LINE, "", r"o\.csv, line 1: expected 4 columns a level, got 1 columns"),
         (MESSAGE_LINE, "308900,10,308700", r"o\.csv, line 1: expected 4 columns a level, got 3 columns"),
         (MESSAGE_LINE, BOOK_LINE + "\n1,2,3", r"o\.csv, line 2: expected 4 columns, got 3"),
         (MESSAGE_LINE, "308900,-10,308700,100", r"o\.csv, line 1: column 2: size: expected 0 to 2,147,483,647, got -10"),
-        (MESSAGE_LINE, "308900,ten,308700,100", r"o\.csv, line 1, column 2: expected a whole number, got 'ten'"),
+        (MESSAGE_LINE, "308900,ten,308700,100", r"o\.csv, line 1, column 2: expected a whole number of 64 bits, got 'ten'"),
         (MESSAGE_LINE, BOOK_LINE + "\n" + BOOK_LINE, r"o\.csv: expected 1 rows as in .*m\.csv, got 2"),
     ],
 )  # fmt: skip
@@ -333,6 +335,43 @@ def test_a_file_that_breaks_the_format_is_one_error_with_line_and_value(
     (tmp_path / "o.csv").write_text(book + ("\n" if book else ""))
     with pytest.raises(lobster.FormatError, match=expected):
         lobster.verify(tmp_path / "m.csv", tmp_path / "o.csv")
+
+
+def test_empty_lines_at_the_end_are_no_rows(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text(MESSAGE_LINE + "\n\n\n")
+    (tmp_path / "o.csv").write_text(BOOK_LINE + "\r\n\r\n")
+    found = lobster.verify(tmp_path / "m.csv", tmp_path / "o.csv")
+    assert (found.messages, found.rows) == (1, 0)
+    assert "nothing to compare" in str(found)
+
+
+@pytest.mark.parametrize(
+    ("kind", "order", "size", "price"),
+    [(3, 9, 5, 100), (3, 2, 5, 101), (3, 2, 4, 100), (2, 2, 5, 100), (4, 9, 5, 100), (4, 2, 6, 100), (3, 9, 5, 102)],
+    ids=[
+        "no such order",
+        "other price",
+        "other size",
+        "partial of all",
+        "execution of none",
+        "execution of more",
+        "no such level",
+    ],
+)
+def test_a_message_about_what_is_not_there_is_a_warning_though_the_level_has_the_lots(
+    kind: int, order: int, size: int, price: int
+) -> None:
+    rows = [(34_200.0 + i, 1, i + 1, 5, p, 1) for i, p in enumerate((99, 100, 100, 101))]
+    rows.append((34_205.0, kind, order, size, price, 1))
+    table = np.tile([window.NO_ASK, 0, window.NO_BID, 0], (5, 3))
+    standing: dict[int, int] = {}
+    for row, (_, _, _, lots, p, _) in enumerate(rows[:4]):
+        standing[p] = standing.get(p, 0) + lots
+        for level, best in enumerate(sorted(standing, reverse=True)):
+            table[row, 4 * level + 2 : 4 * level + 4] = best, standing[best]
+    table[4] = table[3]
+    found = verify_pair(Pair("five", np.array(rows, window.MESSAGE), table, np.array([99, 100, 101])))
+    assert any("not there" in warning and "line 5:" in warning for warning in found.warnings)
 
 
 def test_missing_files_and_folders_in_use_are_one_line(
@@ -347,6 +386,14 @@ def test_missing_files_and_folders_in_use_are_one_line(
     assert files[0].read_bytes() == before
     assert lobster.main(["export", str(run), str(tmp_path), "--levels", "0"]) == 2
     assert "levels: expected 1 to 200, got 0" in capsys.readouterr().err
+    assert lobster.main(["export", str(run), str(tmp_path), "--date", "today"]) == 2
+    assert "date: expected year-month-day, got 'today'" in capsys.readouterr().err
+    assert lobster.main(["export", str(run), str(tmp_path), "--ticker", "a/b"]) == 2
+    assert "ticker: expected letters, digits, points and hyphens, got 'a/b'" in capsys.readouterr().err
+    assert (
+        lobster.main(["export", str(run), str(files[0].parent), "--levels", "5", "--ticker", "ABC", "--overwrite"]) == 0
+    )
+    assert files[0].read_bytes() == before
     assert lobster.main(["export", str(tmp_path), str(tmp_path)]) == 2
     assert "expected a run folder" in capsys.readouterr().err
 
@@ -356,6 +403,9 @@ def test_a_tick_that_the_format_cannot_say_is_refused(run: Path) -> None:
     events: NDArray[np.void] = lobster.load_events(run)
     with pytest.raises(ValueError, match=r"tick_size: the format needs a multiple of 1/10,000, got 3e-05"):
         lobster.shown(dataclasses.replace(config, tick_size=3e-5), events, 5)
+    for name, value in (("tick_size", 1e5), ("lot_size", 1e9)):
+        with pytest.raises(ValueError, match=rf"{name}: with \S+ the run has a value of [\d,]+, the format at most"):
+            lobster.shown(dataclasses.replace(config, **{name: value}), events, 5)
     assert len(pair_of_run(run, 5).messages) > 100
 
 

@@ -54,7 +54,8 @@ def test_a_short_training_leaves_a_policy_and_its_card(
     board = EventAccumulator(str(tmp_path / "run" / "tensorboard"))
     board.Reload()
     tags = board.Tags()
-    assert {tag.name for tag in TRAINING_TAGS} <= set(tags["scalars"])
+    assert {tag.name for tag in TRAINING_TAGS if tag.plugin == "scalars"} == set(tags["scalars"])
+    assert {"run/config/text_summary", "custom_scalars__config__"} <= set(tags["tensors"])
     gains = board.Scalars("validation/liquidation_gain")
     assert [event.value for event in gains] == pytest.approx([point["liquidation_gain"] for point in card["curve"]])
     assert gains[-1].step == card["curve"][-1]["timesteps"]

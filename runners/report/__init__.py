@@ -1,0 +1,116 @@
+"""The market report: ``report.pdf`` and its pages as pictures, from a run's files alone.
+
+``python -m runners.report RUN_DIR``, also at the end of every run. Every number stands in the run's files or is measured
+from them (:mod:`runners.measures`); the sentences of the first page are written from the numbers. Each page is a
+function of a :class:`Story` that returns a matplotlib figure. Cost: ``python -m benchmarks run``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import matplotlib as mpl
+import tyro
+from matplotlib import pyplot as plt
+from matplotlib.backends.backend_pdf import PdfPages
+from matplotlib.figure import Figure
+
+from market_env.config import ConfigError
+from runners.command import command
+from runners.record import whole_file
+from runners.replay import complete
+from runners.report import agents, book, market, opening, reality
+from runners.report.story import Story
+from runners.report.style import MUTED, STYLE
+
+PAGES: dict[str, Callable[[Story], Figure]] = {
+    "summary": opening.summary,
+    "heatmap": book.heatmap,
+    "zooms": book.zooms,
+    "flow": market.flow,
+    "price_discovery": market.price_discovery,
+    "pressure": market.pressure,
+    "inventories": agents.inventories,
+    "participation": agents.participation,
+    "learner": agents.learner,
+    "thinning": market.thinning,
+    "distributions": reality.distributions,
+    "facts": reality.fact_table,
+}
+"""The report's pages in order, by the name of their picture; the appendix follows."""
+
+
+def write_report(path: Path, compare: Sequence[Path] = ()) -> list[Path]:
+    """Write ``report.pdf``, each of its pages as a picture in ``figures/``, and ``heatmap.png``; return the pictures.
+
+    A run that was cut off gets its tables first, from its finished parts (:func:`runners.replay.complete`).
+
+    Args:
+        path: the run's folder.
+        compare: folders of runs to set beside it, on a page of their own.
+
+    Raises:
+        ConfigError: there is no readable run.
+        RunFolderError: a file cannot be written.
+    """
+    if (path / "config.json").is_file() and not (path / "summary.json").exists():
+        complete(path)
+    story = Story(path)
+    others = [Story(other) for other in compare]
+    try:
+        (path / "figures").mkdir(exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"{path / 'figures'}: cannot be made: {error.strerror}") from None
+    pictures = []
+    with (
+        plt.style.context(STYLE),
+        whole_file(path / "report.pdf") as partial,
+        PdfPages(partial, metadata={"Title": f"Market report: {path.name}", "CreationDate": None}) as pdf,
+    ):
+        number = 0
+
+        def keep(name: str, figure: Figure) -> None:
+            nonlocal number
+            number += 1
+            picture = path / ("heatmap.png" if name == "heatmap" else f"figures/{name}.png")
+            layout = figure.get_layout_engine()
+            if layout:
+                layout.execute(figure)
+                figure.set_layout_engine(None)  # laid out by now; each of the two savings would do it twice again
+            with whole_file(picture) as beside:
+                figure.savefig(beside, format="png", dpi=130 if name == "heatmap" else 100)
+            pictures.append(picture)
+            figure.text(0.985, 0.008, str(number), ha="right", fontsize=7.5, color=MUTED)
+            pdf.savefig(figure, dpi=200)
+            plt.close(figure)
+
+        for name, page in PAGES.items():
+            keep(name, page(story))
+            if name == "summary" and others:
+                keep("comparison", opening.comparison([story, *others]))
+        for part, figure in enumerate(opening.appendix(story)):
+            keep(f"appendix_{part + 1}", figure)
+    return pictures
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Write report.pdf, its pages as pictures and heatmap.png of a run, from its files alone."""
+
+    run_dir: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_DIR")]
+    """A run's folder."""
+    compare: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN_DIR ...", help_behavior_hint="")] = ()
+    """Folders of runs to set beside it."""
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    arguments = tyro.cli(Arguments, args=argv, prog="python -m runners.report")
+    mpl.use("Agg")
+    write_report(arguments.run_dir, arguments.compare)
+    print(f"wrote {arguments.run_dir / 'report.pdf'} and {arguments.run_dir / 'heatmap.png'}")
+    return 0

@@ -1,0 +1,297 @@
+"""The agents: inventories, wealth, terms of trade, counterparties; and the learner's seat."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import polars as pl
+from matplotlib.axes import Axes
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from runners.measures import trading
+from runners.report.story import Story
+from runners.report.style import (
+    ASK,
+    BID,
+    INK,
+    MAKER_SHADE,
+    MUTED,
+    TAKER_SHADE,
+    binned,
+    caption,
+    colour,
+    empty,
+    number,
+    over_time,
+    page,
+    rows,
+)  # fmt: skip
+
+MOST_LINES = 60
+"""Agents of a kind that are drawn one by one."""
+BLUES = LinearSegmentedColormap.from_list("blues", ["#FFFFFF", "#0072B2"])
+DIVERGING = LinearSegmentedColormap.from_list("sides", ["#D55E00", "#FFFFFF", "#0072B2"])
+
+
+def inventories(story: Story) -> Figure:
+    """Inventory against bounds and change in wealth over time, by kind."""
+    run = story.run
+    figure = page("Agents: inventory against bounds, and wealth")
+    kinds = run.kinds
+    panels = figure.subplots(len(kinds), 2, sharex=True, squeeze=False, width_ratios=(1.6, 1))
+    parts = []
+    for (axes, wealth), kind in zip(panels, kinds, strict=True):
+        members = [agent for agent in run.market.agents if agent.kind == kind]
+        table = run.agents.filter(pl.col("agent").cast(pl.String).is_in([agent.id for agent in members]))
+        inventory = table["inventory"].to_numpy().reshape(-1, len(members)).astype(np.float64)
+        start = np.array([agent.cash + agent.inventory * run.market.first_price for agent in members])
+        change = table["wealth"].to_numpy().reshape(-1, len(members)) - start
+        tint = colour(run, kind)
+        for index in range(min(len(members), MOST_LINES)):
+            place, _, low, high = binned(inventory[:, index])
+            # The value furthest from zero of each bin: extremes are what a bound is about.
+            extreme = np.where(np.abs(low) > np.abs(high), low, high)
+            axes.plot(place, extreme, color=tint, alpha=1.0 if len(members) == 1 else 0.5, linewidth=0.7)
+            place, mean, *_ = binned(change[:, index])
+            wealth.plot(place, mean, color=tint, alpha=1.0 if len(members) == 1 else 0.5, linewidth=0.8)
+        bounds = sorted({agent.inventory_bound for agent in members})
+        for bound in (*bounds, *(-bound for bound in bounds)):
+            axes.axhline(bound, color=MUTED, linewidth=0.8, linestyle="--")
+        wealth.axhline(0, color=MUTED, linewidth=0.7)
+        largest = int(np.abs(inventory).max()) if inventory.size else 0
+        count = f"{len(members)} agent{'s' * (len(members) > 1)}"
+        shown = f", the first {MOST_LINES} shown" if len(members) > MOST_LINES else ""
+        axes.set_title(
+            f"{kind}: inventory of {count}, largest {largest} of ±{' / '.join(map(str, bounds))} (dashed){shown}"
+        )
+        axes.set_ylabel("lots")
+        wealth.set_title(f"{kind}: change in wealth")
+        wealth.set_ylabel("tick-lots")
+        parts.append(f"{kind} {run.summary['kinds'][kind]['wealth_change']:+,.0f}")
+    for axes in panels[-1]:
+        axes.set(xlabel="time (timesteps)", xlim=(0, max(1, run.timesteps)))
+    caption(
+        figure,
+        f"A line an agent; each point of a longer run shows the inventory furthest from zero. Changes in wealth, tick-lots: {', '.join(parts)}.",
+    )
+    return figure
+
+
+def participation(story: Story) -> Figure:
+    """Who traded how much, on what terms, and with whom."""
+    figure = page("Agents: participation, terms of trade, counterparties")
+    run, found = story.run, story.trading
+    kinds = run.kinds
+    if not story.moves.prints:
+        empty(figure.subplots(), "there were no trades")
+        caption(figure, "Nothing to measure without trades.")
+        return figure
+    panels = figure.subplot_mosaic(
+        [["lots", "matrix"], ["spreads", "gains"], ["table", "table"]], height_ratios=(1.1, 1.1, 0.75)
+    )
+    lots, matrix, spreads, gains = (panels[name] for name in ("lots", "matrix", "spreads", "gains"))
+    made = [run.summary["kinds"][kind]["maker_lots"] for kind in kinds]
+    took = [run.summary["kinds"][kind]["taker_lots"] for kind in kinds]
+    lots.barh(kinds, made, color=MAKER_SHADE, label="as maker (resting)")
+    lots.barh(kinds, took, left=made, color=TAKER_SHADE, label="as taker (incoming)")
+    lots.invert_yaxis()
+    lots.set(title="Lots traded", xlabel="lots")
+    lots.legend(loc="best")
+    table_of(matrix, found.matrix.astype(float), kinds, BLUES, ",.0f")
+    matrix.set(title="Who trades with whom: lots", xlabel="maker", ylabel="taker")
+    spreads.set(
+        title=f"Makers' half-spreads: effective = realised (after {trading.HORIZON} timesteps) + adverse",
+        ylabel="ticks a lot",
+    )
+    for index, terms in enumerate(found.spreads.values()):
+        for offset, (point, tint) in enumerate(
+            ((terms.effective, INK), (terms.realised, "#009E73"), (terms.impact, ASK))
+        ):
+            place = index + 0.25 * (offset - 1)
+            spreads.bar(place, point.mean, 0.23, color=tint)
+            spreads.errorbar(
+                place,
+                point.mean,
+                [[point.mean - point.low], [point.high - point.mean]],
+                color="black",
+                capsize=2,
+                linewidth=0.8,
+            )
+    spreads.set_xticks(range(len(found.spreads)), list(found.spreads))
+    if found.quoted is not None:
+        spreads.axhline(found.quoted, color=MUTED, linewidth=0.9, linestyle="--")
+    spreads.axhline(0, color=INK, linewidth=0.6)
+    handles = [
+        Line2D([], [], color=tint, linewidth=5, label=label)
+        for label, tint in (("effective", INK), ("realised", "#009E73"), ("adverse selection", ASK))
+    ]
+    handles.append(Line2D([], [], color=MUTED, linestyle="--", label="half the quoted spread, time average"))
+    spreads.margins(y=0.35)
+    spreads.legend(handles=handles, ncols=2, loc="upper left", fontsize=6.5)
+    table_of(gains, found.gains, kinds, DIVERGING, "+,.0f", centred=True)
+    gains.set(title="Gained by the row's kind from the column's, tick-lots", xlabel="", ylabel="")
+    panels["table"].axis("off")
+    volume = 2 * max(1, run.summary["traded_lots"])
+    cells = []
+    for kind in kinds:
+        figures = run.summary["kinds"][kind]
+        both = figures["maker_lots"] + figures["taker_lots"]
+        cells.append(
+            (
+                kind, f"{both / volume:.1%}", f"{figures['maker_lots'] / both:.1%}" if both else "-", number(found.fill_rate[kind], ".1%"),
+                *(number(getattr(found.spreads[kind], name).mean) if kind in found.spreads else "-" for name in ("effective", "realised", "impact")),
+                f"{figures['wealth_change']:+,.0f}",
+            )
+        )  # fmt: skip
+    rows(
+        figure, (0.03, 0.07, 0.94, 0.17), "",
+        ["kind", "share of all lots", "of them as maker", "fill rate of resting lots", "effective", "realised", "adverse selection", "wealth change"],
+        cells, (0.12, 0.13, 0.13, 0.17, 0.1, 0.1, 0.13, 0.12),
+    )  # fmt: skip
+    caption(
+        figure,
+        f"{run.summary['traded_lots']:,} lots; each has a maker and a taker, so shares are of twice that. Half-spreads in ticks, lots weighted, with 95 % intervals; "
+        f"half the quoted spread: {number(found.quoted)}.",
+    )
+    return figure
+
+
+def table_of(
+    axes: Axes,
+    values: NDArray[Any],
+    kinds: list[str],
+    cmap: LinearSegmentedColormap,
+    form: str,
+    *,
+    centred: bool = False,
+) -> None:
+    """A matrix by kind with its numbers."""
+    most = float(np.nanmax(np.abs(values))) or 1.0
+    axes.imshow(values, cmap=cmap, vmin=-most if centred else 0, vmax=most, aspect="auto")
+    axes.set_xticks(range(len(kinds)), kinds)
+    axes.set_yticks(range(len(kinds)), kinds)
+    axes.grid(visible=False)
+    for (i, j), value in np.ndenumerate(values):
+        dark = (not centred and value > 0.6 * most) or (centred and abs(value) > 0.75 * most)
+        axes.text(j, i, f"{value:{form}}", ha="center", va="center", fontsize=7.5, color="white" if dark else INK)
+
+
+def learner(story: Story, seat: trading.Seat | None = None) -> Figure:
+    """What the policy in the learner's seat did, when, and what came of it."""
+    seat = seat or (story.seats[0] if story.seats else None)
+    title = "The frozen policy" + (f": {seat.agent}" if seat else "")
+    figure = page(title)
+    if seat is None:
+        empty(figure.subplots(), "no agent of kind ppo had a turn in this run")
+        caption(figure, "Without such an agent there is nothing to show here.")
+        return figure
+    run, turns = story.run, seat.turns
+    panels = figure.subplot_mosaic(
+        [["inventory", "inventory", "inventory"], ["offsets", "offsets", "lots"], ["state", "net", "earned"]],
+        height_ratios=(1, 1, 1.25),
+    )
+    bound = next(agent.inventory_bound for agent in run.market.agents if agent.id == seat.agent)
+    accounts = run.agents.filter(pl.col("agent") == seat.agent)
+    inventory = panels["inventory"]
+    place, mean, low, high = binned(accounts["inventory"].to_numpy().astype(np.float64))
+    inventory.fill_between(place, low, high, color=colour(run, "ppo"), alpha=0.3, linewidth=0)
+    inventory.plot(place, mean, color=colour(run, "ppo"))
+    for share, style in ((1.0, "--"), (trading.NEAR_BOUND, ":")):
+        for sign in (1, -1):
+            inventory.axhline(sign * share * bound, color=MUTED, linewidth=0.8, linestyle=style)
+    inventory.set(
+        title=f"Inventory; dashed: bound, dotted: {trading.NEAR_BOUND:.0%} of it",
+        ylabel="lots",
+        xlim=(0, max(1, run.timesteps)),
+    )
+    offsets, lots = panels["offsets"], panels["lots"]
+    steps = turns["timestep"].to_numpy()
+    series = {}
+    for side in ("bid", "ask"):
+        wanted = turns.select(pl.when(pl.col(f"{side}_lots") > 0).then(pl.col(f"{side}_offset"))).to_series()
+        values = np.full(run.timesteps, np.nan)
+        values[steps] = wanted.cast(pl.Float64).fill_null(np.nan).to_numpy()
+        series[side] = values
+        over_time(offsets, values, BID if side == "bid" else ASK, side, band=False)
+    offsets.set(
+        title="Prices asked for: distance from the reference price",
+        ylabel="ticks (negative: through it)",
+        xlabel="time (timesteps)",
+        xlim=(0, max(1, run.timesteps)),
+    )
+    offsets.legend(ncols=2, loc="upper right")
+    for side, tint, shift in (("bid", BID, -0.2), ("ask", ASK, 0.2)):
+        sizes = turns[f"{side}_lots"].drop_nulls()
+        counts = sizes.value_counts().sort(f"{side}_lots")
+        if len(sizes):
+            lots.bar(
+                np.arange(len(counts)) + shift, counts["count"].to_numpy() / len(sizes), 0.38, color=tint, label=side
+            )
+            lots.set_xticks(range(len(counts)), counts[f"{side}_lots"].to_list())
+    lots.set(title="Lots asked for", xlabel="lots (0: no order)", ylabel="share of turns")
+    if turns["bid_lots"].null_count() < turns.height:
+        lots.legend()
+    else:
+        empty(lots, "actions were not recorded:\nthe run was cut off")
+        empty(offsets, "actions were not recorded: the run was cut off")
+    chance, counts_by_state = trading.by_state(turns, "traded")
+    state_table(
+        panels["state"],
+        chance,
+        counts_by_state,
+        BLUES,
+        ".0%",
+        0.0,
+        max(0.01, float(np.nanmax(chance))) if counts_by_state.any() else 1.0,
+    )
+    panels["state"].set_title("Share of turns with a trade")
+    net, counted = trading.by_state(turns.with_columns(net=pl.col("bid_lots") - pl.col("ask_lots")), "net")
+    most = float(np.nanmax(np.abs(net))) if counted.any() else 1.0
+    state_table(panels["net"], net, counted, DIVERGING, "+.1f", -(most or 1.0), most or 1.0)
+    panels["net"].set_title("Lots bid for less lots offered, a turn")
+    earned = panels["earned"]
+    names = [*seat.edge, "holding"]
+    amounts = [*seat.edge.values(), seat.holding - seat.idle_change]
+    earned.barh(
+        [f"trades with {name}" if name != "holding" else "inventory held" for name in names],
+        amounts,
+        color=[*(colour(run, name) for name in seat.edge), MUTED],
+    )
+    earned.axvline(0, color=INK, linewidth=0.7)
+    earned.invert_yaxis()
+    earned.set(title="What it earns against doing nothing", xlabel="tick-lots")
+    caption(
+        figure,
+        f"Orders in {seat.ordering:.1%} of turns, trades after {seat.trading:.1%}; beyond {trading.NEAR_BOUND:.0%} of its bound in {seat.near_bound:.2%} of timesteps; "
+        f"change in wealth {seat.wealth_change:+,.0f} tick-lots, {seat.wealth_change - seat.idle_change:+,.0f} against doing nothing.",
+    )
+    return figure
+
+
+def state_table(
+    axes: Axes,
+    values: NDArray[Any],
+    counts: NDArray[Any],
+    cmap: LinearSegmentedColormap,
+    form: str,
+    low: float,
+    high: float,
+) -> None:
+    """Means by inventory and imbalance; how many turns in small print."""
+    axes.imshow(np.ma.masked_invalid(values), cmap=cmap, vmin=low, vmax=high, aspect="auto", origin="lower")
+    axes.grid(visible=False)
+    edges_x, edges_y = trading.IMBALANCE_BINS, trading.INVENTORY_BINS
+    axes.set_xticks(np.arange(len(edges_x)) - 0.5, [f"{edge:g}" for edge in edges_x])
+    axes.set_yticks(np.arange(len(edges_y)) - 0.5, [f"{edge:g}" for edge in edges_y])
+    axes.set(xlabel="imbalance at the touch", ylabel="inventory / bound")
+    for (i, j), value in np.ndenumerate(values):
+        if counts[i, j]:
+            dark = abs(value) > 0.7 * max(abs(low), abs(high))
+            axes.text(j, i, f"{value:{form}}", ha="center", va="center", fontsize=7.5, color="white" if dark else INK)
+            axes.text(
+                j, i - 0.3, f"{counts[i, j]:,}", ha="center", va="center", fontsize=5, color="white" if dark else MUTED
+            )

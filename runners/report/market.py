@@ -1,0 +1,308 @@
+"""Price, liquidity and flow; how the price was found; the two sides under pressure; thin liquidity."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+
+from market_env.engine.state import KIND_ACCEPT, KIND_CANCEL, KIND_TRADE
+from runners.measures import discovery, liquidity, timeline
+from runners.measures.intervals import Interval, mean_of
+from runners.measures.trading import signed_flow_by_kind
+from runners.report.story import Story
+from runners.report.style import (
+    ASK,
+    BAND,
+    BID,
+    CAUSE_COLOURS,
+    INK,
+    MUTED,
+    binned,
+    caption,
+    colour,
+    empty,
+    number,
+    over_time,
+    page,
+)  # fmt: skip
+
+
+def flow(story: Story) -> Figure:
+    """Mid, spread, depth, imbalance, volume, signed flow by kind, and the rates of what happened."""
+    figure = page("Price, liquidity and order flow")
+    panels = figure.subplots(7, 1, sharex=True, height_ratios=(1.5, 0.8, 1.2, 0.8, 0.9, 1.2, 1.1))
+    price, spread, depth, imbalance, volume, signed, rates = panels
+    run, line = story.run, story.line
+    steps = run.timesteps
+    titles = (
+        "Mid", "Spread", f"Depth within {timeline.NEAR_TICKS} ticks of the mid (asks up, bids down)",
+        "Imbalance at the touch", "Traded lots", "Running sum of signed flow by the aggressor's kind", "What happened",
+    )  # fmt: skip
+    labels = ("ticks", "ticks", "lots", "", "lots a\ntimestep", "lots", "events a\ntimestep")
+    for axes, title, label in zip(panels, titles, labels, strict=True):
+        axes.set_title(title, fontsize=8.5, pad=3)
+        axes.set_ylabel(label)
+    rates.set_xlabel("time (timesteps)")
+    if not steps:
+        for axes in panels:
+            empty(axes, "no whole timestep was recorded")
+        return figure
+    over_time(price, story.series("mid"), INK)
+    if np.isnan(story.series("spread")).all():
+        for axes in (spread, imbalance):
+            empty(axes, "the book was never two-sided")
+    else:
+        over_time(spread, story.series("spread"), "#009E73")
+        spread.set_ylim(bottom=0)
+        over_time(imbalance, story.series("imbalance"), INK)
+        imbalance.set_ylim(-1, 1)
+    for side, sign, tint in ((1, 1, ASK), (0, -1, BID)):
+        place, mean, low, high = binned(line.near_depth[:, side].astype(np.float64))
+        depth.fill_between(place, sign * mean, color=tint, alpha=0.6, linewidth=0, label=("bid", "ask")[side])
+        if len(place) < steps:
+            depth.plot(place, sign * low, color=tint, linewidth=0.4)
+    depth.axhline(0, color=INK, linewidth=0.6)
+    depth.legend(loc="lower right", ncols=2, bbox_to_anchor=(1, 0.95), borderaxespad=0.1)
+    lots = line.events["lots"].astype(np.float64)
+    trade = line.events["kind"] == KIND_TRADE
+    if trade.any():
+        place, mean, _, high = binned(line.per_timestep(trade, lots[trade]))
+        volume.fill_between(place, high, color=MUTED, alpha=0.35, linewidth=0, step="mid")
+        volume.plot(place, mean, color=INK, linewidth=0.7)
+        by_kind = np.cumsum(signed_flow_by_kind(line), axis=0)
+        for index, kind in enumerate(line.kinds):
+            if by_kind[:, index].any():
+                over_time(signed, by_kind[:, index], colour(run, kind), kind, band=False)
+        over_time(signed, by_kind.sum(axis=1), INK, "all", band=False)
+        signed.legend(loc="upper left", ncols=5)
+    else:
+        for axes in (volume, signed):
+            empty(axes, "there were no trades")
+    kinds = line.events["kind"]
+    for label, rows, tint in (
+        ("arrivals (turns)", kinds == 0, INK), ("submissions", kinds == KIND_ACCEPT, BID),
+        ("cancels", kinds == KIND_CANCEL, ASK), ("trades", trade, "#009E73"),
+    ):  # fmt: skip
+        over_time(rates, line.per_timestep(rows), tint, label, band=False)
+    rates.legend(loc="upper left", ncols=4)
+    rates.set_xlim(0, max(1, steps))
+    rates.set_ylim(bottom=0)
+    summary = run.summary
+    width = -(-steps // 700)
+    caption(
+        figure,
+        f"Mid {number(summary['lowest_mid'], ',.1f')} to {number(summary['highest_mid'], ',.1f')} ticks, mean spread {number(summary['mean_spread'])} ticks; "
+        f"aggressors bought {story.figures['lots bought by aggressors']:,} and sold {story.figures['lots sold by aggressors']:,} lots."
+        + (f" Lines: means of {width} timesteps, bands their range." if width > 1 else ""),
+    )
+    return figure
+
+
+def price_discovery(story: Story) -> Figure:
+    """How the price moved through resting orders."""
+    figure = page("Price discovery: how the price moved through resting orders")
+    moves = story.moves
+    total = sum(moves.count.values())
+    if not total:
+        empty(figure.subplots(), "the mid never moved between two-sided books")
+        caption(figure, f"{moves.prints:,} trades, jumps without touching resting orders: {moves.jumps}.")
+        return figure
+    panels = figure.subplot_mosaic([["path", "path", "shares"], ["levels", "impact", "text"]])
+    path, shares, levels, impact, text = (panels[name] for name in ("path", "shares", "levels", "impact", "text"))
+    path.set(
+        title="Where the mid's path came from: running sums of its moves by cause",
+        xlabel="time (timesteps)",
+        ylabel="ticks",
+    )
+    running = {cause: np.cumsum(moves.changes[cause]) for cause in discovery.CAUSES}
+    for cause, values in running.items():
+        over_time(path, values, CAUSE_COLOURS[cause], cause, band=False)
+    over_time(path, sum(running.values(), np.zeros(1)), INK, "all", band=False)
+    path.legend(loc="best", ncols=4)
+    shares.set(title="Moves of the mid by cause", ylabel="share")
+    place = np.arange(len(discovery.CAUSES))
+    ticks = sum(moves.ticks.values())
+    shares.bar(
+        place - 0.2,
+        [moves.count[c] / total for c in discovery.CAUSES],
+        0.38,
+        color=[CAUSE_COLOURS[c] for c in discovery.CAUSES],
+    )
+    shares.bar(
+        place + 0.2, [moves.ticks[c] / ticks for c in discovery.CAUSES], 0.38,
+        color=[CAUSE_COLOURS[c] for c in discovery.CAUSES], alpha=0.45,
+    )  # fmt: skip
+    shares.set_xticks(place, [f"{cause}\n{moves.count[cause]:,}" for cause in discovery.CAUSES])
+    shares.legend(handles=[Patch(color=MUTED, label="of moves"), Patch(color=MUTED, alpha=0.45, label="of ticks")])
+    names = [f"{level}{'+' * (level == discovery.MOST_LEVELS)}" for level in moves.levels]
+    levels.set(title="Price levels that an aggressor's order took", xlabel="levels", ylabel="orders (log scale)")
+    impact.set(
+        title="The mid's move, in the order's direction", xlabel="levels", ylabel="ticks, mean and 95 % interval"
+    )
+    if moves.levels:
+        levels.bar(names, list(moves.levels.values()), color=BID)
+        levels.set_yscale("log")
+        for bar, count in enumerate(moves.levels.values()):
+            levels.text(bar, count, f"{count:,}", ha="center", va="bottom", fontsize=7.5)
+        levels.margins(y=0.15)
+        with_interval(impact, [mean_of(moves.impact[level]) for level in moves.levels], BID, names)
+    else:
+        for axes in (levels, impact):
+            empty(axes, "there were no trades")
+    text.axis("off")
+    text.set_title("Jumps without touching resting orders")
+    text.text(
+        0, 0.95,
+        f"{moves.prints:,} trades, {moves.off_touch} of them not at the best\nresting price of the side that they hit.\n\n"
+        f"{moves.unexplained} changes of a best price with an event that\nneither traded, cancelled nor rested an order.\n\n"
+        f"Jumps: {moves.jumps}. Counted over every event of the log,\n{len(story.line.events):,} in all, against the book just before it.",
+        va="top", fontsize=9, color=INK,
+    )  # fmt: skip
+    multi = sum(count for level, count in moves.levels.items() if level > 1)
+    orders = sum(moves.levels.values())
+    caption(
+        figure,
+        f"{total:,} moves of {ticks:,.0f} ticks in all; "
+        + (f"{multi / orders:.1%} of {orders:,} aggressors' orders took more than one level; " if orders else "")
+        + f"jumps: {moves.jumps}.",
+    )
+    return figure
+
+
+def with_interval(
+    axes: Axes, points: list[Interval], color: str, names: list[str] | None = None, label: str | None = None
+) -> None:
+    """Means with their intervals, one a name."""
+    place = np.arange(len(points))
+    means = np.array([point.mean for point in points])
+    spans = np.array([[point.mean - point.low, point.high - point.mean] for point in points]).T
+    axes.errorbar(
+        place, means, np.nan_to_num(spans), color=color, marker="o", markersize=4, linewidth=1, capsize=3, label=label
+    )
+    if names:
+        axes.set_xticks(place, names)
+
+
+def pressure(story: Story) -> Figure:
+    """Depth of the two sides by signed flow, and after large orders."""
+    figure = page("Asymmetry under pressure, and recovery after large orders")
+    left, right = figure.subplots(1, 2)
+    found, back = story.pressure, story.recovery
+    left.set(
+        title=f"Depth within {timeline.NEAR_TICKS} ticks of the mid by signed flow",
+        xlabel=f"aggressors' net lots in {liquidity.PRESSURE_TIMESTEPS} timesteps, fifths (mean of each)", ylabel="lots, mean and 95 % interval",
+    )  # fmt: skip
+    parts = []
+    if found is None:
+        empty(left, "too few trades: flow does not fall into five groups")
+    else:
+        names = [f"{round(flow):+,d}" for flow in found.flow]
+        for side, tint, label in ((0, BID, "bid"), (1, ASK, "ask")):
+            with_interval(left, found.depth[side], tint, names, label)
+        left.legend()
+        if found.difference:
+            gap = found.difference
+            parts.append(
+                f"bid less ask depth, heaviest buying against heaviest selling: {gap.mean:+.1f} lots [{gap.low:+.1f}, {gap.high:+.1f}]"
+            )
+    right.set(
+        title="Depth after a large aggressor's order", xlabel="timesteps after it (ends of timesteps)",
+        ylabel="depth relative to just before, mean and 95 % interval",
+    )  # fmt: skip
+    if back is None:
+        empty(right, "fewer than ten large orders with depth on both sides")
+    else:
+        points = [back.after, *back.path]
+        place = np.array([-0.5, *range(len(back.path))])
+        means = [point.mean for point in points]
+        right.fill_between(place, [p.low for p in points], [p.high for p in points], color=INK, alpha=0.15, linewidth=0)
+        right.plot(place, means, color=INK, marker="o", markersize=3, label="the side that it hit")
+        right.plot(place, back.other, color=MUTED, marker="o", markersize=2, label="the other side")
+        right.axhline(1, color=MUTED, linewidth=0.8, linestyle="--")
+        right.annotate("just after", (place[0], means[0]), (3, -14), textcoords="offset points", fontsize=7.5)
+        right.legend(loc="lower right")
+        half = "not within these timesteps" if back.half_life is None else f"by the end of timestep {back.half_life}"
+        parts.append(
+            f"{back.orders:,} orders of {back.smallest} lots or more take {1 - back.after.mean:.1%} of the depth they meet, half of it is back {half}"
+        )
+    caption(figure, (". ".join(part[0].upper() + part[1:] for part in parts) or "Nothing could be measured") + ".")
+    return figure
+
+
+def thinning(story: Story) -> Figure:
+    """Episodes of thin liquidity, and the arrivals around them."""
+    figure = page("Liquidity thinning: does the book thin when arrivals cluster?")
+    found, run, line = story.thinning, story.run, story.line
+    names = ("study", "aggression", "shape", "left")
+    mosaic = figure.subplot_mosaic([["depth"] * 4, ["arrivals"] * 4, list(names)], height_ratios=(1.3, 1, 1.8))
+    depth, arrivals = mosaic["depth"], mosaic["arrivals"]
+    arrivals.sharex(depth)
+    depth.set_title(
+        f"Depth within {timeline.NEAR_TICKS} ticks of the mid; shaded: below {liquidity.THIN_SHARE:.0%} of its usual level"
+    )
+    depth.set_ylabel("lots")
+    arrivals.set_title("Arrivals: turns of all agents")
+    arrivals.set(ylabel="turns a timestep", xlabel="time (timesteps)", xlim=(0, max(1, run.timesteps)))
+    if run.timesteps:
+        over_time(depth, line.near_depth.sum(axis=1).astype(np.float64), INK)
+        over_time(depth, found.usual, BID, "usual level", band=False)
+        over_time(depth, liquidity.THIN_SHARE * found.usual, ASK, "threshold", band=False)
+        depth.set_ylim(bottom=0)
+        depth.legend(loc="lower right", ncols=2, bbox_to_anchor=(1, 1), borderaxespad=0.1)
+        over_time(arrivals, story.turns, INK)
+        for axes in (depth, arrivals):
+            for start, end in found.episodes[:500]:
+                axes.axvspan(start, max(end, start + run.timesteps / 700), color=ASK, alpha=0.22, linewidth=0)
+    panels = [mosaic[name] for name in names]
+    study, aggression, shape, left = panels
+    titles = (
+        "Arrivals around the start",
+        "Lots taken around the start",
+        "Depth around the start",
+        "What left the book",
+    )
+    for axes, title in zip(panels, titles, strict=True):
+        axes.set_title(title)
+    if not found.episodes:
+        for axes in panels:
+            empty(axes, "no episode of\nthin liquidity")
+        caption(
+            figure,
+            f"Depth never fell below {liquidity.THIN_SHARE:.0%} of its usual level after the first 50 timesteps: nothing to study.",
+        )
+        return figure
+    lags = liquidity.STUDY
+    study.fill_between(lags, *found.band, color=BAND, linewidth=0, label="95 % of shifted starts")
+    study.plot(lags, found.arrivals, color=INK, label="mean over episodes")
+    study.legend(loc="lower left", fontsize=6.5)
+    study.set(ylabel="turns a timestep")
+    study.set_ylim(bottom=0)
+    aggression.plot(lags, found.aggression, color=INK)
+    aggression.set(ylabel="lots a timestep")
+    aggression.set_ylim(bottom=0)
+    shape.plot(lags, found.depth, color=INK)
+    shape.axhline(liquidity.THIN_SHARE, color=ASK, linewidth=0.8, linestyle="--")
+    shape.set(ylabel="relative to usual")
+    shape.set_ylim(bottom=0)
+    for axes in (study, aggression, shape):
+        axes.axvline(0, color=ASK, linewidth=0.8)
+        axes.set_xlabel("timesteps from start")
+    kinds = list(found.left)
+    left.barh(kinds, [found.left[kind] for kind in kinds], color=[colour(run, kind) for kind in kinds])
+    left.axvline(0, color=INK, linewidth=0.7)
+    left.set(xlabel=f"change in {liquidity.BEFORE} timesteps, lots")
+    left.invert_yaxis()
+    took = f"; recovery takes {np.median(found.recovery):.0f} timesteps (median)" if found.recovery else ""
+    words = {
+        "clear": "clear evidence of clustering", "weak": "weak evidence of clustering", "no": "no evidence of clustering",
+        "few": f"fewer than {liquidity.FEWEST_EPISODES} episodes: nothing is claimed",
+    }  # fmt: skip
+    count = len(found.episodes)
+    caption(
+        figure,
+        f"{count} episode{'s' * (count > 1)}; {number(found.before, '.1f')} turns a timestep up to their start, {number(found.elsewhere, '.1f')} elsewhere, "
+        f"p = {number(found.p_value, '.3f')}: {words[found.verdict]}{took}.",
+    )
+    return figure

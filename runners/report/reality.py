@@ -1,0 +1,151 @@
+"""The run's statistics beside those of real markets."""
+
+from __future__ import annotations
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from scipy import stats
+
+from runners import facts
+from runners.report.story import Story
+from runners.report.style import ASK, BID, INK, MUTED, caption, empty, page, rows
+
+LAGS = 30
+
+
+def distributions(story: Story) -> Figure:
+    """Returns, their memory, the memory of order signs, spreads and depth."""
+    figure = page("Statistics against real markets: distributions and memory")
+    found = story.facts
+    if found is None:
+        empty(figure.subplots(), "no order rested in the book")
+        return figure
+    sample = facts.sample_of_run(story.run.path)
+    panels = figure.subplots(2, 3).ravel()
+    returns = sample.returns()
+    shape, memory, signs, spread, depth, counts = panels
+    shape.set(title="1 s log mid returns", xlabel="standard deviations", ylabel="density (log scale)")
+    if len(returns) >= 10 and returns.std() > 0:
+        z = (returns - returns.mean()) / returns.std()
+        density, edges = np.histogram(z, bins=np.linspace(-8, 8, 65), density=True)
+        middle = (edges[1:] + edges[:-1]) / 2
+        shape.semilogy(middle[density > 0], density[density > 0], "o", color=BID, markersize=3, label="run")
+        x = np.linspace(-4.5, 4.5, 200)
+        shape.semilogy(x, stats.norm.pdf(x), color=MUTED, label="normal")
+        shape.legend()
+        memory_of(memory, np.abs(returns), BID, "|return|")
+        memory_of(memory, returns, INK, "return")
+        real(memory, "acf_abs_return_lag1", 1)
+        memory.legend()
+    else:
+        for axes in (shape, memory):
+            empty(axes, "the mid hardly moved")
+    memory.set(title="Autocorrelation of 1 s returns", xlabel="lag (s)")
+    signs.set(title="Autocorrelation of market-order signs", xlabel="lag (orders)")
+    if len(sample.signs) >= 100:
+        memory_of(signs, sample.signs, BID, "run")
+        days = facts.REAL["facts"]["sign_acf_lags_2_5_10_20"]["whole_day"]
+        first = facts.REAL["facts"]["sign_acf_lag1"]["whole_day"]
+        for index, (stock, values) in enumerate(days.items()):
+            signs.plot(
+                [1, 2, 5, 10, 20],
+                [first[stock], *values],
+                color=ASK,
+                alpha=0.7,
+                linewidth=0.8,
+                marker=".",
+                label="real days" if index == 0 else None,
+            )
+        signs.legend()
+    else:
+        empty(signs, "fewer than 100 market orders")
+    width = sample.sides[-1][0][:, 0] - sample.sides[1][0][:, 0]
+    spread.set(title="Spread, time weighted", xlabel="ticks", ylabel="share of time")
+    weighted(spread, width, sample.weights, BID)
+    depth.set(
+        title="Size at the best quotes, time weighted", xlabel="units (bid, ask)", ylabel="share of time at or below"
+    )
+    for direction, tint, label in ((1, BID, "bid"), (-1, ASK, "ask")):
+        size = sample.sides[direction][1][:, 0]
+        known = ~np.isnan(size) & (sample.weights > 0)
+        if known.any():
+            depth.ecdf(size[known], weights=sample.weights[known], color=tint, label=label)
+    depth.set_xlim(left=0)
+    depth.legend()
+    counts.set(title="Messages in one second", xlabel="messages", ylabel="share of seconds")
+    values, times = np.unique(sample.counts, return_counts=True)
+    counts.bar(values, times / times.sum(), color=BID, width=0.9)
+    inside, judged = facts.tally(found)
+    caption(
+        figure,
+        f"{found['messages']:,} messages that changed the first {facts.LEVELS} levels, in {found['seconds']:,.0f} s; {inside} of {judged} facts within the real range. "
+        f"Orange: three NASDAQ stocks, 2012-06-21.",
+    )
+    return figure
+
+
+def memory_of(axes: Axes, values: facts.Floats, color: str, label: str) -> None:
+    """Autocorrelations at the first lags."""
+    lags = range(1, min(LAGS, len(values) // 10) + 1)
+    axes.plot(
+        lags,
+        [facts.autocorrelation(values, lag) or 0.0 for lag in lags],
+        color=color,
+        marker=".",
+        linewidth=0.8,
+        label=label,
+    )
+    axes.axhline(0, color=MUTED, linewidth=0.7)
+    axes.set_ylabel("autocorrelation")
+
+
+def real(axes: Axes, name: str, lag: int) -> None:
+    """The real half hours' range at a lag."""
+    low, middle, high = facts.REAL["facts"][name]["half_hour_min_median_max"]
+    axes.errorbar(
+        [lag + 0.4],
+        [middle],
+        [[middle - low], [high - middle]],
+        color=ASK,
+        marker="_",
+        capsize=3,
+        linewidth=1,
+        label="|return|, real half hours",
+    )
+
+
+def weighted(axes: Axes, values: facts.Floats, weights: facts.Floats, color: str) -> None:
+    """Share of time at each whole value."""
+    known = ~np.isnan(values)
+    if not known.any():
+        empty(axes, "the book was never two-sided")
+        return
+    whole = np.clip(values[known].round().astype(np.int64), 0, 60)
+    share = np.bincount(whole, weights[known]) / weights[known].sum()
+    axes.bar(np.arange(len(share)), share, color=color, width=0.9)
+    axes.set_xlim(0, max(8, len(share)))
+
+
+def fact_table(story: Story) -> Figure:
+    """Every fact beside its real range."""
+    found = story.facts
+    figure = page("Statistics against real markets: every fact", panels=found is None)
+    if found is None:
+        empty(figure.subplots(), "no order rested in the book")
+        return figure
+    lines = facts.table_rows(found)
+    half = -(-len(lines) // 2)
+    for left, part in ((0.02, lines[:half]), (0.51, lines[half:])):
+        height = 0.86 * len(part) / half
+        rows(
+            figure, (left, 0.92 - height, 0.475, height), "",
+            ["fact", "all", "windows", "real half hours", "real days", ""], part, (0.37, 0.09, 0.16, 0.17, 0.16, 0.09), 5.8,
+        )  # fmt: skip
+    inside, judged = facts.tally(found)
+    caption(
+        figure,
+        f"{inside} of {judged} within the real range. Windows: lowest and highest of {found['windows']} stretches of {facts.WINDOW_SECONDS:,} timesteps, "
+        "judged by their median where half hours are known. Prices in ticks, sizes in units.",
+    )
+    return figure

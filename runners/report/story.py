@@ -1,0 +1,301 @@
+"""What a report tells of a run: every measure, taken once when first asked for, and the sentences written from them."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from market_env.config import ConfigError
+from runners import facts
+from runners.load import Run, load_run
+from runners.measures import discovery, liquidity, timeline
+from runners.measures import trading as terms
+
+LEARNER = "ppo"
+"""The kind whose agents have a page of their own."""
+
+
+class Finding(NamedTuple):
+    """A sentence of the first page."""
+
+    held: bool | None
+    """Whether what a reader hopes to see was seen; None if it could not be judged."""
+    text: str
+
+
+class Check(NamedTuple):
+    """A check of the first page."""
+
+    name: str
+    good: bool | None
+    text: str
+
+
+class Story:
+    """A run's measures.
+
+    Args:
+        run: a recorded run, or its folder.
+    """
+
+    def __init__(self, run: Run | Path | str) -> None:
+        self.run = run if isinstance(run, Run) else load_run(run)
+
+    @functools.cached_property
+    def line(self) -> timeline.Timeline:
+        """The market at every event."""
+        return timeline.timeline(self.run)
+
+    @functools.cached_property
+    def walls(self) -> liquidity.Walls:
+        """Liquidity walls."""
+        return liquidity.walls(self.line)
+
+    @functools.cached_property
+    def pressure(self) -> liquidity.Pressure | None:
+        """Depth under pressure."""
+        return liquidity.pressure(self.line)
+
+    @functools.cached_property
+    def recovery(self) -> liquidity.Recovery | None:
+        """Depth after large orders."""
+        return liquidity.recovery(self.line)
+
+    @functools.cached_property
+    def thinning(self) -> liquidity.Thinning:
+        """Episodes of thin liquidity."""
+        return liquidity.thinning(self.line)
+
+    @functools.cached_property
+    def moves(self) -> discovery.Moves:
+        """How the price moved."""
+        return discovery.moves(self.line)
+
+    @functools.cached_property
+    def trading(self) -> terms.Trading:
+        """Terms and counterparties."""
+        return terms.trading(self.line)
+
+    @functools.cached_property
+    def seats(self) -> list[terms.Seat]:
+        """Each learner's turns."""
+        ids = [agent.id for agent in self.run.market.agents if agent.kind == LEARNER]
+        return [seat for agent in ids if (seat := terms.seat(self.line, agent))]
+
+    @functools.cached_property
+    def facts(self) -> dict[str, Any] | None:
+        """Statistics beside real markets' (:func:`runners.facts.measure`); None if no order ever rested."""
+        try:
+            return facts.facts_of_run(self.run.path)
+        except ConfigError:
+            return None
+
+    @functools.cached_property
+    def turns(self) -> NDArray[np.float64]:
+        """Turns a timestep."""
+        return self.line.per_timestep(self.line.events["kind"] == 0)
+
+    def series(self, column: str) -> NDArray[np.float64]:
+        """A column of the quotes as numbers, NaN for null."""
+        return self.run.quotes[column].cast(pl.Float64).fill_null(np.nan).to_numpy()
+
+    @functools.cached_property
+    def figures(self) -> dict[str, float | int | None]:
+        """The key figures of the first page, by name."""
+        run, summary = self.run, self.run.summary
+        quotes = run.quotes
+        return {
+            "timesteps": run.timesteps,
+            "turns": summary["events"]["turn"],
+            "events": summary["events"]["all"],
+            "trades": summary["trades"],
+            "traded lots": summary["traded_lots"],
+            "first price": summary["first_price"],
+            "last mid": summary["last_mid"],
+            "lowest mid": summary["lowest_mid"],
+            "highest mid": summary["highest_mid"],
+            "mean spread": summary["mean_spread"],
+            "two-sided share": summary["two_sided_share_after_opening"],
+            "mean bid lots at the touch": _mean(quotes["bid_lots"]),
+            "mean ask lots at the touch": _mean(quotes["ask_lots"]),
+            "lots bought by aggressors": self._taken(1.0),
+            "lots sold by aggressors": self._taken(-1.0),
+        }
+
+    def _taken(self, sign: float) -> int:
+        lots = self.line.events["lots"][self.line.trades]
+        return int(lots[self.line.trade_signs == sign].sum())
+
+    @functools.cached_property
+    def audit(self) -> dict[str, Any] | None:
+        """What the last audit of this very record found (``audit.json``); None if there was none."""
+        file = self.run.path / "audit.json"
+        try:
+            found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
+            summary = (self.run.path / "summary.json").read_bytes()
+        except (OSError, ValueError):
+            return None
+        return found if found.get("summary_sha256") == hashlib.sha256(summary).hexdigest() else None
+
+    @functools.cached_property
+    def checks(self) -> list[Check]:
+        """What must hold of every run."""
+        run, moves = self.run, self.moves
+        audit = self.audit
+        bounds = {agent.id: agent.inventory_bound for agent in run.market.agents}
+        floors = {agent.id: agent.cash_floor for agent in run.market.agents}
+        rows = run.agents.with_columns(
+            bound=pl.col("agent").cast(pl.String).replace_strict(bounds, return_dtype=pl.Int64),
+            floor=pl.col("agent").cast(pl.String).replace_strict(floors, return_dtype=pl.Int64),
+        )
+        beyond = rows.filter((pl.col("inventory").abs() > pl.col("bound")) | (pl.col("cash") < pl.col("floor"))).height
+        unchanged = run.summary["parameters_unchanged"]
+        return [
+            Check(
+                "Replay from the log alone",
+                None if audit is None else audit["differ"] == 0,
+                "not audited: python -m runners.replay"
+                if audit is None
+                else f"{audit['checked']:,} values rebuilt, {audit['differ']:,} differ",
+            ),
+            Check(
+                "Prices moved through resting orders",
+                moves.jumps == 0,
+                f"{moves.prints:,} trades, {moves.off_touch} off the best price; {moves.unexplained} unexplained moves",
+            ),
+            Check(
+                "Inventory bounds and cash floors",
+                beyond == 0,
+                f"{rows.height:,} account rows, {beyond} beyond",
+            ),
+            Check(
+                "Learning disabled, policies unchanged",
+                unchanged,
+                {
+                    True: "parameter hashes equal before and after",
+                    False: "PARAMETERS CHANGED",
+                    None: "unknown: cut off",
+                }[unchanged],
+            ),
+        ]
+
+    @functools.cached_property
+    def findings(self) -> list[Finding]:
+        """Three to five sentences, written from the data, thresholds stated."""
+        return [
+            *self._of_walls(),
+            *self._of_moves(),
+            *self._of_pressure(),
+            *self._of_learner(),
+            *self._of_thinning(),
+        ]
+
+    def _of_walls(self) -> list[Finding]:
+        found = self.walls
+        definition = (
+            f"at least {liquidity.WALL_SIZE:g} times the typical {found.typical_lots:g} lots for "
+            f"{liquidity.WALL_TIMESTEPS} timesteps or more"
+        )
+        if not found.walls:
+            return [Finding(False, f"No wall of liquidity: no level held {definition}.")]
+        longest = found.walls[0]
+        owner, share = next(iter(found.kinds.items()))
+        side = "a bid" if longest.side == 0 else "an ask"
+        return [
+            Finding(
+                "maker" not in self.run.kinds or owner == "maker",
+                f"{len(found.walls)} wall{'s' * (len(found.walls) > 1)} of liquidity (levels with {definition}); the longest, {side} at "
+                f"{longest.price:,}, stood {longest.end - longest.start:,} timesteps. Agents of kind {owner} own {share:.0%} of the walls' lots.",
+            )
+        ]
+
+    def _of_moves(self) -> list[Finding]:
+        moves = self.moves
+        total = sum(moves.count.values())
+        if not total:
+            return [Finding(None, "The mid never moved between two-sided books.")]
+        shares = ", ".join(f"{moves.count[cause] / total:.0%} by a {cause}" for cause in discovery.CAUSES)
+        jumps = "never" if moves.jumps == 0 else f"{moves.jumps} times"
+        return [
+            Finding(
+                moves.jumps == 0,
+                f"The mid moved {total:,} times: {shares}. The price {jumps} jumped without touching resting orders "
+                f"({moves.prints:,} trades, {moves.off_touch} off the best price).",
+            )
+        ]
+
+    def _of_pressure(self) -> list[Finding]:
+        found = self.pressure
+        if found is None or found.difference is None:
+            return [Finding(None, "Too few trades to say how depth answers pressure.")]
+        gap = found.difference
+        span = f"{gap.mean:+.0f} lots [{gap.low:+.0f}, {gap.high:+.0f}]"
+        what = (
+            f"bid less ask depth near the mid after the heaviest buying against the heaviest selling "
+            f"(fifths of {liquidity.PRESSURE_TIMESTEPS} timesteps' flow): {span}"
+        )
+        if not gap.excludes_zero:
+            return [
+                Finding(False, f"No asymmetry of the two sides under pressure is shown: {what}, which includes zero.")
+            ]
+        where = "on the side that is being hit" if gap.mean > 0 else "on the side that the pressure comes from"
+        return [Finding(True, f"The two sides are asymmetric under pressure, depth is thinner {where}: {what}.")]
+
+    def _of_learner(self) -> list[Finding]:
+        if not self.seats:
+            return [Finding(None, f"No agent of kind {LEARNER} had a turn in this run.")]
+        found = []
+        for seat in self.seats[:1]:
+            low, high = terms.SELECTIVE
+            selective = low <= seat.trading <= high
+            calm = seat.near_bound < terms.MOST_NEAR_BOUND
+            best, gain = max(seat.edge.items(), key=lambda item: item[1])
+            found.append(
+                Finding(
+                    selective and calm,
+                    f"{seat.agent} trades after {seat.trading:.1%} of its turns ({'' if selective else 'not '}selective: {low:.0%} to {high:.0%}) "
+                    f"and ends {seat.near_bound:.1%} of timesteps beyond {terms.NEAR_BOUND:.0%} of its bound (extreme: {terms.MOST_NEAR_BOUND:.0%} "
+                    f"or more). It gains {seat.wealth_change - seat.idle_change:+,.0f} tick-lots against doing nothing; its trades with {best} "
+                    f"agents alone bring {gain:+,.0f} against the mid.",
+                )
+            )
+        return found
+
+    def _of_thinning(self) -> list[Finding]:
+        found = self.thinning
+        verdict = found.verdict
+        count = len(found.episodes)
+        what = (
+            f"depth within {timeline.NEAR_TICKS} ticks of the mid below {liquidity.THIN_SHARE:.0%} of its usual level"
+        )
+        if verdict == "none":
+            return [Finding(None, f"Liquidity never thinned: {what} in no timestep.")]
+        times = f"{count} episode{'s' * (count > 1)} of thin liquidity ({what})"
+        if verdict == "few":
+            return [
+                Finding(None, f"{times}: too few to say anything of arrivals (at least {liquidity.FEWEST_EPISODES}).")
+            ]
+        rates = (
+            f"{found.before:.1f} turns a timestep in the {liquidity.BEFORE} up to their start, {found.elsewhere:.1f} elsewhere "
+            f"(p = {found.p_value:.3f}, starts shifted at random)"
+        )
+        leaves = min(found.left.items(), key=lambda item: item[1])
+        who = f" Most of what left was of kind {leaves[0]} ({leaves[1]:+.0f} lots)." if leaves[1] < 0 else ""
+        said = {
+            "clear": "clear evidence that liquidity thins when arrivals cluster",
+            "weak": "weak evidence that liquidity thins when arrivals cluster",
+            "no": "no evidence that arrivals cluster as liquidity thins",
+        }[verdict]
+        return [Finding(verdict == "clear", f"{times}: {rates}: {said}.{who}")]
+
+
+def _mean(values: pl.Series) -> float | None:
+    mean = values.mean()
+    return float(mean) if isinstance(mean, (int, float)) else None

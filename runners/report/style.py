@@ -1,0 +1,115 @@
+"""How the report looks: colours, and the few pieces that its pages are made of."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from matplotlib import pyplot as plt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.transforms import Bbox
+from numpy.typing import NDArray
+
+from runners.load import Run
+
+STYLE = str(Path(__file__).with_name("report.mplstyle"))
+"""Matplotlib's style file of all figures: ``plt.style.use(STYLE)``."""
+
+BID, ASK, INK, MUTED, BAND = "#0072B2", "#D55E00", "#222222", "#888888", "#D9D9D9"
+"""Okabe and Ito's colours, which colour-blind readers can tell apart."""
+KIND_COLOURS = {"ppo": "#009E73", "noise": "#56B4E9", "maker": "#E69F00", "momentum": "#CC79A7"}
+"""The known kinds' colours, the same in every report."""
+OTHER_COLOURS = ("#F0E442", "#999999", "#0072B2", "#D55E00")
+MAKER_SHADE, TAKER_SHADE = "#4D4D4D", "#B3B3B3"
+BUYER, SELLER = "#009E73", "#CC79A7"
+"""Trades by aggressor; apart from the colours of the two sides of the book."""
+CAUSE_COLOURS = {"trade": "#0072B2", "cancel": "#D55E00", "new quote": "#009E73"}
+
+MOST_POINTS = 700
+"""Points that a line over time has at most; longer runs show the mean and the range of several timesteps."""
+
+
+def colour(run: Run, kind: str) -> str:
+    """The kind's colour on every page."""
+    others = [other for other in run.kinds if other not in KIND_COLOURS]
+    return KIND_COLOURS.get(kind) or OTHER_COLOURS[others.index(kind) % len(OTHER_COLOURS)]
+
+
+def number(value: float | None, form: str = ",.2f", unit: str = "") -> str:
+    """A figure as text, or the word for none."""
+    return "undefined" if value is None or (isinstance(value, float) and np.isnan(value)) else f"{value:{form}}{unit}"
+
+
+def empty(axes: Axes, why: str) -> None:
+    """Say in an empty panel why it is empty."""
+    axes.text(0.5, 0.5, why, transform=axes.transAxes, ha="center", va="center", color=MUTED, fontsize=9.5, wrap=True)
+    axes.set(xticks=[], yticks=[])
+    axes.grid(visible=False)
+
+
+def page(title: str, *, panels: bool = True) -> Figure:
+    """A page with its title; its panels, if it has any, are laid out and keep away from the paper's edge."""
+    figure = plt.figure(layout=ConstrainedLayoutEngine(rect=(0.025, 0.06, 0.95, 0.87)) if panels else None)
+    figure.text(0.03, 0.955, title, fontsize=14, weight="bold", color=INK)
+    return figure
+
+
+def caption(figure: Figure, text: str) -> None:
+    """One line under a page's figures: what they show, and their own numbers."""
+    figure.text(0.03, 0.022, text, ha="left", fontsize=8, color="#444444")
+
+
+def binned(values: NDArray[np.float64], count: int = MOST_POINTS) -> tuple[NDArray[np.float64], ...]:
+    """A series as at most ``count`` points: places (timesteps), means, lowest and highest. NaN where all are NaN."""
+    size = len(values)
+    width = max(1, -(-size // count))
+    pad = -size % width
+    table = np.pad(values.astype(np.float64), (0, pad), constant_values=np.nan).reshape(-1, width)
+    place = np.minimum((np.arange(len(table)) + 0.5) * width + 0.5, size)
+    known = ~np.isnan(table)
+    some = known.any(axis=1)
+    filled = np.where(known, table, 0.0)
+    mean = np.where(some, filled.sum(axis=1) / np.maximum(known.sum(axis=1), 1), np.nan)
+    low = np.where(some, np.where(known, table, np.inf).min(axis=1), np.nan)
+    high = np.where(some, np.where(known, table, -np.inf).max(axis=1), np.nan)
+    return place, mean, low, high
+
+
+def over_time(axes: Axes, values: NDArray[np.float64], color: str, label: str | None = None, band: bool = True) -> None:
+    """A line over the run's timesteps, with its range where it is binned."""
+    place, mean, low, high = binned(values)
+    axes.plot(place, mean, color=color, label=label, marker="." if len(place) < 5 else None)
+    if band and len(place) < len(values):
+        axes.fill_between(place, low, high, color=color, alpha=0.25, linewidth=0)
+
+
+def rows(
+    figure: Figure, box: tuple[float, float, float, float], title: str, header: Sequence[str],
+    cells: Sequence[Sequence[str]], widths: Sequence[float], size: float = 8.5,
+) -> None:  # fmt: skip
+    """A table in a box of the page (left, bottom, width, height), as shares of it."""
+    axes = figure.add_axes(box)
+    axes.axis("off")
+    if title:
+        axes.set_title(title, pad=6)
+    if not cells:
+        return
+    table = axes.table(
+        cellText=[list(row) for row in cells],
+        colLabels=list(header),
+        colWidths=list(widths),
+        cellLoc="left",
+        bbox=Bbox.unit(),
+    )
+    table.auto_set_font_size(False)
+    table.set_fontsize(size)
+    for (row, _), cell in table.get_celld().items():
+        cell.set_edgecolor("#DDDDDD")
+        cell.set_linewidth(0.6)
+        cell.visible_edges = "B"
+        cell.PAD = 0.02
+        if row == 0:
+            cell.set_text_props(weight="bold", color="#444444", ha="left")
