@@ -177,7 +177,10 @@ def test_a_run_without_the_learner_has_none_of_its_tags(tmp_path: Path) -> None:
 
 
 def test_runs_of_different_populations_compare_on_the_same_columns(run: Run) -> None:
-    lonely = run.config | {"agents": [agent for agent in run.config["agents"] if agent["kind"] == "noise"]}
+    lonely = run.config | {
+        "agents": [agent for agent in run.config["agents"] if agent["kind"] == "noise"],
+        "policies": {name: policy for name, policy in run.config["policies"].items() if name.startswith("noise")},
+    }
     columns = []
     for description, kinds in ((run.config, run.kinds), (lonely, ["noise"])):
         found = hyperparameters(description)
