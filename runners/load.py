@@ -25,14 +25,17 @@ NAMES = ("trades", "quotes", "depth", "agents", "turns")
 """Tables beside the events."""
 
 
+IF_CUT_OFF = "if the run was cut off: python -m runners.replay {} --complete"
+
+
 class Run:
-    """A recorded run.
+    """A recorded run; a table that is missing or damaged is an error when it is asked for.
 
     Args:
         path: its folder.
 
     Raises:
-        ConfigError: there is no run, a file is missing or damaged, or it is of another schema version.
+        ConfigError: there is no run, its summary is missing or damaged, or it is of another schema version.
     """
 
     def __init__(self, path: Path | str) -> None:
@@ -40,11 +43,8 @@ class Run:
         self.config: dict[str, Any]
         """What ``config.json`` holds."""
         self.config, self.market = market_of(self.path)
-        for file in ("summary.json", *(f"{name}.parquet" for name in NAMES)):
-            if not (self.path / file).is_file():
-                raise ConfigError(
-                    f"run {self.path}: {file} is missing; if the run was cut off: python -m runners.replay {self.path} --complete"
-                )
+        if not (self.path / "summary.json").is_file():
+            raise ConfigError(f"run {self.path}: summary.json is missing; {IF_CUT_OFF.format(self.path)}")
         self.summary = read_summary(self.path, self.market)
 
     def __repr__(self) -> str:
@@ -52,6 +52,8 @@ class Run:
         return f"Run({str(self.path)!r}, {self.timesteps:,} timesteps, {', '.join(NAMES)}, events)"
 
     def _table(self, name: str) -> pl.DataFrame:
+        if not (self.path / f"{name}.parquet").is_file():
+            raise ConfigError(f"run {self.path}: {name}.parquet is missing; {IF_CUT_OFF.format(self.path)}")
         try:
             return pl.read_parquet(self.path / f"{name}.parquet")
         except (OSError, pl.exceptions.PolarsError) as error:
@@ -90,7 +92,7 @@ class Run:
     @property
     def timesteps(self) -> int:
         """Timesteps recorded."""
-        return self.quotes.height
+        return int(self.summary["timesteps"])
 
     @property
     def kinds(self) -> list[str]:
@@ -182,4 +184,8 @@ def load_run(path: Path | str) -> Run:
     Raises:
         ConfigError: there is no run, a file is missing or damaged, or it is of another schema version.
     """
-    return Run(path)
+    run = Run(path)
+    for name in NAMES:
+        if not (run.path / f"{name}.parquet").is_file():
+            raise ConfigError(f"run {run.path}: {name}.parquet is missing; {IF_CUT_OFF.format(run.path)}")
+    return run

@@ -101,6 +101,8 @@ def walls(line: Timeline) -> Walls:
     steps = np.bincount(lots[close], (end - first)[close])
     typical = float(np.searchsorted(np.cumsum(steps), steps.sum() / 2))
     large = lots >= WALL_SIZE * typical
+    if not large.any():
+        return Walls([], typical, {})
     side, price, first, end, close = side[large], price[large], first[large], end[large], close[large]
     goes_on = np.append(np.False_, (side[1:] == side[:-1]) & (price[1:] == price[:-1]) & (first[1:] == end[:-1]))
     begins = np.flatnonzero(~goes_on)

@@ -24,7 +24,8 @@ from runners.record import whole_file
 from runners.replay import complete
 from runners.report import agents, book, market, opening, reality
 from runners.report.story import Story
-from runners.report.style import MUTED, STYLE
+from runners.report.style import MUTED, STYLE, empty
+from runners.report.style import page as blank
 
 PAGES: dict[str, Callable[[Story], Figure]] = {
     "summary": opening.summary,
@@ -88,12 +89,29 @@ def write_report(path: Path, compare: Sequence[Path] = ()) -> list[Path]:
             plt.close(figure)
 
         for name, page in PAGES.items():
-            keep(name, page(story))
+            keep(name, drawn(name, page, story))
             if name == "summary" and others:
                 keep("comparison", opening.comparison([story, *others]))
         for part, figure in enumerate(opening.appendix(story)):
             keep(f"appendix_{part + 1}", figure)
     return pictures
+
+
+def drawn(name: str, page: Callable[[Story], Figure], story: Story) -> Figure:
+    """A page; where a table that it needs is missing or damaged, one that says so.
+
+    Raises:
+        ConfigError: it is the first page, or the run is whole: then something else is wrong.
+    """
+    try:
+        return page(story)
+    except ConfigError as error:
+        if not story.missing:
+            raise
+        plt.close()
+        figure = blank(name.replace("_", " ").capitalize())
+        empty(figure.subplots(), f"this page cannot be made:\n{str(error).split(';')[0]}")
+        return figure
 
 
 @dataclass(frozen=True)

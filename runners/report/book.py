@@ -175,6 +175,7 @@ def zooms(story: Story) -> Figure:
             cells, (0.06, 0.1, 0.15, 0.08, 0.09, 0.09, 0.1, 0.33),
         )  # fmt: skip
     else:
+        mosaic["walls"].set_title("Walls of liquidity")
         empty(
             mosaic["walls"],
             f"no wall: no level held {liquidity.WALL_SIZE:g} times the typical {found.typical_lots:g} lots for {liquidity.WALL_TIMESTEPS} timesteps",

@@ -46,6 +46,11 @@ def summary(story: Story) -> Figure:
             0.04, 0.88, f"Incomplete: the run was cut off after {run.timesteps:,} of {run.config['timesteps']:,} timesteps.",
             fontsize=10.5, color=ASK, weight="bold",
         )  # fmt: skip
+    if story.missing:
+        figure.text(
+            0.04, 0.88 - 0.02 * (not run.summary["complete"]), f"Not whole: {'; '.join(story.missing)}. Pages that need it say so.",
+            fontsize=9.5, color=ASK, weight="bold",
+        )  # fmt: skip
     config = run.config
     models = "; ".join(f"{Path(model).name} {digest[:12]}" for model, digest in config["models"].items())
     rows(

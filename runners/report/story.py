@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from market_env.config import ConfigError
 from runners import facts
-from runners.load import Run, load_run
+from runners.load import NAMES, Run
 from runners.measures import discovery, liquidity, timeline
 from runners.measures import trading as terms
 
@@ -46,7 +46,7 @@ class Story:
     """
 
     def __init__(self, run: Run | Path | str) -> None:
-        self.run = run if isinstance(run, Run) else load_run(run)
+        self.run = run if isinstance(run, Run) else Run(run)
 
     @functools.cached_property
     def line(self) -> timeline.Timeline:
@@ -102,6 +102,17 @@ class Story:
         """Turns a timestep."""
         return self.line.per_timestep(self.line.events["kind"] == 0)
 
+    @functools.cached_property
+    def missing(self) -> list[str]:
+        """Why tables cannot be read, one line each; empty for a whole run."""
+        found = []
+        for name in NAMES:
+            try:
+                getattr(self.run, name)
+            except ConfigError as error:
+                found.append(str(error).removeprefix(f"run {self.run.path}: ").split(";")[0])
+        return found
+
     def series(self, column: str) -> NDArray[np.float64]:
         """A column of the quotes as numbers, NaN for null."""
         return self.run.quotes[column].cast(pl.Float64).fill_null(np.nan).to_numpy()
@@ -110,7 +121,6 @@ class Story:
     def figures(self) -> dict[str, float | int | None]:
         """The key figures of the first page, by name."""
         run, summary = self.run, self.run.summary
-        quotes = run.quotes
         return {
             "timesteps": run.timesteps,
             "turns": summary["events"]["turn"],
@@ -123,11 +133,18 @@ class Story:
             "highest mid": summary["highest_mid"],
             "mean spread": summary["mean_spread"],
             "two-sided share": summary["two_sided_share_after_opening"],
-            "mean bid lots at the touch": _mean(quotes["bid_lots"]),
-            "mean ask lots at the touch": _mean(quotes["ask_lots"]),
+            "mean bid lots at the touch": self._mean("bid_lots"),
+            "mean ask lots at the touch": self._mean("ask_lots"),
             "lots bought by aggressors": self._taken(1.0),
             "lots sold by aggressors": self._taken(-1.0),
         }
+
+    def _mean(self, column: str) -> float | None:
+        try:
+            mean = self.run.quotes[column].mean()
+        except ConfigError:
+            return None
+        return float(mean) if isinstance(mean, (int, float)) else None
 
     def _taken(self, sign: float) -> int:
         lots = self.line.events["lots"][self.line.trades]
@@ -149,13 +166,6 @@ class Story:
         """What must hold of every run."""
         run, moves = self.run, self.moves
         audit = self.audit
-        bounds = {agent.id: agent.inventory_bound for agent in run.market.agents}
-        floors = {agent.id: agent.cash_floor for agent in run.market.agents}
-        rows = run.agents.with_columns(
-            bound=pl.col("agent").cast(pl.String).replace_strict(bounds, return_dtype=pl.Int64),
-            floor=pl.col("agent").cast(pl.String).replace_strict(floors, return_dtype=pl.Int64),
-        )
-        beyond = rows.filter((pl.col("inventory").abs() > pl.col("bound")) | (pl.col("cash") < pl.col("floor"))).height
         unchanged = run.summary["parameters_unchanged"]
         return [
             Check(
@@ -170,11 +180,7 @@ class Story:
                 moves.jumps == 0,
                 f"{moves.prints:,} trades, {moves.off_touch} off the best price; {moves.unexplained} unexplained moves",
             ),
-            Check(
-                "Inventory bounds and cash floors",
-                beyond == 0,
-                f"{rows.height:,} account rows, {beyond} beyond",
-            ),
+            self._bounds(),
             Check(
                 "Learning disabled, policies unchanged",
                 unchanged,
@@ -186,16 +192,34 @@ class Story:
             ),
         ]
 
+    def _bounds(self) -> Check:
+        name = "Inventory bounds and cash floors"
+        try:
+            rows = self.run.agents
+        except ConfigError as error:
+            return Check(name, None, str(error).split(";")[0])
+        bounds = {agent.id: agent.inventory_bound for agent in self.run.market.agents}
+        floors = {agent.id: agent.cash_floor for agent in self.run.market.agents}
+        ids = rows["agent"].cast(pl.String)
+        far = rows["inventory"].abs() > ids.replace_strict(bounds, return_dtype=pl.Int64)
+        poor = rows["cash"] < ids.replace_strict(floors, return_dtype=pl.Int64)
+        beyond = int((far | poor).sum())
+        return Check(name, beyond == 0, f"{rows.height:,} account rows, {beyond} beyond")
+
     @functools.cached_property
     def findings(self) -> list[Finding]:
         """Three to five sentences, written from the data, thresholds stated."""
-        return [
-            *self._of_walls(),
-            *self._of_moves(),
-            *self._of_pressure(),
-            *self._of_learner(),
-            *self._of_thinning(),
-        ]
+        found = []
+        for look in (self._of_walls, self._of_moves, self._of_pressure, self._of_learner, self._of_thinning):
+            try:
+                found += look()
+            except ConfigError as error:
+                if not self.missing:
+                    raise
+                found.append(
+                    Finding(None, f"Cannot be said: {str(error).removeprefix(f'run {self.run.path}: ').split(';')[0]}.")
+                )
+        return found
 
     def _of_walls(self) -> list[Finding]:
         found = self.walls
@@ -294,8 +318,3 @@ class Story:
             "no": "no evidence that arrivals cluster as liquidity thins",
         }[verdict]
         return [Finding(verdict == "clear", f"{times}: {rates}: {said}.{who}")]
-
-
-def _mean(values: pl.Series) -> float | None:
-    mean = values.mean()
-    return float(mean) if isinstance(mean, (int, float)) else None
