@@ -36,6 +36,7 @@ OWN_NAMES = (
     "summary.json",
     "audit.json",
     "report.pdf",
+    "report.html",
     "heatmap.png",
     "figures",
     "tensorboard",

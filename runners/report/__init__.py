@@ -22,7 +22,7 @@ from market_env.config import ConfigError
 from runners.command import command
 from runners.record import whole_file
 from runners.replay import complete
-from runners.report import agents, book, market, opening, reality
+from runners.report import agents, book, interactive, market, opening, reality
 from runners.report.story import Story
 from runners.report.style import MUTED, STYLE, empty
 from runners.report.style import page as blank
@@ -97,6 +97,19 @@ def write_report(path: Path, compare: Sequence[Path] = ()) -> list[Path]:
     return pictures
 
 
+def write_html(path: Path) -> Path:
+    """Write ``report.html`` into a run's folder.
+
+    Raises:
+        ConfigError: there is no readable run, or a table is missing.
+        RunFolderError: it cannot be written.
+    """
+    text = interactive.page(Story(path))
+    with whole_file(path / "report.html") as partial:
+        partial.write_text(text, encoding="utf-8")
+    return path / "report.html"
+
+
 def drawn(name: str, page: Callable[[Story], Figure], story: Story) -> Figure:
     """A page; where a table that it needs is missing or damaged, one that says so.
 
@@ -122,6 +135,8 @@ class Arguments:
     """A run's folder."""
     compare: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN_DIR ...", help_behavior_hint="")] = ()
     """Folders of runs to set beside it."""
+    html: bool = False
+    """Also write report.html: the run to zoom, pan and hover over, in one file."""
 
 
 @command
@@ -129,6 +144,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     arguments = tyro.cli(Arguments, args=argv, prog="python -m runners.report")
     mpl.use("Agg")
-    write_report(arguments.run_dir, arguments.compare)
-    print(f"wrote {arguments.run_dir / 'report.pdf'} and {arguments.run_dir / 'heatmap.png'}")
+    path = arguments.run_dir
+    cut_off = not (path / "summary.json").exists()
+    pictures = write_report(path, arguments.compare)
+    if cut_off:
+        print(
+            f"the run was cut off: wrote its tables first, {Story(path).run.timesteps:,} whole timesteps, marked incomplete"
+        )
+    print(
+        f"wrote {path / 'report.pdf'}, {len(pictures)} pages, each also a picture in {path / 'figures'}; {path / 'heatmap.png'}"
+    )
+    if arguments.html:
+        write_html(path)
+        print(f"wrote {path / 'report.html'}")
     return 0

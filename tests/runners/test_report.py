@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import html
 import json
+import re
 import shutil
+import subprocess
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -270,6 +273,40 @@ def test_a_table_that_is_missing_is_named_and_the_other_pages_are_made(table: st
             plt.close(figure)
     (path / f"{table}.parquet").write_bytes(b"PAR1 nonsense")
     assert Story(path).missing[0].startswith(f"{table}.parquet is damaged")
+
+
+@pytest.fixture(scope="module")
+def interactive_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("html")
+    path = run_of(folder, "--timesteps", "300")
+    return report.write_html(path)
+
+
+def test_the_interactive_page_is_one_file_that_needs_no_network(interactive_page: Path) -> None:
+    text = interactive_page.read_text()
+    assert len(text) < 15_000_000
+    assert not re.findall(r"<(?:script|link|img|iframe)[^>]*(?:src|href)\s*=", text)
+    for agent in ("ppo_0", "noise_19", "maker_3", "momentum_0"):
+        assert f'"{agent}"' in text
+    assert "end of timestep 299" in text  # hovering tells the book of a moment
+    for finding in Story(interactive_page.parent).findings:
+        assert html.escape(finding.text) in text
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not shutil.which("chromium"), reason="no headless browser on this machine")
+def test_a_real_browser_draws_the_interactive_page(interactive_page: Path, tmp_path: Path) -> None:
+    command = [
+        "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+        "--disable-background-networking", "--disable-component-update", f"--user-data-dir={tmp_path}",
+        "--virtual-time-budget=20000", "--dump-dom", interactive_page.as_uri(),
+    ]  # fmt: skip
+    drawn = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    assert drawn.count("js-plotly-plot") == 3
+    assert drawn.count('class="main-svg"') >= 6
+    assert "<image" in drawn  # the heatmap
+    assert len(re.findall(r'class="trace scatter', drawn)) > 2 * 26  # quotes, trades, and two lines an agent
+    assert "Inventory, lots" in drawn
 
 
 def test_a_folder_that_is_no_run_is_one_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
