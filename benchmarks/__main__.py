@@ -39,6 +39,7 @@ from market_env.market import Market, configure
 from runners import lobster, replay
 from runners.drive import drive
 from runners.load import load_events
+from runners.report import write_html, write_report
 from runners.simulate import RunConfig, simulate
 from scripted_agents.rollout import CompiledBackground
 
@@ -272,9 +273,10 @@ def bench_run() -> None:
     unwrapped = median_seconds(lambda: drive(market_env.raw_env(config=config), policies, 1), 3)
     seconds = {}
     for label, outputs in (
-        ("data", {"tensorboard": False, "report": False}),
-        ("TensorBoard", {"tensorboard": True, "report": False}),
-        ("report", {"tensorboard": False, "report": True}),
+        ("data", {"tensorboard": False, "report": False, "audit": False}),
+        ("TensorBoard", {"tensorboard": True, "report": False, "audit": False}),
+        ("audit", {"tensorboard": False, "report": False, "audit": True}),
+        ("report", {"tensorboard": False, "report": True, "audit": False}),
     ):
 
         def recorded(outputs: dict[str, bool] = outputs) -> None:
@@ -283,8 +285,33 @@ def bench_run() -> None:
 
         seconds[label] = median_seconds(recorded, 3)
     show("recording the data takes beside it", f"{seconds['data'] - unwrapped:.2f} s", "Parquet, JSON, hashes")
-    for label in ("TensorBoard", "report"):
+    for label in ("TensorBoard", "audit", "report"):
         show(f"the {label} takes beside both", f"{seconds[label] - seconds['data']:.2f} s")
+    with tempfile.TemporaryDirectory() as folder:
+        for timesteps in (5_000, 50_000):
+            path = Path(folder) / f"run-{timesteps}"
+            with contextlib.redirect_stdout(io.StringIO()):
+                simulate(
+                    RunConfig(market=MarketConfig(timesteps=timesteps)),
+                    path,
+                    tensorboard=False,
+                    report=False,
+                    audit=False,
+                )
+            begun = time.perf_counter()
+            write_report(path)
+            drawn = time.perf_counter() - begun
+            begun = time.perf_counter()
+            page = write_html(path)
+            written = time.perf_counter() - begun
+            show(
+                f"report of {timesteps:,} timesteps",
+                f"{drawn:.1f} s",
+                f"PDF {(path / 'report.pdf').stat().st_size / 2**20:.1f} MiB",
+            )
+            show(
+                f"report.html of {timesteps:,} timesteps", f"{written:.1f} s", f"{page.stat().st_size / 2**20:.1f} MiB"
+            )
     walls, peaks = [], []
     for _ in range(3):
         with tempfile.TemporaryDirectory() as folder:
@@ -305,8 +332,10 @@ def bench_record() -> None:
     with tempfile.TemporaryDirectory() as folder:
         path, long = Path(folder) / "run", Path(folder) / "long"
         with contextlib.redirect_stdout(io.StringIO()):
-            simulate(RunConfig(), path, tensorboard=False, report=False)
-            simulate(RunConfig(market=MarketConfig(timesteps=40_000)), long, tensorboard=False, report=False)
+            simulate(RunConfig(), path, tensorboard=False, report=False, audit=False)
+            simulate(
+                RunConfig(market=MarketConfig(timesteps=40_000)), long, tensorboard=False, report=False, audit=False
+            )
         audit = median_seconds(lambda: replay.audit(path), 3)
         events = load_events(path)
         show("audit of the run's 5,000 timesteps", f"{audit:.1f} s", f"{len(events) / audit / 1e3:.0f} k events/s")

@@ -35,7 +35,7 @@ def recorded(config: dict[str, Any], folder: Path) -> Path:
     given = folder / "given.json"
     given.write_text(json.dumps(config))
     path = folder / "run"
-    arguments = ["--config", str(given), "--run-dir", str(path), "--no-report", "--no-tensorboard"]
+    arguments = ["--config", str(given), "--run-dir", str(path), "--no-audit", "--no-report", "--no-tensorboard"]
     with contextlib.redirect_stdout(io.StringIO()):
         if simulate.main(arguments) != 0:
             raise RuntimeError(f"run {config} failed")

@@ -23,7 +23,7 @@ from runners.schema import TABLES
 from tests import kit
 
 ROOT = Path(__file__).parents[2]
-QUICK = ["--no-report", "--no-tensorboard"]
+QUICK = ["--no-audit", "--no-report", "--no-tensorboard"]
 
 
 def run_of(folder: Path, config: dict[str, Any], *arguments: str) -> Path:

@@ -302,7 +302,7 @@ def test_a_real_browser_draws_the_interactive_page(interactive_page: Path, tmp_p
         "--virtual-time-budget=20000", "--dump-dom", interactive_page.as_uri(),
     ]  # fmt: skip
     drawn = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
-    assert drawn.count("js-plotly-plot") == 3
+    assert drawn.count('class="plotly-graph-div js-plotly-plot"') == 3
     assert drawn.count('class="main-svg"') >= 6
     assert "<image" in drawn  # the heatmap
     assert len(re.findall(r'class="trace scatter', drawn)) > 2 * 26  # quotes, trades, and two lines an agent
