@@ -329,10 +329,8 @@ def simulate(
         try:
             if audit and summary["timesteps"]:
                 print("auditing the record ...", end=" ", flush=True)
-                rebuilt = replay.audit(path)
-                replay.keep_result(rebuilt, path)
-                differ = rebuilt.failed.total()
-                print(f"{rebuilt.checked.total():,} values rebuilt from the log alone, {differ or 'none'} differ")
+                checked, differ = audit_run(path)
+                print(f"{checked:,} values rebuilt from the log alone, {differ or 'none'} differ")
             if report:
                 print("drawing the report ...", flush=True)
                 figures = write_report(path)
@@ -351,6 +349,13 @@ def simulate(
     if tensorboard:
         print(f"to look at it: {Path(sys.executable).with_name('tensorboard')} --logdir {path.parent}")
     return summary
+
+
+def audit_run(path: Path) -> tuple[int, int]:
+    """Audit a record and keep the result beside it; return how many values were checked, and how many differ."""
+    rebuilt = replay.audit(path)
+    replay.keep_result(rebuilt, path)
+    return rebuilt.checked.total(), rebuilt.failed.total()
 
 
 def play(

@@ -22,7 +22,7 @@ from market_env.config import ConfigError
 from runners.command import command
 from runners.record import whole_file
 from runners.replay import complete
-from runners.report import agents, book, interactive, market, opening, reality
+from runners.report import agents, book, market, opening, reality
 from runners.report.story import Story
 from runners.report.style import MUTED, STYLE, empty
 from runners.report.style import page as blank
@@ -104,6 +104,8 @@ def write_html(path: Path) -> Path:
         ConfigError: there is no readable run, or a table is missing.
         RunFolderError: it cannot be written.
     """
+    from runners.report import interactive  # plotly takes half a second to import, and few ask for this page
+
     text = interactive.page(Story(path))
     with whole_file(path / "report.html") as partial:
         partial.write_text(text, encoding="utf-8")

@@ -61,8 +61,7 @@ def draw(story: Story, axes: Axes, start: int, end: int, *, zoom: bool) -> None:
         extent=extent,
         norm=LogNorm(max(0.5, float(np.quantile(shown, 0.02))), max(2.0, float(np.quantile(shown, 0.999)))),
         cmap="Greys",
-        interpolation="nearest",
-        rasterized=True,
+        interpolation="none",  # as it is into the PDF, a cell a point
     )
     axes.figure.colorbar(image, ax=axes, pad=0.01, fraction=0.03, label="resting lots (log scale)")
     time = np.arange(start, end) + 1
