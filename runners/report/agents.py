@@ -282,6 +282,9 @@ def state_table(
     high: float,
 ) -> None:
     """Means by inventory and imbalance; how many turns in small print."""
+    if not counts.any():
+        empty(axes, "no turn found\na two-sided book")
+        return
     axes.imshow(np.ma.masked_invalid(values), cmap=cmap, vmin=low, vmax=high, aspect="auto", origin="lower")
     axes.grid(visible=False)
     edges_x, edges_y = trading.IMBALANCE_BINS, trading.INVENTORY_BINS

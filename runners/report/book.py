@@ -177,7 +177,9 @@ def zooms(story: Story) -> Figure:
         mosaic["walls"].set_title("Walls of liquidity")
         empty(
             mosaic["walls"],
-            f"no wall: no level held {liquidity.WALL_SIZE:g} times the typical {found.typical_lots:g} lots for {liquidity.WALL_TIMESTEPS} timesteps",
+            "no order rested in the book"
+            if not found.typical_lots
+            else f"no wall: no level held {liquidity.WALL_SIZE:g} times the typical {found.typical_lots:g} lots for {liquidity.WALL_TIMESTEPS} timesteps",
         )
     owners = ", ".join(f"{kind} {share:.0%}" for kind, share in found.kinds.items())
     caption(

@@ -76,6 +76,8 @@ def flow(story: Story) -> Figure:
             if by_kind[:, index].any():
                 over_time(signed, by_kind[:, index], colour(run, kind), kind, band=False)
         over_time(signed, by_kind.sum(axis=1), INK, "all", band=False)
+        low, high = signed.get_ylim()
+        signed.set_ylim(low, high + 0.35 * (high - low))
         signed.legend(loc="upper left", ncols=5)
     else:
         for axes in (volume, signed):
@@ -88,7 +90,7 @@ def flow(story: Story) -> Figure:
         over_time(rates, line.per_timestep(rows), tint, label, band=False)
     rates.legend(loc="upper left", ncols=4)
     rates.set_xlim(0, max(1, steps))
-    rates.set_ylim(bottom=0)
+    rates.set_ylim(0, 1.4 * rates.get_ylim()[1])  # room for the legend
     summary = run.summary
     width = -(-steps // 700)
     caption(

@@ -123,7 +123,7 @@ def summary(story: Story) -> Figure:
 def comparison(stories: Sequence[Story]) -> Figure:
     """Key figures and paths of several runs side by side."""
     figure = page("Runs compared")
-    panels = figure.subplot_mosaic([["table"] * 3, ["mid", "spread", "depth"]], height_ratios=(1.25, 1))
+    panels = figure.subplot_mosaic([["table"] * 3, ["mid", "spread", "depth"]], height_ratios=(1.9, 1))
     names = [story.run.path.name for story in stories]
     keys = list(stories[0].figures)
     cells = [
@@ -145,7 +145,7 @@ def comparison(stories: Sequence[Story]) -> Figure:
         cells.append((label, *(number(value(story), ".3f" if label.endswith("p") else ",d") for story in stories)))
     width = 0.7 / max(len(stories), 1)
     panels["table"].axis("off")
-    rows(figure, (0.03, 0.44, 0.94, 0.49), "", ["figure", *names], cells, (0.3, *[width] * len(stories)), 7)
+    rows(figure, (0.03, 0.40, 0.94, 0.53), "", ["figure", *names], cells, (0.3, *[width] * len(stories)), 7)
     mid, spread, depth = (panels[name] for name in ("mid", "spread", "depth"))
     for story, tint, name in zip(stories, RUN_COLOURS * 9, names, strict=False):
         if not story.run.timesteps:

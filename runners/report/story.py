@@ -227,6 +227,8 @@ class Story:
             f"at least {liquidity.WALL_SIZE:g} times the typical {found.typical_lots:g} lots for "
             f"{liquidity.WALL_TIMESTEPS} timesteps or more"
         )
+        if not found.typical_lots:
+            return [Finding(None, "No order rested in the book: there are no walls to look for.")]
         if not found.walls:
             return [Finding(False, f"No wall of liquidity: no level held {definition}.")]
         longest = found.walls[0]
