@@ -145,7 +145,7 @@ def comparison(stories: Sequence[Story]) -> Figure:
         cells.append((label, *(number(value(story), ".3f" if label.endswith("p") else ",d") for story in stories)))
     width = 0.7 / max(len(stories), 1)
     panels["table"].axis("off")
-    rows(figure, (0.03, 0.40, 0.94, 0.53), "", ["figure", *names], cells, (0.3, *[width] * len(stories)), 7)
+    rows(figure, (0.03, 0.425, 0.94, 0.505), "", ["figure", *names], cells, (0.3, *[width] * len(stories)), 7)
     mid, spread, depth = (panels[name] for name in ("mid", "spread", "depth"))
     for story, tint, name in zip(stories, RUN_COLOURS * 9, names, strict=False):
         if not story.run.timesteps:

@@ -137,12 +137,12 @@ def fact_table(story: Story) -> Figure:
     header = ("fact", "all", "windows", "real half hours", "real days", "judged")
     lines = facts.table_rows(found)
     half = -(-len(lines) // 2)
-    places = (0.0, 0.195, 0.245, 0.325, 0.41, 0.48)
+    places = (0.0, 0.203, 0.25, 0.33, 0.413, 0.483)
     for left, part in ((0.03, lines[:half]), (0.52, lines[half:])):
         # A text a column: lines of one size keep abreast, and hundreds of cells would take a second.
         for offset, column in zip(places, zip(header, *part, strict=True), strict=True):
             figure.text(
-                left + offset * 0.93, 0.915, "\n".join(column), va="top", fontsize=6.4, linespacing=2.4, color=INK
+                left + offset * 0.93, 0.915, "\n".join(column), va="top", fontsize=6.2, linespacing=2.45, color=INK
             )
     inside, judged = facts.tally(found)
     caption(
