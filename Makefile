@@ -48,6 +48,18 @@ evaluate: $(READY) ## compare the frozen policy with doing nothing and with rand
 replay: $(READY) ## audit a run against its own log: make replay ARGS=runs/seed-1-0
 	$(BIN)/python -m runners.replay $(ARGS)
 
+.PHONY: report
+report: $(READY) ## write a run's report: make report ARGS="runs/seed-1-0 --html"
+	$(BIN)/python -m runners.report $(ARGS)
+
+.PHONY: facts
+facts: $(READY) ## a run's statistics beside those of real markets: make facts ARGS=runs/seed-1-0
+	$(BIN)/python -m runners.facts $(ARGS)
+
+.PHONY: integrity
+integrity: $(READY) ## audit full-size random runs and try mutations of a record
+	$(BIN)/python -m benchmarks.integrity $(ARGS)
+
 .PHONY: docs
 docs: $(READY) ## make the docs pages and the README's picture that are made from the code
 	$(BIN)/python -m runners.docs

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import urllib.error
@@ -16,6 +17,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from PIL import Image
 
 from runners import report, simulate
 from runners.board import AGENT_EVERY, HISTOGRAM_EVERY, LAYOUT, TAGS, each, experiment_of, hyperparameters
@@ -266,6 +268,26 @@ def test_a_real_server_shows_scalars_pictures_texts_hyperparameters_and_layout(
     found = {value["name"]["tag"]: value["value"] for value in group["metricValues"]}
     assert found["summary/trades"] == run.summary["trades"]
     assert set(found) == {tag for tag in documented(run, "scalars") if tag.startswith("summary/")}
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not shutil.which("chromium"), reason="no headless browser on this machine")
+@pytest.mark.parametrize(
+    ("page", "lines", "ink"),
+    [("scalars", 1_000, 0), ("custom_scalars", 1_000, 0), ("images", 0, 3_000), ("hparams", 0, 500)],
+)
+def test_a_real_browser_shows_data_on_the_page(page: str, lines: int, ink: int, server: str, tmp_path: Path) -> None:
+    picture = tmp_path / "page.png"
+    command = [
+        "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+        "--disable-background-networking", "--disable-component-update", f"--user-data-dir={tmp_path / 'profile'}",
+        "--window-size=1500,1400", "--virtual-time-budget=25000", f"--screenshot={picture}", f"{server}/#{page}",
+    ]  # fmt: skip
+    subprocess.run(command, check=True, timeout=120, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    body = np.asarray(Image.open(picture).convert("RGB")).astype(int)[150:, 350:]  # without the bars above and beside
+    run_colour = np.abs(body - [255, 112, 67]).sum(axis=2) < 40  # TensorBoard's for the first run
+    assert run_colour.sum() >= lines
+    assert (body.sum(axis=2) < 200).sum() >= ink
 
 
 def post(server: str, route: str, body: Any) -> Any:
