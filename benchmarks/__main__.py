@@ -38,9 +38,9 @@ from market_env.engine.kernel import kernel
 from market_env.market import Market, configure
 from runners import lobster, replay
 from runners.drive import drive
-from runners.load import load_events
 from runners.report import write_html, write_report
 from runners.simulate import RunConfig, simulate
+from runners.stored import load_events
 from scripted_agents.rollout import CompiledBackground
 
 

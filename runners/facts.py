@@ -24,8 +24,7 @@ from scipy import stats
 from market_env.config import ConfigError
 from runners import lobster, window
 from runners.command import command
-from runners.load import recorded_timesteps
-from runners.rebuild import market_of
+from runners.stored import market_of, recorded_timesteps
 
 LEVELS = 10
 """Levels that are looked at; more of a pair are left out, with the messages behind them."""

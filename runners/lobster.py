@@ -31,9 +31,8 @@ from market_env.engine.kernel import compiled_marker
 from market_env.market import configure
 from runners import window
 from runners.command import command
-from runners.load import load_events, recorded_timesteps
-from runners.rebuild import market_of
 from runners.record import whole_file
+from runners.stored import load_events, market_of, recorded_timesteps
 
 OPENING = 34_200
 """Where an exported run's clock starts, seconds after midnight: 09:30, as the format's own files."""

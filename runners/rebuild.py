@@ -6,24 +6,17 @@ that does not hold is a :class:`Difference` with its place in the log. Cost: abo
 
 from __future__ import annotations
 
-import json
 import math
 from collections import Counter
-from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import polars as pl
-import pyarrow as pa
-import pyarrow.parquet as pq
-
-from market_env.config import ConfigError, MarketConfig, parse_json
+from market_env.config import MarketConfig
 from market_env.engine.state import PRESETS, REJECT_REASONS
 from market_env.engine.tables import DEPTH_LEVELS
 from market_env.rewards import DEFAULT_REWARD, WealthReward
 from market_env.twin import Line, Resting, TwinAccount, TwinBook, TwinMarket, next_reference
-from runners.schema import TABLES, VERSION, arrow_schema
+from runners.schema import TABLES
 
 WINDOW = PRESETS[0].levels
 """Price levels that the exchange keeps around the reference price."""
@@ -102,68 +95,6 @@ def twin_of(config: MarketConfig) -> TwinMarket:
         for agent in config.agents
     }
     return TwinMarket(accounts, config.first_price, config.price_band, WINDOW)
-
-
-def market_of(path: Path) -> tuple[dict[str, Any], MarketConfig]:
-    """A run's ``config.json``, whole and as a market.
-
-    Raises:
-        ConfigError: there is no run, or it is of another schema version.
-    """
-    file = path / "config.json"
-    if not file.is_file():
-        raise ConfigError(
-            f"run {path}: expected a run folder with config.json, found {'none' if path.is_dir() else 'no folder'}"
-        )
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"run {path}: config.json is damaged: {error}") from None
-    if not isinstance(data, dict) or data.get("schema") != VERSION:
-        found = data.get("schema") if isinstance(data, dict) else data
-        raise ConfigError(f"run {path}: expected schema version {VERSION}, found {found!r}")
-    names = MarketConfig.__dataclass_fields__
-    return data, parse_json(MarketConfig, json.dumps({name: data[name] for name in names if name in data}))
-
-
-def recorded_parts(path: Path) -> list[str]:
-    """Names of the parts that a run's summary lists, in order; none if it has no readable summary."""
-    try:
-        summary = json.loads((path / "summary.json").read_text(encoding="utf-8"))
-        return sorted(name for name in summary["sha256"] if name.startswith("events/"))
-    except (OSError, ValueError, KeyError, TypeError):
-        return []
-
-
-def read_parts(path: Path) -> Iterator[tuple[Path, pl.DataFrame]]:
-    """A run's parts in order.
-
-    Raises:
-        ConfigError: a part is missing, damaged, of another schema, or its rows do not follow on.
-    """
-    parts = sorted((path / "events").glob("part-*.parquet"))
-    found = {f"events/{part.name}" for part in parts}
-    for name in recorded_parts(path):
-        if name not in found:
-            raise ConfigError(f"run {path}: {name} is missing, which summary.json lists")
-    following = 0
-    for number, part in enumerate(parts):
-        if part.name != f"part-{number:05d}.parquet":
-            raise ConfigError(
-                f"run {path}: events/part-{number:05d}.parquet is missing, found {part.name} in its place"
-            )
-        try:
-            table = pq.read_table(part)
-        except (OSError, pa.ArrowException) as error:
-            raise ConfigError(f"{part}: damaged: {str(error).splitlines()[0]}") from None
-        if not table.schema.equals(arrow_schema("events")):
-            raise ConfigError(f"{part}: expected the columns and types of the events table, found {table.schema.names}")
-        rows: pl.DataFrame = pl.from_arrow(table)  # type: ignore[assignment]
-        for row, seq in enumerate(rows["seq"].to_list()):
-            if seq != following:
-                raise ConfigError(f"{part}: row {row}: expected seq {following}, found {seq}")
-            following += 1
-        yield part, rows
 
 
 class Incoming:

@@ -29,9 +29,10 @@ from market_env.config import ConfigError, parse_json
 from market_env.engine.state import KINDS, REJECT_REASONS
 from market_env.rewards import DEFAULT_REWARD, WealthReward
 from runners.command import command
-from runners.rebuild import Event, Replay, market_of, read_parts, twin_of
+from runners.rebuild import Event, Replay, twin_of
 from runners.record import file_hashes, write_json, write_table
 from runners.schema import TABLES, arrow_schema
+from runners.stored import market_of, read_parts
 from runners.summary import OPENING
 
 

@@ -21,6 +21,7 @@ from market_env.market import Market
 from runners import lobster, simulate, window
 from runners.load import load_run
 from runners.lobster import Pair, pair_of_run, verify_pair
+from runners.stored import load_events
 from tests import kit
 
 Orders = dict[int, list[list[int]]]
@@ -400,7 +401,7 @@ def test_missing_files_and_folders_in_use_are_one_line(
 
 def test_a_tick_that_the_format_cannot_say_is_refused(run: Path) -> None:
     config = load_run(run).market
-    events: NDArray[np.void] = lobster.load_events(run)
+    events: NDArray[np.void] = load_events(run)
     with pytest.raises(ValueError, match=r"tick_size: the format needs a multiple of 1/10,000, got 3e-05"):
         lobster.shown(dataclasses.replace(config, tick_size=3e-5), events, 5)
     for name, value in (("tick_size", 1e5), ("lot_size", 1e9)):
