@@ -386,7 +386,9 @@ def tally(found: dict[str, Any]) -> tuple[int, int]:
     """Facts within the real range, and facts that could be judged."""
     judged: list[str] = []
     for fact in found["facts"].values():
-        inside = fact["inside"]
+        inside = (
+            fact["inside"][1:] if fact is found["facts"]["level_distance_ticks"] else fact["inside"]
+        )  # level 1: 0 by definition
         judged += [verdict for verdict in (inside if isinstance(inside, list) else [inside]) if verdict]
     return judged.count("inside"), len(judged)
 

@@ -27,15 +27,18 @@ class Moves:
     changes: dict[str, Floats]
     """Sum of the moves of each timestep by cause, signed, ticks, shape (timesteps,)."""
     levels: dict[int, int]
-    """Aggressors' orders by the number of price levels at which they traded."""
+    """Aggressors' orders by the number of price levels that they emptied."""
     impact: dict[int, Floats]
     """How far the mid moved in the aggressor's direction from just before to just after such an order, ticks."""
+    consumed: float | None
+    """Levels emptied for each change of a best price by an aggressor's order, mean."""
     prints: int
     """Trades."""
     off_touch: int
     """Trades that did not print at the best price then resting on the side that they hit: 0, or the price teleported."""
     unexplained: int
-    """Changes of a best price by an event that neither traded, cancelled nor rested an order there: likewise 0."""
+    """Changes of a best price that are neither from the price of the event's own trade or cancel, nor to the limit price of
+    its own order: likewise 0."""
 
     @property
     def jumps(self) -> int:
@@ -73,8 +76,17 @@ def moves(line: Timeline) -> Moves:
     trade = kinds == KIND_TRADE
     best = np.where(bought, ask_before, bid_before)
     off_touch = trade & (events["price"] != best)
-    any_change = (bid != bid_before) | (ask != ask_before)
-    unexplained = any_change & ~(causes["trade"] | causes["cancel"] | causes["new quote"])
+    # Whatever comes to rest is the order accepted last, at its limit.
+    accepted = kinds == KIND_ACCEPT
+    latest = np.maximum.accumulate(np.where(accepted, np.arange(len(events)), 0))
+    unexplained = 0
+    for side, old, new in ((BUY, bid_before, bid), (1 - BUY, ask_before, ask)):
+        own = events["side"] == side
+        left = (kinds == KIND_CANCEL) & own | trade & ~own  # a cancel empties its own side, a trade the other
+        came = (
+            (accepted | trade | causes["cancel"]) & (events["side"][latest] == side) & (new == events["price"][latest])
+        )
+        unexplained += int(np.count_nonzero((old != new) & ~(left & (old == events["price"]) | came)))
 
     trades = line.trades
     orders, first, group = np.unique(events["order_id"][trades], return_index=True, return_inverse=True)
@@ -82,7 +94,11 @@ def moves(line: Timeline) -> Moves:
     np.maximum.at(last, group, trades)
     first = trades[first] if len(trades) else first
     pairs = np.unique(np.stack([group, events["price"][trades]]), axis=1)
-    taken = np.minimum(np.bincount(pairs[0], minlength=len(orders)), MOST_LEVELS)
+    touched = np.bincount(pairs[0], minlength=len(orders))
+    hit_after = np.where(bought[last], ask[last], bid[last]) if len(orders) else np.zeros(0)
+    emptied = touched - (hit_after == events["price"][last])
+    moved_best = hit_after != np.where(bought[first], ask_before[first], bid_before[first])
+    taken = np.minimum(emptied, MOST_LEVELS)
     before = (bid_before[first] + ask_before[first]) / 2.0
     after = (bid[last] + ask[last]) / 2.0
     known = (bid_before[first] > 0) & (ask_before[first] > 0) & (bid[last] > 0) & (ask[last] > 0)
@@ -94,7 +110,8 @@ def moves(line: Timeline) -> Moves:
         changes=changes,
         levels={level: int((taken == level).sum()) for level in levels},
         impact={level: impact[(taken == level) & known] for level in levels},
+        consumed=float(emptied[moved_best].mean()) if moved_best.any() else None,
         prints=len(trades),
         off_touch=int(off_touch.sum()),
-        unexplained=int(unexplained.sum()),
+        unexplained=unexplained,
     )

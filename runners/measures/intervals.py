@@ -1,4 +1,4 @@
-"""Intervals for means of dependent data: the moving-block bootstrap, and the permutation test by circular shifts.
+"""Intervals for means of dependent data: the circular block bootstrap, and the permutation test by circular shifts.
 
 Both draw from a fixed generator, so a report is the same each time it is made.
 """
@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 Floats = NDArray[np.float64]
 
@@ -29,51 +30,61 @@ class Interval(NamedTuple):
         return self.low > 0 or self.high < 0
 
 
-def blocks(count: int, block: int, draws: int = DRAWS) -> NDArray[np.int64]:
-    """Indices of resampled series, blocks of ``block`` neighbours (Künsch 1989), shape (draws, count)."""
-    rng = np.random.default_rng(0)
-    block = max(1, min(block, count))
-    starts = rng.integers(0, count - block + 1, (draws, -(-count // block)))
-    found: NDArray[np.int64] = (starts[:, :, None] + np.arange(block)).reshape(draws, -1)[:, :count]
-    return found
-
-
 def block_means(values: Floats, groups: NDArray[np.int64], count: int, block: int) -> Floats:
     """Bootstrap draws of the mean of ``values`` in each of ``count`` groups, shape (draws, count).
 
-    Whole blocks of time are drawn, so neighbours stay together whatever group they are in. Groups below 0 are left out.
+    Circular moving blocks of ``block`` neighbours (Politis and Romano 1992), so neighbours stay together whatever group
+    they are in. Groups below 0 are left out.
     """
-    size = len(values)
-    block = max(1, min(block, size))
-    pieces = -(-size // block)
-    place = np.arange(size) // block
     known = groups >= 0
-    sums = np.zeros((pieces, count))
-    counts = np.zeros((pieces, count))
-    np.add.at(sums, (place[known], groups[known]), values[known])
-    np.add.at(counts, (place[known], groups[known]), 1)
-    drawn = np.random.default_rng(0).integers(0, pieces, (DRAWS, pieces))
-    times = np.apply_along_axis(np.bincount, 1, drawn, minlength=pieces)
-    with np.errstate(invalid="ignore"):
-        means: Floats = (times @ sums) / (times @ counts)
+    sums = np.zeros((len(values), count))
+    counts = np.zeros((len(values), count))
+    place = np.flatnonzero(known)
+    sums[place, groups[known]] = values[known]
+    counts[place, groups[known]] = 1.0
+    with np.errstate(invalid="ignore", divide="ignore"):
+        means: Floats = block_sums(sums, block) / block_sums(counts, block)
     return means
 
 
-def interval(draws: Floats, mean: float) -> Interval:
-    """The percentile interval of bootstrap draws."""
+def block_sums(rows: Floats, block: int) -> Floats:
+    """Sums over resampled rows, whole circular blocks at a time, shape (draws, columns); the same blocks each time."""
+    size = len(rows)
+    block = max(1, min(block, size))
+    around_once = np.concatenate([rows, rows[: block - 1]])
+    total = np.concatenate([np.zeros((1, rows.shape[1])), np.cumsum(around_once, axis=0)])
+    sums = total[block:] - total[:-block]  # of the block that begins at each row
+    rng = np.random.default_rng(0)
+    pieces = -(-size // block)
+    return np.stack([sums[rng.integers(0, size, pieces)].sum(axis=0) for _ in range(DRAWS)])
+
+
+def interval(draws: Floats, mean: float, blocks: int) -> Interval:
+    """Mean with a t interval from the spread of its bootstrap draws; undefined where one draw in twenty is.
+
+    Few blocks make a percentile interval too short; the t distribution of as many degrees of freedom as there are blocks
+    less one widens it.
+    """
     known = draws[~np.isnan(draws)]
-    if not len(known):
+    if len(known) < 0.95 * len(draws) or blocks < 2:
         return Interval(mean, np.nan, np.nan)
-    low, high = np.quantile(known, [(1 - LEVEL) / 2, (1 + LEVEL) / 2])
-    return Interval(mean, float(low), float(high))
+    reach = float(stats.t.ppf((1 + LEVEL) / 2, blocks - 1) * known.std())
+    return Interval(mean, mean - reach, mean + reach)
 
 
 def mean_of(values: Floats, block: int = 1) -> Interval:
-    """Mean of a series with its block-bootstrap interval; undefined (NaN) for an empty one."""
-    if not len(values):
+    """Mean of a series with its interval; undefined (NaN) for an empty one."""
+    return ratio_of(values, np.ones(len(values)), block)
+
+
+def ratio_of(parts: Floats, wholes: Floats, block: int = 1) -> Interval:
+    """Sum of ``parts`` over sum of ``wholes``, resampled together, with its interval; undefined for nothing."""
+    if not len(parts) or not wholes.sum():
         return Interval(np.nan, np.nan, np.nan)
-    draws = block_means(values, np.zeros(len(values), np.int64), 1, block)[:, 0]
-    return interval(draws, float(values.mean()))
+    sums = block_sums(np.column_stack([parts, wholes]), block)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        draws = sums[:, 0] / sums[:, 1]
+    return interval(draws, float(parts.sum() / wholes.sum()), -(-len(parts) // max(1, min(block, len(parts)))))
 
 
 def around(series: Floats, moments: NDArray[np.int64], lags: NDArray[np.int64]) -> Floats:

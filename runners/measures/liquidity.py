@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market_env.engine.state import BUY, KIND_TURN, SELL
-from runners.measures.intervals import Floats, Interval, around, block_means, interval, mean_of, shifted
+from runners.measures.intervals import Floats, Interval, around, block_means, interval, ratio_of, shifted
 from runners.measures.timeline import Timeline
 from runners.summary import OPENING
 
@@ -26,6 +26,10 @@ WALL_REACH = 50
 PRESSURE_TIMESTEPS = 10
 """Signed flow is summed over so many timesteps, and depth is looked at when they end."""
 PRESSURE_BINS = 5
+PRESSURE_BLOCK = 100
+"""Timesteps of a block of the bootstrap: flow overlaps for ten, and depth remembers for longer;"""
+FEWEST_BLOCKS = 20
+"""with fewer blocks no interval is given."""
 
 LARGE_SHARE = 0.05
 """Large orders are the largest of this share of all aggressors' orders, by lots traded."""
@@ -167,7 +171,7 @@ class Pressure:
     depth: dict[int, list[Interval]]
     """Lots near the mid by side and bin."""
     difference: Interval | None
-    """(bid depth - ask depth) after heavy buying less that after heavy selling; None if it cannot be measured."""
+    """(bid depth - ask depth) after heavy buying less that after heavy selling; None if the run is too short to say."""
 
 
 def pressure(line: Timeline) -> Pressure | None:
@@ -183,38 +187,48 @@ def pressure(line: Timeline) -> Pressure | None:
         return None
     means = [float(flow[bins == number].mean()) for number in range(PRESSURE_BINS)]
     found = {}
-    block = 5 * PRESSURE_TIMESTEPS
+    blocks = len(flow) // PRESSURE_BLOCK
+    enough = blocks if blocks >= FEWEST_BLOCKS else 0
     for side in (BUY, SELL):
-        draws = block_means(depth[:, side], bins, PRESSURE_BINS, block)
+        draws = block_means(depth[:, side], bins, PRESSURE_BINS, PRESSURE_BLOCK)
         found[side] = [
-            interval(draws[:, number], float(depth[bins == number, side].mean())) for number in range(PRESSURE_BINS)
+            interval(draws[:, number], float(depth[bins == number, side].mean()), enough)
+            for number in range(PRESSURE_BINS)
         ]
+    if not enough:
+        return Pressure(means, found, None)
     apart = depth[:, BUY] - depth[:, SELL]
-    draws = block_means(apart, bins, PRESSURE_BINS, block)
+    draws = block_means(apart, bins, PRESSURE_BINS, PRESSURE_BLOCK)
     last = PRESSURE_BINS - 1
-    difference = interval(draws[:, last] - draws[:, 0], float(apart[bins == last].mean() - apart[bins == 0].mean()))
-    return Pressure(means, found, difference)
+    mean = float(apart[bins == last].mean() - apart[bins == 0].mean())
+    return Pressure(means, found, interval(draws[:, last] - draws[:, 0], mean, blocks))
 
 
 @dataclass(frozen=True)
 class Recovery:
-    """Depth on the side that a large order hit, relative to that just before it (Degryse et al. 2005, Large 2007)."""
+    """Depth after aggressors' orders, relative to that just before them (Degryse et al. 2005, Large 2007).
+
+    Sums over orders of depth after, over sums of depth before: a mean of ratios would drift upwards by itself.
+    """
 
     orders: int
+    """Large ones."""
     smallest: int
-    """Lots of the smallest large order."""
+    """Lots of the smallest of them."""
     after: Interval
-    """Just after the order."""
+    """On the side that they hit, just after them."""
     path: list[Interval]
     """At the end of the order's timestep and of the :data:`RECOVERY` - 1 following ones."""
     other: list[float]
     """The other side, just after and then likewise."""
+    small: list[float]
+    """The side that the other orders hit, likewise: what depth does anyway."""
     half_life: int | None
     """Ends of timesteps until half of what was lost is back; None if that does not happen within them."""
 
 
 def recovery(line: Timeline) -> Recovery | None:
-    """Depth after large orders; None with fewer than ten of them."""
+    """Depth after large orders; None with fewer than twenty of them."""
     trades = line.events[line.trades]
     if not len(trades):
         return None
@@ -223,31 +237,45 @@ def recovery(line: Timeline) -> Recovery | None:
     last = np.zeros(len(orders), np.int64)
     np.maximum.at(last, group, line.trades)
     first = line.trades[first]
-    smallest = float(np.quantile(lots, 1 - LARGE_SHARE))
-    first, last = first[lots >= smallest], last[lots >= smallest]
     hit = 1 - line.events["side"][first].astype(np.int64)
-    base = line.quotes["depth"][first - 1]  # an accept or a trade stands before every trade
+    base = line.quotes["depth"][first - 1].astype(np.float64)  # an accept or a trade stands before every trade
     inside = base.min(axis=1) > 0
-    first, last, hit, base = first[inside], last[inside], hit[inside], base[inside]
-    if len(first) < 10:
+    smallest = float(np.quantile(lots, 1 - LARGE_SHARE))
+    large = (lots >= smallest) & inside
+    if np.count_nonzero(large) < 20:
         return None
     moments = line.events["timestep"][first].astype(np.int64)
     depth = line.near_depth.astype(np.float64)
-    rows = np.arange(len(first))
     lags = np.arange(RECOVERY)
-    paths = {}
-    for name, sides in (("hit", hit), ("other", 1 - hit)):
-        series = np.stack([around(depth[:, side], moments, lags) for side in (BUY, SELL)])[sides, rows]
-        just_after = line.quotes["depth"][last][rows, sides]
-        paths[name] = np.column_stack([just_after, series]) / base[rows, sides][:, None]
-    after, *path = (mean_of(column[~np.isnan(column)], 5) for column in paths["hit"].T)
+
+    def paths(chosen: NDArray[np.bool_], sides: NDArray[np.int64]) -> tuple[Floats, Floats]:
+        rows = np.arange(len(chosen))[chosen]
+        series = np.stack([around(depth[:, side], moments[rows], lags) for side in (BUY, SELL)])
+        after = series[sides[rows], np.arange(len(rows))]
+        just = line.quotes["depth"][last[rows], sides[rows]]
+        return np.column_stack([just, after]), base[rows, sides[rows]]
+
+    def over(parts: Floats, wholes: Floats, column: int) -> tuple[Floats, Floats]:
+        known = ~np.isnan(parts[:, column])
+        return parts[known, column], wholes[known]
+
+    found, wholes = paths(large, hit)
+    # Orders in a row share much of their windows: blocks of as many as two windows hold on average.
+    block = max(5, int(2 * RECOVERY * len(found) / max(1, line.run.timesteps)))
+    after, *path = (ratio_of(*over(found, wholes, column), block) for column in range(RECOVERY + 1))
+    sums = {}
+    for name, chosen, sides in (("other", large, 1 - hit), ("small", inside & ~large, hit)):
+        parts, base_lots = paths(chosen, sides)
+        pairs = [over(parts, base_lots, column) for column in range(RECOVERY + 1)]
+        sums[name] = [float(part.sum() / whole.sum()) if whole.sum() else float("nan") for part, whole in pairs]
     back = [lag for lag, point in enumerate(path) if point.mean >= 1 - (1 - after.mean) / 2]
     return Recovery(
-        orders=len(first),
+        orders=len(found),
         smallest=int(np.ceil(smallest)),
         after=after,
         path=path,
-        other=nan_mean(paths["other"], 0).tolist(),
+        other=sums["other"],
+        small=sums["small"],
         half_life=back[0] if after.mean < 1 and back else None,
     )
 
@@ -275,7 +303,10 @@ class Thinning:
     p_value: float | None
     """Share of shifted starts with at least as many arrivals before them."""
     left: dict[str, float]
-    """Mean change in lots near the mid from :data:`BEFORE` timesteps before to the start, by kind."""
+    """Mean change in lots near the mid from :data:`BEFORE` timesteps before to the start, by kind: traded, cancelled, or
+    left behind as the mid moved, less what came."""
+    shares: dict[str, float]
+    """Each kind's share of the lots near the mid, over the whole run."""
     recovery: list[int]
     """Timesteps that each ended episode took."""
 
@@ -304,13 +335,14 @@ def thinning(line: Timeline) -> Thinning:
     before = np.arange(-BEFORE + 1, 1)
     nothing = np.full(len(STUDY), np.nan)
     if not len(starts):
-        return Thinning(usual, [], nothing, (nothing, nothing), nothing, nothing, None, None, None, {}, [])
+        return Thinning(usual, [], nothing, (nothing, nothing), nothing, nothing, None, None, None, {}, {}, [])
     moved = shifted(len(depth), starts)
     null = np.nanmean(around(turns, moved.ravel(), before).reshape(len(moved), -1), axis=1)
     seen = float(np.nanmean(around(turns, starts, before)))
     shifted_paths = nan_mean(around(turns, moved.ravel(), STUDY).reshape(len(moved), len(starts), -1), 1)
     kinds = {}
     total = line.near.sum(axis=1)
+    held = total.sum(axis=0) / max(1, total.sum())
     for number, kind in enumerate(line.kinds):
         series = total[:, number].astype(np.float64)
         kinds[kind] = float(np.mean(series[starts] - series[np.maximum(starts - BEFORE, 0)]))
@@ -325,6 +357,7 @@ def thinning(line: Timeline) -> Thinning:
         elsewhere=float(null.mean()),
         p_value=float((1 + np.count_nonzero(null >= seen)) / (1 + len(null))),
         left=kinds,
+        shares=dict(zip(line.kinds, held.tolist(), strict=True)),
         recovery=[end - start for start, end in episodes if end < len(depth)],
     )
 

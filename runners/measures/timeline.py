@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market_env.config import ConfigError
-from market_env.engine import book, state, tables
+from market_env.engine import accounts, book, state, tables
 from market_env.engine.kernel import kernel
 from market_env.engine.state import BUY, KIND_CANCEL, KIND_TRADE, KIND_TURN, NONE, REASON_IOC, SELL
 from market_env.market import configure
@@ -23,9 +23,12 @@ from runners.stored import load_events
 NEAR_TICKS = 10
 """How far from the mid depth still counts as near it, in ticks."""
 
-QUOTES = np.dtype([("best_bid", "i4"), ("best_ask", "i4"), ("depth", "i4", (2,)), ("reference", "f8")], align=True)
-"""After an event: the touch, 0 for an empty side; by side the lots near the price that the turn refers to; and the
-reference price that the quotes then would make."""
+QUOTES = np.dtype(
+    [("best_bid", "i4"), ("best_ask", "i4"), ("lots", "i4", (2,)), ("depth", "i4", (2,)), ("reference", "f8")],
+    align=True,
+)
+"""After an event: the touch, 0 for an empty side, and its lots by side; by side the lots near the price that the turn
+refers to; and the reference price that the quotes then would make."""
 
 STRETCH = np.dtype(
     [
@@ -46,7 +49,7 @@ STRETCH = np.dtype(
 
 
 @kernel
-def follow(markets, events, slots, kinds, timesteps, near_ticks, quotes, stretches, open_stretch, near):
+def follow(markets, events, slots, kinds, timesteps, near_ticks, quotes, stretches, open_stretch, near, liquidation):
     """Fill the tables from the events of a run; return the number of stretches, or -1 less a bad event's index.
 
     Args:
@@ -60,6 +63,7 @@ def follow(markets, events, slots, kinds, timesteps, near_ticks, quotes, stretch
         stretches: STRETCH, shape (events,).
         open_stretch: int64 work space, one entry for each accepted order.
         near: int64, shape (timesteps, 2, kinds), zeroed: resting lots near the reference price by side and kind.
+        liquidation: float64, shape (agents,): liquidation wealth at the end.
     """
     market = markets[0]
     tables.empty(market)
@@ -106,6 +110,8 @@ def follow(markets, events, slots, kinds, timesteps, near_ticks, quotes, stretch
         quote = quotes[i]
         quote.best_bid, quote.best_ask = market.best_bid, market.best_ask
         for side in (BUY, SELL):
+            best = market.best_bid if side == BUY else market.best_ask
+            quote.lots[side] = book.level_of(market, best).lots if best != 0 else 0
             quote.depth[side] = depth_of(market, side, near_ticks)
         before = market.reference
         book.quote_reference(market)
@@ -115,6 +121,8 @@ def follow(markets, events, slots, kinds, timesteps, near_ticks, quotes, stretch
     while written < timesteps:
         near_depth(market, kinds, near_ticks, near[written])
         written += 1
+    for i in range(market.agent_count):
+        liquidation[i] = accounts.liquidation_wealth(market, i)
     for i in range(count):
         if stretches[i].ending == 0:
             stretches[i].end, stretches[i].last, stretches[i].ending = timesteps, timesteps, NONE
@@ -172,6 +180,8 @@ class Timeline:
     """:data:`STRETCH`, in the order of their starts."""
     near: NDArray[np.int64]
     """Resting lots within :data:`NEAR_TICKS` of the mid at the end of each timestep, shape (timesteps, 2, kinds)."""
+    liquidation: NDArray[np.float64]
+    """Each agent's wealth at the end, its inventory closed through the others' resting orders, tick-lots."""
 
     @property
     def kinds(self) -> list[str]:
@@ -190,9 +200,30 @@ class Timeline:
         return total
 
     @functools.cached_property
+    def ends(self) -> NDArray[np.void]:
+        """:data:`QUOTES` at the end of each timestep."""
+        last = np.searchsorted(self.events["timestep"], np.arange(self.run.timesteps), side="right") - 1
+        found = self.quotes[np.maximum(last, 0)]
+        found[last < 0] = np.zeros(1, QUOTES)[0]
+        found["reference"][last < 0] = self.run.market.first_price
+        return found
+
+    @functools.cached_property
     def mid(self) -> NDArray[np.float64]:
         """Mid at the end of each timestep, ticks."""
-        return self.run.quotes["mid"].to_numpy()
+        return np.ascontiguousarray(self.ends["reference"])
+
+    @functools.cached_property
+    def spread(self) -> NDArray[np.float64]:
+        """Spread at the end of each timestep, ticks; NaN unless two-sided."""
+        two_sided = (self.ends["best_bid"] > 0) & (self.ends["best_ask"] > 0)
+        return np.where(two_sided, self.ends["best_ask"] - self.ends["best_bid"], np.nan)
+
+    def imbalance(self, quotes: NDArray[np.void]) -> NDArray[np.float64]:
+        """(bid lots - ask lots) / sum at the touch of any :data:`QUOTES`; NaN unless two-sided."""
+        bids, asks = quotes["lots"][:, 0].astype(np.float64), quotes["lots"][:, 1].astype(np.float64)
+        two_sided = (bids > 0) & (asks > 0)
+        return np.where(two_sided, (bids - asks) / np.where(two_sided, bids + asks, 1.0), np.nan)
 
     @functools.cached_property
     def trades(self) -> NDArray[np.int64]:
@@ -241,12 +272,13 @@ def timeline(run: Run) -> Timeline:
     quotes = np.zeros(len(events), QUOTES)
     stretches = np.zeros(len(events) + 1, STRETCH)
     near = np.zeros((run.timesteps, 2, len(run.kinds)), np.int64)
+    liquidation = np.zeros(len(run.market.agents))
     count = follow(
         configure(run.market), events, np.zeros(accepted + 1, np.int32), kinds, run.timesteps, NEAR_TICKS, quotes,
-        stretches, np.zeros(accepted + 1, np.int64), near,
+        stretches, np.zeros(accepted + 1, np.int64), near, liquidation,
     )  # fmt: skip
     if count < 0:
         raise ConfigError(
             f"run {run.path}: seq {-1 - count}: the log cannot go on so; python -m runners.replay says more"
         )
-    return Timeline(run, events, quotes, stretches[:count], near)
+    return Timeline(run, events, quotes, stretches[:count], near, liquidation)

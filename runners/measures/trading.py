@@ -10,11 +10,13 @@ from numpy.typing import NDArray
 
 from market_env.engine.state import BUY, KIND_TRADE
 from runners.measures.discovery import touch_before
-from runners.measures.intervals import Floats, Interval, mean_of
+from runners.measures.intervals import Floats, Interval, ratio_of
 from runners.measures.timeline import Timeline
 
 HORIZON = 5
-"""Timesteps after which a trade's price is compared with the mid (realised spread)."""
+"""A trade's price is compared with the mid at the end of the timestep so many after its own (realised spread)."""
+BLOCK = 20
+"""Trades in a row that are drawn together for the intervals of terms."""
 INVENTORY_BINS = (-1.0, -0.3, -0.1, 0.1, 0.3, 1.0)
 """Edges of inventory as a share of its bound, and of"""
 IMBALANCE_BINS = (-1.0, -0.6, -0.2, 0.2, 0.6, 1.0)
@@ -32,7 +34,7 @@ class Spreads:
 
     lots: int
     effective: Interval
-    """Half-spread: signed distance of the price from the mid just before."""
+    """Half-spread: signed distance of the price from the mid just before the aggressor's order."""
     realised: Interval
     """Signed distance of the price from the mid :data:`HORIZON` timesteps later: what is left of it."""
     impact: Interval
@@ -52,8 +54,8 @@ class Trading:
     fill_rate: dict[str, float | None]
     """Share of the lots that came to rest which were traded, by kind."""
     gains: NDArray[np.float64]
-    """What a kind gained from another as they traded: lots times the price's distance from the mid just before,
-    tick-lots, shape (kinds, kinds)."""
+    """What a kind gained from another as they traded: lots times the price's distance from the mid just before
+    the aggressor's order, tick-lots, shape (kinds, kinds)."""
 
 
 def trading(line: Timeline) -> Trading:
@@ -67,8 +69,7 @@ def trading(line: Timeline) -> Trading:
     matrix = np.zeros((count, count), np.int64)
     np.add.at(matrix, (taker, maker), trades["lots"])
 
-    bid, ask = touch_before(line)
-    before = np.where((bid[rows] > 0) & (ask[rows] > 0), (bid[rows] + ask[rows]) / 2.0, np.nan)
+    before = mid_before_order(line)
     later = trades["timestep"] + HORIZON
     after = np.where(later < line.run.timesteps, line.mid[np.minimum(later, line.run.timesteps - 1)], np.nan)
     sign, price = line.trade_signs, trades["price"]
@@ -77,10 +78,13 @@ def trading(line: Timeline) -> Trading:
     for number, kind in enumerate(line.kinds):
         chosen = (maker == number) & ~np.isnan(effective) & ~np.isnan(realised)
         if chosen.any():
-            terms = [weighted(values[chosen], lots[chosen]) for values in (effective, realised, effective - realised)]
+            terms = [
+                ratio_of(values[chosen] * lots[chosen], lots[chosen], BLOCK)
+                for values in (effective, realised, effective - realised)
+            ]
             spreads[kind] = Spreads(int(lots[maker == number].sum()), *terms)
 
-    quoted = line.run.quotes["spread"].mean()
+    quoted = line.spread[~np.isnan(line.spread)]
     gains = np.zeros((count, count))
     edge = np.nan_to_num(effective) * lots
     np.add.at(gains, (maker, taker), edge)
@@ -92,7 +96,7 @@ def trading(line: Timeline) -> Trading:
     return Trading(
         matrix=matrix,
         spreads=spreads,
-        quoted=float(quoted) / 2 if isinstance(quoted, (int, float)) else None,
+        quoted=float(quoted.mean()) / 2 if len(quoted) else None,
         fill_rate={
             kind: float(made[number] / rested_lots[number]) if rested_lots[number] else None
             for number, kind in enumerate(line.kinds)
@@ -101,11 +105,12 @@ def trading(line: Timeline) -> Trading:
     )
 
 
-def weighted(values: Floats, lots: Floats) -> Interval:
-    """Lots-weighted mean with a bootstrap interval over blocks of 20 trades in a row."""
-    total = mean_of(values * lots, 20)
-    size = lots.mean()
-    return Interval(*(float(bound / size) for bound in total))
+def mid_before_order(line: Timeline) -> Floats:
+    """Mid just before the aggressor's order of each trade; NaN unless two-sided. Later prints of a sweep keep the first's."""
+    ids = line.events["order_id"][line.trades]
+    _, first, group = np.unique(ids, return_index=True, return_inverse=True)
+    bid, ask = (prices[line.trades[first]] if len(first) else prices[:0] for prices in touch_before(line))
+    return np.where((bid > 0) & (ask > 0), (bid + ask) / 2.0, np.nan)[group]
 
 
 @dataclass(frozen=True)
@@ -116,17 +121,19 @@ class Seat:
     turns: pl.DataFrame
     """Its turns: timestep, action, the inventory (lots and share of the bound) and touch imbalance that it found, and
     whether it traded before its next turn."""
-    ordering: float
-    """Share of turns in which it ordered anything."""
+    ordering: float | None
+    """Share of turns in which it ordered anything; None where actions were not recorded."""
     trading: float
     """Share of turns after which an order of it traded before its next turn."""
     near_bound: float
     """Share of timesteps that it ended beyond :data:`NEAR_BOUND` of its bound."""
     wealth_change: float
+    liquidation_change: float
+    """The same with its inventory closed through the others' resting orders at the end."""
     idle_change: float
     """What its starting inventory alone would have gained: doing nothing."""
     edge: dict[str, float]
-    """What it gained from each kind as they traded: lots times the price's distance from the mid just before."""
+    """What it gained from each kind as they traded: lots times the price's distance from the mid just before the order."""
 
     @property
     def holding(self) -> float:
@@ -143,35 +150,38 @@ def seat(line: Timeline, agent: str) -> Seat | None:
     if not turns.height:
         return None
     accounts = run.agents.filter(pl.col("agent") == agent)
-    inventory = np.concatenate([[config.inventory], accounts["inventory"].to_numpy()])
-    imbalance = np.concatenate([[np.nan], run.quotes["imbalance"].cast(pl.Float64).fill_null(np.nan).to_numpy()])
-    steps = turns["timestep"].to_numpy()
     own = line.trades[(line.events["agent"][line.trades] == place) | (line.events["maker"][line.trades] == place)]
+    trades = line.events[own]
+    as_taker = trades["agent"] == place
+    signs = np.where((trades["side"] == BUY) == as_taker, 1, -1)
+    # What it found: its inventory and the touch just before its turn's first event.
+    firsts = turns["first_seq"].to_numpy()
+    held = np.concatenate([[0], np.cumsum(signs * trades["lots"])]) + config.inventory
+    inventory = held[np.searchsorted(trades["seq"], firsts)]
+    at = np.searchsorted(line.events["seq"], firsts)
+    imbalance = np.where(at > 0, line.imbalance(line.quotes[np.maximum(at - 1, 0)]), np.nan)
     counted = np.searchsorted(line.events["seq"][own], np.append(turns["first_seq"].to_numpy(), np.iinfo(np.int64).max))
     traded = np.diff(counted) > 0
     found = turns.with_columns(
-        pl.Series("inventory", inventory[steps]),
-        pl.Series("bound_share", inventory[steps] / config.inventory_bound),
-        pl.Series("imbalance", imbalance[steps]),
+        pl.Series("inventory", inventory),
+        pl.Series("bound_share", inventory / config.inventory_bound),
+        pl.Series("imbalance", imbalance),
         pl.Series("traded", traded),
     )
-    trades = line.events[own]
-    as_taker = trades["agent"] == place
     other = line.kind_of[np.where(as_taker, trades["maker"], trades["agent"])]
-    bid, ask = touch_before(line)
-    before = np.where((bid[own] > 0) & (ask[own] > 0), (bid[own] + ask[own]) / 2.0, trades["price"])
-    bought = (trades["side"] == BUY) == as_taker
-    edge = np.where(bought, 1.0, -1.0) * (before - trades["price"]) * trades["lots"]
+    before = mid_before_order(line)[np.searchsorted(line.trades, own)]
+    edge = signs * np.where(np.isnan(before), 0.0, before - trades["price"]) * trades["lots"]
     by_kind = np.bincount(other, edge, len(line.kinds))
     ordered = (pl.col("bid_lots") > 0) | (pl.col("ask_lots") > 0)
     figures = run.summary["agents"][agent]
     return Seat(
         agent=agent,
         turns=found,
-        ordering=float(found.select(ordered.fill_null(value=False).mean()).item()),
+        ordering=found.select(ordered.mean()).item(),
         trading=float(traded.mean()),
         near_bound=float(np.mean(np.abs(accounts["inventory"].to_numpy()) > NEAR_BOUND * config.inventory_bound)),
         wealth_change=figures["wealth_change"],
+        liquidation_change=float(line.liquidation[place] - config.cash - config.inventory * run.market.first_price),
         idle_change=float(config.inventory * (line.mid[-1] - run.market.first_price)),
         edge={kind: float(by_kind[number]) for number, kind in enumerate(line.kinds)},
     )

@@ -97,16 +97,16 @@ def write_report(path: Path, compare: Sequence[Path] = ()) -> list[Path]:
     return pictures
 
 
-def write_html(path: Path) -> Path:
-    """Write ``report.html`` into a run's folder.
+def write_html(path: Path, pictures: Sequence[Path] = ()) -> Path:
+    """Write ``report.html`` into a run's folder, with the report's pages as pictures in it.
 
     Raises:
-        ConfigError: there is no readable run, or a table is missing.
+        ConfigError: there is no readable run.
         RunFolderError: it cannot be written.
     """
     from runners.report import interactive  # plotly takes half a second to import, and few ask for this page
 
-    text = interactive.page(Story(path))
+    text = interactive.page(Story(path), pictures)
     with whole_file(path / "report.html") as partial:
         partial.write_text(text, encoding="utf-8")
     return path / "report.html"
@@ -157,6 +157,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"wrote {path / 'report.pdf'}, {len(pictures)} pages, each also a picture in {path / 'figures'}; {path / 'heatmap.png'}"
     )
     if arguments.html:
-        write_html(path)
+        write_html(path, [picture for picture in pictures if picture.stem not in ("summary", "heatmap")])
         print(f"wrote {path / 'report.html'}")
     return 0

@@ -183,10 +183,11 @@ def table_of(
 def learner(story: Story, seat: trading.Seat | None = None) -> Figure:
     """What the policy in the learner's seat did, when, and what came of it."""
     seat = seat or (story.seats[0] if story.seats else None)
-    title = "The frozen policy" + (f": {seat.agent}" if seat else "")
+    others = f", the first of {len(story.seats)} such agents" if len(story.seats) > 1 else ""
+    title = "The frozen policy" + (f": {seat.agent}{others}" if seat else "")
     figure = page(title)
     if seat is None:
-        empty(figure.subplots(), "no agent of kind ppo had a turn in this run")
+        empty(figure.subplots(), "no frozen policy had a turn in this run")
         caption(figure, "Without such an agent there is nothing to show here.")
         return figure
     run, turns = story.run, seat.turns
@@ -224,14 +225,13 @@ def learner(story: Story, seat: trading.Seat | None = None) -> Figure:
         xlim=(0, max(1, run.timesteps)),
     )
     offsets.legend(ncols=2, loc="upper right")
+    sizes = sorted({*turns["bid_lots"].drop_nulls(), *turns["ask_lots"].drop_nulls()})
     for side, tint, shift in (("bid", BID, -0.2), ("ask", ASK, 0.2)):
-        sizes = turns[f"{side}_lots"].drop_nulls()
-        counts = sizes.value_counts().sort(f"{side}_lots")
-        if len(sizes):
-            lots.bar(
-                np.arange(len(counts)) + shift, counts["count"].to_numpy() / len(sizes), 0.38, color=tint, label=side
-            )
-            lots.set_xticks(range(len(counts)), counts[f"{side}_lots"].to_list())
+        asked = turns[f"{side}_lots"].drop_nulls()
+        if len(asked):
+            shares = [float((asked == size).mean()) for size in sizes]
+            lots.bar(np.arange(len(sizes)) + shift, shares, 0.38, color=tint, label=side)
+    lots.set_xticks(range(len(sizes)), [str(size) for size in sizes])
     lots.set(title="Lots asked for", xlabel="lots (0: no order)", ylabel="share of turns")
     if turns["bid_lots"].null_count() < turns.height:
         lots.legend()
@@ -247,11 +247,22 @@ def learner(story: Story, seat: trading.Seat | None = None) -> Figure:
         ".0%",
         0.0,
         max(0.01, float(np.nanmax(chance))) if counts_by_state.any() else 1.0,
+        "no turn found\na two-sided book",
     )
     panels["state"].set_title("Share of turns with a trade")
+    unknown = "actions were not recorded:\nthe run was cut off"
     net, counted = trading.by_state(turns.with_columns(net=pl.col("bid_lots") - pl.col("ask_lots")), "net")
     most = float(np.nanmax(np.abs(net))) if counted.any() else 1.0
-    state_table(panels["net"], net, counted, DIVERGING, "+.1f", -(most or 1.0), most or 1.0)
+    state_table(
+        panels["net"],
+        net,
+        counted,
+        DIVERGING,
+        "+.1f",
+        -(most or 1.0),
+        most or 1.0,
+        unknown if seat.ordering is None else "no turn found\na two-sided book",
+    )
     panels["net"].set_title("Lots bid for less lots offered, a turn")
     earned = panels["earned"]
     names = [*seat.edge, "holding"]
@@ -266,8 +277,8 @@ def learner(story: Story, seat: trading.Seat | None = None) -> Figure:
     earned.set(title="What it earns against doing nothing", xlabel="tick-lots")
     caption(
         figure,
-        f"Orders in {seat.ordering:.1%} of turns, trades after {seat.trading:.1%}; beyond {trading.NEAR_BOUND:.0%} of its bound in {seat.near_bound:.2%} of timesteps; "
-        f"change in wealth {seat.wealth_change:+,.0f} tick-lots, {seat.wealth_change - seat.idle_change:+,.0f} against doing nothing.",
+        f"Orders in {number(seat.ordering, '.1%')} of turns, trades after {seat.trading:.1%}; beyond {trading.NEAR_BOUND:.0%} of its bound in {seat.near_bound:.2%} of timesteps; "
+        f"against doing nothing {seat.wealth_change - seat.idle_change:+,.0f} tick-lots at the mid, {seat.liquidation_change - seat.idle_change:+,.0f} with its inventory closed through the book.",
     )
     return figure
 
@@ -280,10 +291,11 @@ def state_table(
     form: str,
     low: float,
     high: float,
+    why: str,
 ) -> None:
     """Means by inventory and imbalance; how many turns in small print."""
     if not counts.any():
-        empty(axes, "no turn found\na two-sided book")
+        empty(axes, why)
         return
     axes.imshow(np.ma.masked_invalid(values), cmap=cmap, vmin=low, vmax=high, aspect="auto", origin="lower")
     axes.grid(visible=False)

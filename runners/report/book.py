@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LinearSegmentedColormap, LogNorm
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from runners.measures import liquidity
 from runners.report.story import Story
-from runners.report.style import ASK, BID, BUYER, SELLER, caption, empty, number, page, rows
+from runners.report.style import ASK, BID, BUYER, SELLER, caption, colour, empty, number, page, rows
 
 COLUMNS = 1_600
 """Columns of a heatmap at most; a longer run shows the book at the end of every so many timesteps."""
@@ -24,7 +24,8 @@ ZOOM = 150
 """Timesteps of a zoom."""
 MOST_MARKED = 40
 """Walls that are marked, the longest first."""
-WALL = "#0B3D91"
+SHADES = LinearSegmentedColormap.from_list("shades", ["#DDDDDD", "#000000"])
+"""Resting lots: one lot is told from none."""
 
 
 def grid(
@@ -60,7 +61,7 @@ def draw(story: Story, axes: Axes, start: int, end: int, *, zoom: bool) -> None:
         aspect="auto",
         extent=extent,
         norm=LogNorm(max(0.5, float(np.quantile(shown, 0.02))), max(2.0, float(np.quantile(shown, 0.999)))),
-        cmap="Greys",
+        cmap=SHADES,
         interpolation="none",  # as it is into the PDF, a cell a point
     )
     axes.figure.colorbar(image, ax=axes, pad=0.01, fraction=0.03, label="resting lots (log scale)")
@@ -82,7 +83,7 @@ def draw(story: Story, axes: Axes, start: int, end: int, *, zoom: bool) -> None:
     axes.set(xlim=extent[:2], ylim=extent[2:])
 
 
-def legend(axes: Axes, *, walls: bool) -> None:
+def legend(axes: Axes, walls: dict[str, str]) -> None:
     """The heatmap's keys, above it."""
     handles = [
         Line2D([], [], color=BID, label="best bid"),
@@ -90,9 +91,27 @@ def legend(axes: Axes, *, walls: bool) -> None:
         Line2D([], [], color=BUYER, marker="o", linestyle="", markersize=4, label="trade, buyer took"),
         Line2D([], [], color=SELLER, marker="o", linestyle="", markersize=4, label="trade, seller took"),
     ]
-    if walls:
-        handles.append(Line2D([], [], color=WALL, linewidth=0.9, label="wall"))
-    axes.legend(handles=handles, loc="lower left", ncols=5, bbox_to_anchor=(0, 1.0), borderaxespad=0.2)
+    handles += [
+        Line2D([], [], color=tint, linewidth=1.4, label=f"wall, most of {kind}") for kind, tint in walls.items()
+    ]
+    axes.legend(handles=handles, loc="lower left", ncols=8, bbox_to_anchor=(0, 1.0), borderaxespad=0.2)
+
+
+def mark(story: Story, axes: Axes, walls: list[liquidity.Wall]) -> dict[str, str]:
+    """Frame walls in the colour of the kind that owns most of each; return the kinds' colours."""
+    (left, right), (low, high) = axes.get_xlim(), axes.get_ylim()
+    found = {}
+    for wall in walls:
+        kind = next(iter(wall.kinds))
+        found[kind] = colour(story.run, kind)
+        start, end = max(wall.start, left), min(wall.end, right)
+        axes.add_patch(
+            Rectangle(
+                (start, wall.price - 0.5), end - start, 1, fill=False, edgecolor=found[kind], linewidth=0.9, zorder=3
+            )
+        )
+    axes.set(xlim=(left, right), ylim=(low, high))
+    return found
 
 
 def heatmap(story: Story) -> Figure:
@@ -104,19 +123,7 @@ def heatmap(story: Story) -> Figure:
         return figure
     draw(story, axes, 0, story.run.timesteps, zoom=False)
     found = story.walls
-    for wall in found.walls[:MOST_MARKED]:
-        axes.add_patch(
-            Rectangle(
-                (wall.start, wall.price - 0.5),
-                wall.end - wall.start,
-                1,
-                fill=False,
-                edgecolor=WALL,
-                linewidth=0.6,
-                zorder=3,
-            )
-        )
-    legend(axes, walls=bool(found.walls))
+    legend(axes, mark(story, axes, found.walls[:MOST_MARKED]))
     every = story.run.timesteps / min(COLUMNS, story.run.timesteps)
     marked = (
         f"; the {min(len(found.walls), MOST_MARKED)} longest of {len(found.walls)} walls framed" if found.walls else ""
@@ -157,7 +164,10 @@ def zooms(story: Story) -> Figure:
     for axes, start, title in zip(panels, starts, ("Most lots traded", "Least depth near the mid"), strict=True):
         draw(story, axes, start, start + width, zoom=True)
         axes.set_title(f"{title}: timesteps {start:,} to {start + width:,}", pad=20)
-    legend(panels[0], walls=False)
+    marked: dict[str, str] = {}
+    for axes, start in zip(panels, starts, strict=True):
+        marked |= mark(story, axes, [wall for wall in found.walls if wall.end > start and wall.start < start + width])
+    legend(panels[0], marked)
     if found.walls:
         mosaic["walls"].axis("off")
         cells = [

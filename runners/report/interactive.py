@@ -5,7 +5,10 @@ Plotly's script is inside (about 5 MB); the data are binned as in the report, so
 
 from __future__ import annotations
 
+import base64
 import html
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,6 +17,7 @@ from numpy.typing import NDArray
 from plotly.io import to_html
 from plotly.subplots import make_subplots
 
+from market_env.config import ConfigError
 from market_env.engine.tables import DEPTH_LEVELS
 from runners.measures import timeline
 from runners.report import book
@@ -21,25 +25,32 @@ from runners.report.opening import FORMS, UNITS
 from runners.report.story import Story
 from runners.report.style import ASK, BID, BUYER, INK, SELLER, binned, colour, number
 
-MOST_TRADES = 20_000
+MOST_TRADES = 10_000
 """Trades that are drawn; of more, the largest."""
 LADDER = 5
 """Levels of each side that hovering shows."""
 CONFIG = {"scrollZoom": True, "displaylogo": False, "responsive": True}
 
 
-def page(story: Story) -> str:
+def page(story: Story, pictures: Sequence[Path] = ()) -> str:
     """The whole page as text.
 
-    Raises:
-        ConfigError: a table that it needs is missing or damaged.
+    Args:
+        story: the run.
+        pictures: the report's pages as PNG files, put below what can be zoomed.
     """
     run = story.run
-    figures = [order_book(story), agents(story), flow(story)] if run.timesteps else []
-    parts = [
-        to_html(figure, config=CONFIG, include_plotlyjs="inline" if not index else False, full_html=False)
-        for index, figure in enumerate(figures)
-    ]
+    parts: list[str] = []
+    for make in (order_book, agents, flow) if run.timesteps else ():
+        try:
+            figure = make(story)
+        except ConfigError as error:
+            if not story.missing:
+                raise
+            parts.append(f"<p class='cut'>{html.escape(str(error).split(';')[0])}</p>")
+            continue
+        first = not any("plotly-graph-div" in part for part in parts)
+        parts.append(to_html(figure, config=CONFIG, include_plotlyjs="inline" if first else False, full_html=False))
     words = {True: "seen", False: "not seen", None: "open"}
     findings = "".join(f"<li><b>{words[f.held]}</b> {html.escape(f.text)}</li>" for f in story.findings)
     words = {True: "passed", False: "FAILED", None: "open"}
@@ -68,8 +79,16 @@ Drag to zoom, shift-drag to pan, double-click to reset, click a legend's entry t
 <div class="columns"><div><h2>Findings</h2><ul>{findings}</ul><h2>Checks</h2><ul>{checks}</ul></div>
 <div><h2>Key figures</h2><table>{figures_text}</table></div></div>
 {"".join(parts) or "<p>No whole timestep was recorded.</p>"}
+{"".join(embedded(picture) for picture in pictures)}
 </body></html>
 """
+
+
+def embedded(picture: Path) -> str:
+    """A picture inside the page."""
+    data = base64.b64encode(picture.read_bytes()).decode()
+    name = html.escape(picture.stem.replace("_", " "))
+    return f"<h2>{name.capitalize()}</h2><img alt='{name}' style='max-width: 100%' src='data:image/png;base64,{data}'>"
 
 
 def order_book(story: Story) -> go.Figure:
@@ -79,14 +98,15 @@ def order_book(story: Story) -> go.Figure:
     found = book.grid(story, 0, run.timesteps)
     if found is not None:
         lots, (start, end, low, high) = found
-        levels = np.where(lots > 0, np.log10(np.maximum(lots, 1)), np.nan).astype(np.float32)
+        # Bytes and 16 bits are enough for colours and lots, and keep the page small; 0 is no lot at all.
+        levels = np.where(lots > 0, 20 + 40 * np.log10(np.clip(lots, 1, 10**5)), 0).astype(np.uint8)
         width, height = (end - start) / lots.shape[1], (high - low) / lots.shape[0]
-        top = int(np.nanmax(levels)) if np.isfinite(levels).any() else 0
+        top = int(np.log10(max(1.0, float(lots.max()))))
         ticks = list(range(top + 1))
         figure.add_heatmap(
-            z=levels, x0=start + width / 2, dx=width, y0=low + height / 2, dy=height, colorscale="Greys", name="resting lots",
-            customdata=lots.astype(np.int32), hovertemplate="timestep %{x:.0f}, price %{y:.0f}: %{customdata} lots<extra></extra>",
-            colorbar={"title": "resting lots", "tickvals": ticks, "ticktext": [str(10**tick) for tick in ticks]},
+            z=levels, x0=start + width / 2, dx=width, y0=low + height / 2, dy=height, colorscale=[[0, "white"], [0.01, "#dddddd"], [1, "black"]], zmin=0, name="resting lots",
+            customdata=np.minimum(lots, 65_535).astype(np.uint16), hovertemplate="timestep %{x:.0f}, price %{y:.0f}: %{customdata} lots<extra></extra>",
+            colorbar={"title": "resting lots", "tickvals": [20 + 40 * tick for tick in ticks], "ticktext": [str(10**tick) for tick in ticks]},
         )  # fmt: skip
     time = np.arange(run.timesteps) + 1
     keep = np.unique(np.linspace(0, run.timesteps - 1, min(run.timesteps, 8_000)).round().astype(np.int64))
@@ -131,7 +151,10 @@ def order_book(story: Story) -> go.Figure:
 def ladders(story: Story, steps: NDArray[np.int64]) -> list[str]:
     """The best levels and the trades of timesteps, as hover texts."""
     depth = story.run.depth[steps.tolist()]
-    count = np.bincount(story.line.events["timestep"][story.line.trades], minlength=story.run.timesteps)[steps]
+    trades = story.line.events[story.line.trades]
+    first = np.searchsorted(trades["timestep"], steps)
+    last = np.searchsorted(trades["timestep"], steps + 1)
+    ids = story.run.market.agent_ids
     sides = {}
     for side in ("ask", "bid"):
         columns = [
@@ -139,8 +162,13 @@ def ladders(story: Story, steps: NDArray[np.int64]) -> list[str]:
         ]
         sides[side] = depth.select(columns).rows()
     texts = []
-    for step, asks, bids, mid, trades in zip(
-        steps.tolist(), sides["ask"], sides["bid"], story.line.mid[steps].tolist(), count.tolist(), strict=True
+    for step, asks, bids, mid, within in zip(
+        steps.tolist(),
+        sides["ask"],
+        sides["bid"],
+        story.line.mid[steps].tolist(),
+        zip(first, last, strict=True),
+        strict=True,
     ):
         rows = [
             f"{price}: {lots} offered"
@@ -149,7 +177,13 @@ def ladders(story: Story, steps: NDArray[np.int64]) -> list[str]:
         ]
         rows += [f"— mid {mid:g} —"]
         rows += [f"{price}: {lots} bid" for price, lots in zip(bids[::2], bids[1::2], strict=True) if price]
-        texts.append(f"<b>end of timestep {step}</b>, {trades} trades<br>" + "<br>".join(rows))
+        printed = trades[slice(*within)]
+        rows += [
+            f"trade: {t['lots']} at {t['price']}, {ids[t['agent']]} took from {ids[t['maker']]}"
+            for t in printed[:LADDER]
+        ]
+        rows += [f"and {len(printed) - LADDER} more"] if len(printed) > LADDER else []
+        texts.append(f"<b>end of timestep {step}</b>, {len(printed)} trades<br>" + "<br>".join(rows))
     return texts
 
 
@@ -180,6 +214,20 @@ def agents(story: Story) -> go.Figure:
                 x=place.round(1), y=extreme.round(1), mode="lines", showlegend=row == 1, **common, row=row, col=1
             )
     figure.update_xaxes(title="time (timesteps)", row=2, col=1)
+    shown = [agent.kind for agent in run.market.agents for _ in range(2)]
+    buttons = [
+        {
+            "label": label,
+            "method": "restyle",
+            "args": ["visible", [kind in (None, own) or "legendonly" for own in shown]],
+        }
+        for label, kind in (("all", None), *((kind, kind) for kind in run.kinds))
+    ]
+    figure.update_layout(
+        updatemenus=[
+            {"type": "buttons", "direction": "right", "x": 1, "xanchor": "right", "y": 1.16, "buttons": buttons}
+        ]
+    )
     figure.update_layout(title="Agents", height=640, template="plotly_white", legend={"groupclick": "togglegroup"})
     return figure
 

@@ -16,9 +16,11 @@ from runners.report.style import (
     ASK,
     BAND,
     BID,
+    BUYER,
     CAUSE_COLOURS,
     INK,
     MUTED,
+    SELLER,
     binned,
     caption,
     colour,
@@ -38,9 +40,9 @@ def flow(story: Story) -> Figure:
     steps = run.timesteps
     titles = (
         "Mid", "Spread", f"Depth within {timeline.NEAR_TICKS} ticks of the mid (asks up, bids down)",
-        "Imbalance at the touch", "Traded lots", "Running sum of signed flow by the aggressor's kind", "What happened",
+        "Imbalance at the touch", "Signed flow: lots bought (up) and sold (down) by aggressors", "Running sum of signed flow by the aggressor's kind", "What happened",
     )  # fmt: skip
-    labels = ("ticks", "ticks", "lots", "", "lots a\ntimestep", "lots", "events a\ntimestep")
+    labels = ("ticks", "ticks", "lots", "share", "lots a\ntimestep", "lots", "events a\ntimestep")
     for axes, title, label in zip(panels, titles, labels, strict=True):
         axes.set_title(title, fontsize=8.5, pad=3)
         axes.set_ylabel(label)
@@ -68,9 +70,12 @@ def flow(story: Story) -> Figure:
     lots = line.events["lots"].astype(np.float64)
     trade = line.events["kind"] == KIND_TRADE
     if trade.any():
-        place, mean, _, high = binned(line.per_timestep(trade, lots[trade]))
-        volume.fill_between(place, high, color=MUTED, alpha=0.35, linewidth=0, step="mid")
-        volume.plot(place, mean, color=INK, linewidth=0.7)
+        bought = line.events["side"] == 0
+        for rows, sign, tint in ((trade & bought, 1, BUYER), (trade & ~bought, -1, SELLER)):
+            place, mean, _, high = binned(line.per_timestep(rows, lots[rows]))
+            volume.fill_between(place, sign * high, color=tint, alpha=0.35, linewidth=0, step="mid")
+            volume.plot(place, sign * mean, color=tint, linewidth=0.8)
+        volume.axhline(0, color=INK, linewidth=0.6)
         by_kind = np.cumsum(signed_flow_by_kind(line), axis=0)
         for index, kind in enumerate(line.kinds):
             if by_kind[:, index].any():
@@ -139,9 +144,13 @@ def price_discovery(story: Story) -> Figure:
     shares.set_xticks(place, [f"{cause}\n{moves.count[cause]:,}" for cause in discovery.CAUSES])
     shares.legend(handles=[Patch(color=MUTED, label="of moves"), Patch(color=MUTED, alpha=0.45, label="of ticks")])
     names = [f"{level}{'+' * (level == discovery.MOST_LEVELS)}" for level in moves.levels]
-    levels.set(title="Price levels that an aggressor's order took", xlabel="levels", ylabel="orders (log scale)")
+    levels.set(
+        title="Price levels that an aggressor's order emptied", xlabel="levels emptied", ylabel="orders (log scale)"
+    )
     impact.set(
-        title="The mid's move, in the order's direction", xlabel="levels", ylabel="ticks, mean and 95 % interval"
+        title="The mid's move, in the order's direction",
+        xlabel="levels emptied",
+        ylabel="ticks, mean and 95 % interval",
     )
     if moves.levels:
         levels.bar(names, list(moves.levels.values()), color=BID)
@@ -158,7 +167,7 @@ def price_discovery(story: Story) -> Figure:
     text.text(
         0, 0.95,
         f"{moves.prints:,} trades, {moves.off_touch} of them not at the best\nresting price of the side that they hit.\n\n"
-        f"{moves.unexplained} changes of a best price with an event that\nneither traded, cancelled nor rested an order.\n\n"
+        f"{moves.unexplained} changes of a best price that are neither from\nthe price of the event's own trade or cancel, nor to\nthe limit of its own order.\n\n"
         f"Jumps: {moves.jumps}. Counted over every event of the log,\n{len(story.line.events):,} in all, against the book just before it.",
         va="top", fontsize=9, color=INK,
     )  # fmt: skip
@@ -167,7 +176,12 @@ def price_discovery(story: Story) -> Figure:
     caption(
         figure,
         f"{total:,} moves of {ticks:,.0f} ticks in all; "
-        + (f"{multi / orders:.1%} of {orders:,} aggressors' orders took more than one level; " if orders else "")
+        + (f"{multi / orders:.1%} of {orders:,} aggressors' orders emptied more than one level; " if orders else "")
+        + (
+            f"{moves.consumed:.2f} levels were emptied for each change of a best price by one; "
+            if moves.consumed is not None
+            else ""
+        )
         + f"jumps: {moves.jumps}.",
     )
     return figure
@@ -211,7 +225,7 @@ def pressure(story: Story) -> Figure:
             )
     right.set(
         title="Depth after a large aggressor's order", xlabel="timesteps after it (ends of timesteps)",
-        ylabel="depth relative to just before, mean and 95 % interval",
+        ylabel="depth after over depth just before, sums, 95 % interval",
     )  # fmt: skip
     if back is None:
         empty(right, "fewer than ten large orders with depth on both sides")
@@ -221,11 +235,16 @@ def pressure(story: Story) -> Figure:
         means = [point.mean for point in points]
         right.fill_between(place, [p.low for p in points], [p.high for p in points], color=INK, alpha=0.15, linewidth=0)
         right.plot(place, means, color=INK, marker="o", markersize=3, label="the side that it hit")
-        right.plot(place, back.other, color=MUTED, marker="o", markersize=2, label="the other side")
+        right.plot(place, back.other, color=MUTED, linestyle="--", label="the other side")
+        right.plot(place, back.small, color=BID, linestyle=":", label="the side that smaller orders hit")
         right.axhline(1, color=MUTED, linewidth=0.8, linestyle="--")
         right.annotate("just after", (place[0], means[0]), (3, -14), textcoords="offset points", fontsize=7.5)
         right.legend(loc="lower right")
-        half = "not within these timesteps" if back.half_life is None else f"by the end of timestep {back.half_life}"
+        half = (
+            "not within these timesteps"
+            if back.half_life is None
+            else f"by the end of {'the same timestep' if back.half_life == 0 else f'the timestep {back.half_life} later'}"
+        )
         parts.append(
             f"{back.orders:,} orders of {back.smallest} lots or more take {1 - back.after.mean:.1%} of the depth they meet, half of it is back {half}"
         )
@@ -276,7 +295,7 @@ def thinning(story: Story) -> Figure:
         )
         return figure
     lags = liquidity.STUDY
-    study.fill_between(lags, *found.band, color=BAND, linewidth=0, label="95 % of shifted starts")
+    study.fill_between(lags, *found.band, color=BAND, linewidth=0, label="95 % of shifted starts,\nlag by lag")
     study.plot(lags, found.arrivals, color=INK, label="mean over episodes")
     study.legend(loc="lower left", fontsize=6.5)
     study.set(ylabel="turns a timestep")

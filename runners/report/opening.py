@@ -48,10 +48,13 @@ def summary(story: Story) -> Figure:
         )  # fmt: skip
     if story.missing:
         figure.text(
-            0.04, 0.88 - 0.02 * (not run.summary["complete"]), f"Not whole: {'; '.join(story.missing)}. Pages that need it say so.",
-            fontsize=9.5, color=ASK, weight="bold",
+            0.45 * (not run.summary["complete"]) + 0.04, 0.88, f"Not whole: {'; '.join(story.missing)}. ",
+            fontsize=8.5, color=ASK, weight="bold",
         )  # fmt: skip
     config = run.config
+    before, after = (run.summary.get(f"parameters_{when}") or {} for when in ("before", "after"))
+    learner = next((agent for agent in before if agent.startswith("ppo")), next(iter(before), None))
+    hashes = f"{learner} {before[learner][:10]} / {after.get(learner, 'unknown')[:10]}" if learner else "none"
     models = "; ".join(f"{Path(model).name} {digest[:12]}" for model, digest in config["models"].items())
     rows(
         figure, (0.04, 0.635, 0.42, 0.21), "What was run", ["parameter", "value"],
@@ -62,7 +65,7 @@ def summary(story: Story) -> Figure:
             ("Frozen models (sha256)", models or "none"),
             ("numba, numpy, torch", ", ".join(str(config["versions"].get(name)) for name in ("numba", "numpy", "torch"))),
             ("Python, market-env", ", ".join(str(config["versions"].get(name)) for name in ("python", "market-env"))),
-            ("Key figures from", "summary.json, quotes and trades of this run"),
+            ("Policy, before / after", hashes),
         ],
         (0.42, 0.58),
     )  # fmt: skip
@@ -171,14 +174,15 @@ DEFINITIONS = (
     ("Wealth", "Cash + inventory x mid. Never the last print."),
     ("Wall", f"A price level with at least {liquidity.WALL_SIZE:g} times the typical lots (median over occupied levels within {liquidity.WALL_REACH} ticks of the mid, and time) at the ends of {liquidity.WALL_TIMESTEPS} timesteps in a row, that begins within {liquidity.WALL_REACH} ticks of the mid."),
     ("Cause of a move", "The event whose processing changed the mid between two two-sided books: a trade, a cancel, or an order that came to rest (new quote)."),
-    ("Jump", "A trade that did not print at the best price then resting on the side that it hit, or a best price that changed with an event that neither traded, cancelled nor rested an order. Every event of the log is looked at."),
+    ("Jump", "A trade that did not print at the best price then resting on the side that it hit, or a change of a best price that is neither from the price of the event's own trade or cancel nor to the limit price of its own order. Every event of the log is looked at."),
     ("Depth near the mid", f"Resting lots within {timeline.NEAR_TICKS} ticks of the mid at the end of a timestep."),
-    ("Pressure", f"Aggressors' lots bought less sold over {liquidity.PRESSURE_TIMESTEPS} timesteps, in fifths; intervals from a block bootstrap (Künsch 1989), blocks of {5 * liquidity.PRESSURE_TIMESTEPS} timesteps, 1,000 draws."),
-    ("Large order, recovery", f"The largest {liquidity.LARGE_SHARE:.0%} of aggressors' orders by lots traded; depth on the side hit, relative to just before the order (Degryse, de Jong, van Ravenswaaij, Wuyts 2005; Large 2007)."),
-    ("Half-spreads, impact", f"Effective and realised: signed distance of a trade's price from the mid just before it, and from the mid {trading.HORIZON} timesteps later; impact (adverse selection) is their difference; lots weighted (Huang and Stoll 1996). Intervals: bootstrap over blocks of 20 trades."),
+    ("Pressure", f"Aggressors' lots bought less sold over {liquidity.PRESSURE_TIMESTEPS} timesteps, in fifths; t intervals from a circular block bootstrap (Politis and Romano 1992), blocks of {liquidity.PRESSURE_BLOCK} timesteps, 1,000 draws; none below {liquidity.FEWEST_BLOCKS} blocks."),
+    ("Large order, recovery", f"The largest {liquidity.LARGE_SHARE:.0%} of aggressors' orders by lots traded; sum over orders of the depth on the side hit, over the sum just before them, beside what depth does around smaller orders (Degryse, de Jong, van Ravenswaaij, Wuyts 2005; Large 2007)."),
+    ("Half-spreads, impact", f"Effective and realised: signed distance of a trade's price from the mid just before the aggressor's order, and from the mid at the end of timestep {trading.HORIZON} after; impact (adverse selection) is their difference; lots weighted (Huang and Stoll 1996). Intervals: bootstrap over blocks of 20 trades."),
+    ("Liquidation", "Wealth at the end with the inventory closed through the others' resting orders, the rest at the worst level reached."),
     ("Fill rate", "Share of the lots that came to rest which were traded."),
     ("Selectivity", "Share of an agent's turns after which an order of it traded before its next turn."),
-    ("Edge against a kind", "Lots times the signed distance of the trade's price from the mid just before, over all trades with agents of that kind. The rest of the change in wealth is the gain of the inventory held."),
+    ("Edge against a kind", "Lots times the signed distance of the trade's price from the mid just before the order, over all trades with agents of that kind. The rest of the change in wealth is the gain of the inventory held."),
     ("Thin liquidity", f"Depth near the mid, both sides, below {liquidity.THIN_SHARE:.0%} of its usual level (median over {liquidity.USUAL_TIMESTEPS} timesteps around); an episode ends at {liquidity.RECOVERED_SHARE:.0%}. None is counted in the first 50 timesteps, while the book fills."),
     ("Arrivals around thinning", f"Turns a timestep in the {liquidity.BEFORE} timesteps up to an episode's start against the same after all starts were moved round the run by one random offset, 1,000 times: p is the share of these with as many arrivals. Clear: p < {liquidity.CLEAR}; weak: p < {liquidity.WEAK}; nothing is said of fewer than {liquidity.FEWEST_EPISODES} episodes."),
     ("Facts", f"runners/market_facts.json has each definition. {facts.REAL['limits'][0].upper()}{facts.REAL['limits'][1:]}."),

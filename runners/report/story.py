@@ -19,7 +19,7 @@ from runners.measures import discovery, liquidity, timeline
 from runners.measures import trading as terms
 
 LEARNER = "ppo"
-"""The kind whose agents have a page of their own."""
+"""Agents of this kind, or with this policy, are the learner's seats."""
 
 
 class Finding(NamedTuple):
@@ -86,7 +86,12 @@ class Story:
     @functools.cached_property
     def seats(self) -> list[terms.Seat]:
         """Each learner's turns."""
-        ids = [agent.id for agent in self.run.market.agents if agent.kind == LEARNER]
+        policies = self.run.config.get("policies", {})
+        ids = [
+            agent.id
+            for agent in self.run.market.agents
+            if agent.kind == LEARNER or policies.get(agent.id, {}).get("policy") == LEARNER
+        ]
         return [seat for agent in ids if (seat := terms.seat(self.line, agent))]
 
     @functools.cached_property
@@ -113,9 +118,18 @@ class Story:
                 found.append(str(error).removeprefix(f"run {self.run.path}: ").split(";")[0])
         return found
 
-    def series(self, column: str) -> NDArray[np.float64]:
-        """A column of the quotes as numbers, NaN for null."""
-        return self.run.quotes[column].cast(pl.Float64).fill_null(np.nan).to_numpy()
+    def series(self, name: str) -> NDArray[np.float64]:
+        """best_bid, best_ask, mid, spread or imbalance at the end of each timestep, from the log; NaN where there is none."""
+        line = self.line
+        match name:
+            case "mid":
+                return line.mid
+            case "spread":
+                return line.spread
+            case "imbalance":
+                return line.imbalance(line.ends)
+        prices = line.ends[name].astype(np.float64)
+        return np.where(prices > 0, prices, np.nan)
 
     @functools.cached_property
     def figures(self) -> dict[str, float | int | None]:
@@ -133,18 +147,15 @@ class Story:
             "highest mid": summary["highest_mid"],
             "mean spread": summary["mean_spread"],
             "two-sided share": summary["two_sided_share_after_opening"],
-            "mean bid lots at the touch": self._mean("bid_lots"),
-            "mean ask lots at the touch": self._mean("ask_lots"),
+            "mean bid lots at the touch": self._mean(0),
+            "mean ask lots at the touch": self._mean(1),
             "lots bought by aggressors": self._taken(1.0),
             "lots sold by aggressors": self._taken(-1.0),
         }
 
-    def _mean(self, column: str) -> float | None:
-        try:
-            mean = self.run.quotes[column].mean()
-        except ConfigError:
-            return None
-        return float(mean) if isinstance(mean, (int, float)) else None
+    def _mean(self, side: int) -> float | None:
+        lots = self.line.ends["lots"][:, side]
+        return float(lots.mean()) if len(lots) else None
 
     def _taken(self, sign: float) -> int:
         lots = self.line.events["lots"][self.line.trades]
@@ -236,7 +247,7 @@ class Story:
         side = "a bid" if longest.side == 0 else "an ask"
         return [
             Finding(
-                "maker" not in self.run.kinds or owner == "maker",
+                True,
                 f"{len(found.walls)} wall{'s' * (len(found.walls) > 1)} of liquidity (levels with {definition}); the longest, {side} at "
                 f"{longest.price:,}, stood {longest.end - longest.start:,} timesteps. Agents of kind {owner} own {share:.0%} of the walls' lots.",
             )
@@ -260,7 +271,12 @@ class Story:
     def _of_pressure(self) -> list[Finding]:
         found = self.pressure
         if found is None or found.difference is None:
-            return [Finding(None, "Too few trades to say how depth answers pressure.")]
+            return [
+                Finding(
+                    None,
+                    f"Too short or too quiet a run to say how depth answers pressure (at least {liquidity.FEWEST_BLOCKS} blocks of {liquidity.PRESSURE_BLOCK} timesteps).",
+                )
+            ]
         gap = found.difference
         span = f"{gap.mean:+.0f} lots [{gap.low:+.0f}, {gap.high:+.0f}]"
         what = (
@@ -276,7 +292,7 @@ class Story:
 
     def _of_learner(self) -> list[Finding]:
         if not self.seats:
-            return [Finding(None, f"No agent of kind {LEARNER} had a turn in this run.")]
+            return [Finding(None, "No frozen policy had a turn in this run.")]
         found = []
         for seat in self.seats[:1]:
             low, high = terms.SELECTIVE
@@ -288,8 +304,9 @@ class Story:
                     selective and calm,
                     f"{seat.agent} trades after {seat.trading:.1%} of its turns ({'' if selective else 'not '}selective: {low:.0%} to {high:.0%}) "
                     f"and ends {seat.near_bound:.1%} of timesteps beyond {terms.NEAR_BOUND:.0%} of its bound (extreme: {terms.MOST_NEAR_BOUND:.0%} "
-                    f"or more). It gains {seat.wealth_change - seat.idle_change:+,.0f} tick-lots against doing nothing; its trades with {best} "
-                    f"agents alone bring {gain:+,.0f} against the mid.",
+                    f"or more). Against doing nothing it gains {seat.wealth_change - seat.idle_change:+,.0f} tick-lots at the mid, "
+                    f"{seat.liquidation_change - seat.idle_change:+,.0f} if it closes its inventory through the book; trades with {best} agents bring "
+                    f"{gain:+,.0f} against the mid before them.",
                 )
             )
         return found
@@ -302,7 +319,7 @@ class Story:
             f"depth within {timeline.NEAR_TICKS} ticks of the mid below {liquidity.THIN_SHARE:.0%} of its usual level"
         )
         if verdict == "none":
-            return [Finding(None, f"Liquidity never thinned: {what} in no timestep.")]
+            return [Finding(None, f"Liquidity never thinned: {what} in no timestep after the first 50.")]
         times = f"{count} episode{'s' * (count > 1)} of thin liquidity ({what})"
         if verdict == "few":
             return [
@@ -312,11 +329,12 @@ class Story:
             f"{found.before:.1f} turns a timestep in the {liquidity.BEFORE} up to their start, {found.elsewhere:.1f} elsewhere "
             f"(p = {found.p_value:.3f}, starts shifted at random)"
         )
-        leaves = min(found.left.items(), key=lambda item: item[1])
-        who = f" Most of what left was of kind {leaves[0]} ({leaves[1]:+.0f} lots)." if leaves[1] < 0 else ""
-        said = {
-            "clear": "clear evidence that liquidity thins when arrivals cluster",
-            "weak": "weak evidence that liquidity thins when arrivals cluster",
-            "no": "no evidence that arrivals cluster as liquidity thins",
-        }[verdict]
-        return [Finding(verdict == "clear", f"{times}: {rates}: {said}.{who}")]
+        kind, change = min(found.left.items(), key=lambda item: item[1])
+        who = (
+            f" Lots of kind {kind} near the mid change most, {change:+.0f}; it holds {found.shares[kind]:.0%} there on average."
+            if change < 0
+            else ""
+        )
+        said = {"clear": "clear evidence", "weak": "weak evidence", "no": "no evidence"}[verdict]
+        held = {"clear": True, "weak": None, "no": False}[verdict]
+        return [Finding(held, f"{times}: {rates}: {said} that arrivals cluster as liquidity thins.{who}")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,7 +23,8 @@ BID, ASK, INK, MUTED, BAND = "#0072B2", "#D55E00", "#222222", "#888888", "#D9D9D
 """Okabe and Ito's colours, which colour-blind readers can tell apart."""
 KIND_COLOURS = {"ppo": "#009E73", "noise": "#56B4E9", "maker": "#E69F00", "momentum": "#CC79A7"}
 """The known kinds' colours, the same in every report."""
-OTHER_COLOURS = ("#F0E442", "#999999", "#0072B2", "#D55E00")
+OTHER_COLOURS = ("#332288", "#999933", "#882255", "#44AA99", "#AA4499", "#999999", "#661100", "#DDCC77")
+"""Tol's muted colours, for kinds of one's own."""
 MAKER_SHADE, TAKER_SHADE = "#4D4D4D", "#B3B3B3"
 BUYER, SELLER = "#009E73", "#CC79A7"
 """Trades by aggressor; apart from the colours of the two sides of the book."""
@@ -58,8 +60,8 @@ def page(title: str, *, panels: bool = True) -> Figure:
 
 
 def caption(figure: Figure, text: str) -> None:
-    """One line under a page's figures: what they show, and their own numbers."""
-    figure.text(0.03, 0.022, text, ha="left", fontsize=8, color="#444444")
+    """A line under a page's figures: what they show, and their own numbers; two where one is too short."""
+    figure.text(0.03, 0.03, textwrap.fill(text, 190), ha="left", va="center", fontsize=8, color="#444444")
 
 
 def binned(values: NDArray[np.float64], count: int = MOST_POINTS) -> tuple[NDArray[np.float64], ...]:

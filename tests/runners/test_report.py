@@ -181,7 +181,7 @@ def test_the_findings_say_what_was_planted_and_claim_nothing_else(tmp_path: Path
             "clustered",
             partial(planted.with_thinning, clustered=True),
             True,
-            "clear evidence that liquidity thins when arrivals cluster",
+            "clear evidence that arrivals cluster as liquidity thins",
         ),
         (
             "apart",
@@ -209,6 +209,23 @@ def test_the_checks_say_whether_this_very_record_was_audited(tmp_path: Path) -> 
     (path / "summary.json").write_text(json.dumps(summary | {"trades": 1}))
     assert replay.main([str(path)]) == 1
     assert Story(path).checks[0].good is False
+
+
+def test_the_lots_asked_for_are_what_duckdb_finds(tmp_path: Path) -> None:
+    path = run_of(tmp_path, "--timesteps", "300")
+    with plt.style.context(report.STYLE):
+        figure = report.PAGES["learner"](Story(path))
+        (axes,) = [axes for axes in figure.axes if axes.get_title(loc="left") == "Lots asked for"]
+        names = [label.get_text() for label in axes.get_xticklabels()]
+        for side, bars in zip(("bid", "ask"), axes.containers, strict=True):
+            expected = dict(
+                duckdb.sql(
+                    f"SELECT {side}_lots, count(*) / 300 FROM '{path}/turns.parquet' WHERE agent = 'ppo_0' GROUP BY ALL"
+                ).fetchall()
+            )
+            found = {int(name): bar.get_height() for name, bar in zip(names, bars, strict=True) if bar.get_height()}
+            assert found == pytest.approx(expected)
+        plt.close(figure)
 
 
 def test_an_empty_panel_says_why(tmp_path: Path) -> None:
@@ -270,6 +287,8 @@ def test_a_table_that_is_missing_is_named_and_the_other_pages_are_made(table: st
             assert not overflowing(figure), name
             if name == "summary":
                 assert f"Not whole: {table}.parquet is missing" in texts
+            if table in ("quotes", "trades", "depth"):
+                assert "cannot be made" not in texts, name  # the log has all that they need
             plt.close(figure)
     (path / f"{table}.parquet").write_bytes(b"PAR1 nonsense")
     assert Story(path).missing[0].startswith(f"{table}.parquet is damaged")
@@ -279,13 +298,17 @@ def test_a_table_that_is_missing_is_named_and_the_other_pages_are_made(table: st
 def interactive_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("html")
     path = run_of(folder, "--timesteps", "300")
-    return report.write_html(path)
+    assert report.main([str(path), "--html"]) == 0
+    return path / "report.html"
 
 
 def test_the_interactive_page_is_one_file_that_needs_no_network(interactive_page: Path) -> None:
     text = interactive_page.read_text()
     assert len(text) < 15_000_000
-    assert not re.findall(r"<(?:script|link|img|iframe)[^>]*(?:src|href)\s*=", text)
+    assert not re.findall(r"<(?:script|link|img|iframe)[^>]*(?:src|href)\s*=\s*['\"](?!data:)", text)
+    assert (
+        text.count("data:image/png;base64,") == len(report.PAGES) - 2 + 2
+    )  # less the two that are there anyway, and the appendix
     for agent in ("ppo_0", "noise_19", "maker_3", "momentum_0"):
         assert f'"{agent}"' in text
     assert "end of timestep 299" in text  # hovering tells the book of a moment

@@ -43,9 +43,11 @@ def test_half_spreads_are_lots_weighted_means_and_impact_their_difference(line: 
     bids, asks, _ = line.quotes["best_bid"], line.quotes["best_ask"], None
     mids = line.run.quotes["mid"].to_list()
     sums: dict[str, list[float]] = {}
+    before: dict[int, tuple[int, int]] = {}
     for index in line.trades.tolist():
         event = line.events[index]
-        bid, ask = int(bids[index - 1]), int(asks[index - 1])
+        order = int(event["order_id"])
+        bid, ask = before.setdefault(order, (int(bids[index - 1]), int(asks[index - 1])))  # of its first print
         later = int(event["timestep"]) + trading.HORIZON
         if not bid or not ask or later >= len(mids):
             continue
@@ -89,6 +91,13 @@ def test_a_seats_edge_and_holding_are_its_whole_change_in_wealth(line: Timeline)
         assert share == pytest.approx(line.run.summary["agents"][agent]["trading_turns_share"])
         assert seat.near_bound == line.run.summary["agents"][agent]["near_bound_share"]
         assert seat.turns.height == line.run.summary["agents"][agent]["turns"]
+        # What it found: the inventory that the account table had at the end of the timestep before, for one turn a timestep.
+        if agent != "noise_3":
+            rows = line.run.agents.filter(pl.col("agent") == agent)["inventory"].to_list()
+            late = [a == b for a, b in zip(seat.turns["inventory"][1:], rows, strict=False)]
+            assert np.mean(late) > 0.5
+        assert seat.ordering is not None
+        assert 0 <= seat.ordering <= 1
     values, counts = trading.by_state(seat.turns, "traded")
     assert counts.sum() <= seat.turns.height
     assert np.isnan(values[counts == 0]).all()
@@ -108,17 +117,46 @@ def test_every_move_of_the_mid_has_a_cause_and_none_is_a_jump(line: Timeline) ->
     )
     orders = line.run.trades["taker_order_id"].n_unique()
     assert sum(found.levels.values()) == orders
-    single = line.run.trades.group_by("taker_order_id").agg(pl.col("price").n_unique())
-    assert found.levels[1] == single.filter(pl.col("price") == 1).height
+    # Levels emptied, by the other table of levels: a price at which nothing rests on that side just after the order.
+    emptied = 0
+    rows = line.run.trades.group_by("taker_order_id").agg(pl.col("price").unique(), pl.col("seq").max())
+    for _, prices, seq in rows.iter_rows():
+        event = line.events[seq]
+        time_after = np.searchsorted(line.events["seq"], seq)
+        best = int(line.quotes["best_ask" if event["side"] == 0 else "best_bid"][time_after])
+        emptied += sum(price != best for price in prices)
+    assert sum(level * count for level, count in found.levels.items()) == emptied
+    assert found.consumed is not None
+    assert found.consumed >= 1.0
 
 
 def test_a_trade_off_the_best_price_counts_as_a_jump(line: Timeline) -> None:
     events = line.events.copy()
     events["price"][line.trades[7]] += 1
-    forged = Timeline(line.run, events, line.quotes, line.stretches, line.near)
+    forged = Timeline(line.run, events, line.quotes, line.stretches, line.near, line.liquidation)
     assert discovery.moves(forged).off_touch == 1
     quotes = line.quotes.copy()
     turn = int(np.flatnonzero(events["kind"] == 0)[500])
     quotes["best_bid"][turn] -= 3
-    forged = Timeline(line.run, line.events, quotes, line.stretches, line.near)
+    forged = Timeline(line.run, line.events, quotes, line.stretches, line.near, line.liquidation)
     assert discovery.moves(forged).jumps >= 1
+
+
+def test_liquidation_wealth_is_that_of_walking_the_others_orders(line: Timeline) -> None:
+    resting = line.stretches[line.stretches["ending"] < 0]
+    last = line.run.agents.filter(pl.col("timestep") == line.run.timesteps - 1)
+    for place, (inventory, cash) in enumerate(last.select("inventory", "cash").iter_rows()):
+        side = 0 if inventory > 0 else 1
+        orders = sorted(
+            (row for row in resting if row["side"] == side and row["agent"] != place),
+            key=lambda row: -row["price"] if side == 0 else row["price"],
+        )
+        left, value, worst = abs(inventory), float(cash), line.mid[-1]
+        for row in orders:
+            lots = min(left, int(row["lots"]))
+            if lots:
+                worst = float(row["price"])
+                value += (1 if side == 0 else -1) * lots * worst
+                left -= lots
+        value += (1 if side == 0 else -1) * left * worst
+        assert line.liquidation[place] == pytest.approx(value)
