@@ -94,7 +94,8 @@ def legend(axes: Axes, walls: dict[str, str]) -> None:
     handles += [
         Line2D([], [], color=tint, linewidth=1.4, label=f"wall, most of {kind}") for kind, tint in walls.items()
     ]
-    axes.legend(handles=handles, loc="lower left", ncols=8, bbox_to_anchor=(0, 1.0), borderaxespad=0.2)
+    keys = axes.legend(handles=handles, loc="lower left", ncols=8, bbox_to_anchor=(0, 1.0), borderaxespad=0.2)
+    keys.set_in_layout(False)  # it may be wider than its panel
 
 
 def mark(story: Story, axes: Axes, walls: list[liquidity.Wall]) -> dict[str, str]:

@@ -261,7 +261,7 @@ def thinning(story: Story) -> Figure:
     depth, arrivals = mosaic["depth"], mosaic["arrivals"]
     arrivals.sharex(depth)
     depth.set_title(
-        f"Depth within {timeline.NEAR_TICKS} ticks of the mid; shaded: below {liquidity.THIN_SHARE:.0%} of its usual level"
+        f"Depth within {timeline.NEAR_TICKS} ticks of the mid; shaded: from below {liquidity.THIN_SHARE:.0%} of its usual level to {liquidity.RECOVERED_SHARE:.0%}"
     )
     depth.set_ylabel("lots")
     arrivals.set_title("Arrivals: turns of all agents")
@@ -282,7 +282,7 @@ def thinning(story: Story) -> Figure:
         "Arrivals around the start",
         "Lots taken around the start",
         "Depth around the start",
-        "What left the book",
+        "Lots near the mid, by owner",
     )
     for axes, title in zip(panels, titles, strict=True):
         axes.set_title(title)
