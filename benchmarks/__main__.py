@@ -351,7 +351,11 @@ def bench_record() -> None:
             compared = statistics.median(f.compared_seconds for f in found)
             whole = statistics.median(f.read_seconds + f.compared_seconds for f in found)
             label = f"LOBSTER, {levels} levels:"
-            show(f"{label} reading both files (the floor)", f"{count / reading / 1e3:.0f} k", "messages/s, polars")
+            show(
+                f"{label} reading both files (the floor)",
+                f"{count / reading / 1e3:.0f} k",
+                f"messages/s of {count:,}, polars",
+            )
             show(f"{label} a run as messages and levels", f"{count / export / 1e3:.0f} k", "messages/s, from Parquet")
             show(
                 f"{label} verify, end to end",
