@@ -29,6 +29,7 @@ from runners.report.style import (
     over_time,
     page,
     rows,
+    short,
 )  # fmt: skip
 
 MOST_LINES = 60
@@ -96,8 +97,8 @@ def participation(story: Story) -> Figure:
     lots, matrix, spreads, gains = (panels[name] for name in ("lots", "matrix", "spreads", "gains"))
     made = [run.summary["kinds"][kind]["maker_lots"] for kind in kinds]
     took = [run.summary["kinds"][kind]["taker_lots"] for kind in kinds]
-    lots.barh(kinds, made, color=MAKER_SHADE, label="as maker (resting)")
-    lots.barh(kinds, took, left=made, color=TAKER_SHADE, label="as taker (incoming)")
+    lots.barh([short(kind) for kind in kinds], made, color=MAKER_SHADE, label="as maker (resting)")
+    lots.barh([short(kind) for kind in kinds], took, left=made, color=TAKER_SHADE, label="as taker (incoming)")
     lots.invert_yaxis()
     lots.set(title="Lots traded", xlabel="lots")
     lots.legend(loc="best")
@@ -121,7 +122,7 @@ def participation(story: Story) -> Figure:
                 capsize=2,
                 linewidth=0.8,
             )
-    spreads.set_xticks(range(len(found.spreads)), list(found.spreads))
+    spreads.set_xticks(range(len(found.spreads)), [short(kind) for kind in found.spreads])
     if found.quoted is not None:
         spreads.axhline(found.quoted, color=MUTED, linewidth=0.9, linestyle="--")
     spreads.axhline(0, color=INK, linewidth=0.6)
@@ -142,7 +143,7 @@ def participation(story: Story) -> Figure:
         both = figures["maker_lots"] + figures["taker_lots"]
         cells.append(
             (
-                kind, f"{both / volume:.1%}", f"{figures['maker_lots'] / both:.1%}" if both else "-", number(found.fill_rate[kind], ".1%"),
+                short(kind), f"{both / volume:.1%}", f"{figures['maker_lots'] / both:.1%}" if both else "-", number(found.fill_rate[kind], ".1%"),
                 *(number(getattr(found.spreads[kind], name).mean) if kind in found.spreads else "-" for name in ("effective", "realised", "impact")),
                 f"{figures['wealth_change']:+,.0f}",
             )
@@ -172,8 +173,8 @@ def table_of(
     """A matrix by kind with its numbers."""
     most = float(np.nanmax(np.abs(values))) or 1.0
     axes.imshow(values, cmap=cmap, vmin=-most if centred else 0, vmax=most, aspect="auto")
-    axes.set_xticks(range(len(kinds)), kinds)
-    axes.set_yticks(range(len(kinds)), kinds)
+    axes.set_xticks(range(len(kinds)), [short(kind) for kind in kinds])
+    axes.set_yticks(range(len(kinds)), [short(kind) for kind in kinds])
     axes.grid(visible=False)
     for (i, j), value in np.ndenumerate(values):
         dark = (not centred and value > 0.6 * most) or (centred and abs(value) > 0.75 * most)
@@ -268,7 +269,7 @@ def learner(story: Story, seat: trading.Seat | None = None) -> Figure:
     names = [*seat.edge, "holding"]
     amounts = [*seat.edge.values(), seat.holding - seat.idle_change]
     earned.barh(
-        [f"trades with {name}" if name != "holding" else "inventory held" for name in names],
+        [f"trades with {short(name)}" if name != "holding" else "inventory held" for name in names],
         amounts,
         color=[*(colour(run, name) for name in seat.edge), MUTED],
     )

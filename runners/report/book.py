@@ -138,7 +138,10 @@ def heatmap(story: Story) -> Figure:
 
 
 def stretches(story: Story) -> tuple[int, int]:
-    """Where the busiest and the thinnest :data:`ZOOM` timesteps begin: most traded lots, least depth near the mid."""
+    """Where the busiest and the thinnest :data:`ZOOM` timesteps begin: most traded lots, and least depth near the mid.
+
+    They lie apart where the run is long enough.
+    """
     line = story.line
     width = min(ZOOM, story.run.timesteps)
     volume = np.bincount(line.events["timestep"][line.trades], line.events["lots"][line.trades], story.run.timesteps)
@@ -148,7 +151,11 @@ def stretches(story: Story) -> tuple[int, int]:
     def moving(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.convolve(values[first:], np.ones(width), "valid")
 
-    return first + int(np.argmax(moving(volume.astype(np.float64)))), first + int(np.argmin(moving(depth)))
+    busiest = int(np.argmax(moving(volume.astype(np.float64))))
+    thin = moving(depth)
+    apart = np.abs(np.arange(len(thin)) - busiest) >= width
+    thinnest = int(np.argmin(np.where(apart, thin, np.inf))) if apart.any() else int(np.argmin(thin))
+    return first + busiest, first + thinnest
 
 
 def zooms(story: Story) -> Figure:

@@ -28,6 +28,7 @@ from runners.report.style import (
     number,
     over_time,
     page,
+    short,
 )  # fmt: skip
 
 
@@ -188,17 +189,22 @@ def price_discovery(story: Story) -> Figure:
 
 
 def with_interval(
-    axes: Axes, points: list[Interval], color: str, names: list[str] | None = None, label: str | None = None
+    axes: Axes,
+    points: list[Interval],
+    color: str,
+    names: list[str] | None = None,
+    label: str | None = None,
+    shift: float = 0.0,
 ) -> None:
-    """Means with their intervals, one a name."""
-    place = np.arange(len(points))
+    """Means with their intervals, one a name; ``shift`` sets two beside each other."""
+    place = np.arange(len(points)) + shift
     means = np.array([point.mean for point in points])
     spans = np.array([[point.mean - point.low, point.high - point.mean] for point in points]).T
     axes.errorbar(
         place, means, np.nan_to_num(spans), color=color, marker="o", markersize=4, linewidth=1, capsize=3, label=label
     )
     if names:
-        axes.set_xticks(place, names)
+        axes.set_xticks(range(len(points)), names)
 
 
 def pressure(story: Story) -> Figure:
@@ -216,7 +222,7 @@ def pressure(story: Story) -> Figure:
     else:
         names = [f"{round(flow):+,d}" for flow in found.flow]
         for side, tint, label in ((0, BID, "bid"), (1, ASK, "ask")):
-            with_interval(left, found.depth[side], tint, names, label)
+            with_interval(left, found.depth[side], tint, names, label, 0.08 * (side - 0.5))
         left.legend()
         if found.difference:
             gap = found.difference
@@ -311,7 +317,11 @@ def thinning(story: Story) -> Figure:
         axes.axvline(0, color=ASK, linewidth=0.8)
         axes.set_xlabel("timesteps from start")
     kinds = list(found.left)
-    left.barh(kinds, [found.left[kind] for kind in kinds], color=[colour(run, kind) for kind in kinds])
+    left.barh(
+        [short(kind) for kind in kinds],
+        [found.left[kind] for kind in kinds],
+        color=[colour(run, kind) for kind in kinds],
+    )
     left.axvline(0, color=INK, linewidth=0.7)
     left.set(xlabel=f"change in {liquidity.BEFORE} timesteps, lots")
     left.invert_yaxis()

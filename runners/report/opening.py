@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from runners import facts
 from runners.measures import liquidity, timeline, trading
 from runners.report.story import Story
-from runners.report.style import ASK, BID, INK, MUTED, OTHER_COLOURS, caption, number, over_time, page, rows
+from runners.report.style import ASK, BID, INK, MUTED, OTHER_COLOURS, caption, number, over_time, page, rows, short
 
 FORMS = {
     "last mid": ",.1f", "lowest mid": ",.1f", "highest mid": ",.1f", "mean spread": ".2f", "two-sided share": ".2%",
@@ -86,7 +86,7 @@ def summary(story: Story) -> Figure:
     }
     cells = [
         (
-            kind, f"{f['agents']}", f"{f['turns']:,}", f"{f['trades']:,}", f"{f['maker_lots']:,}", f"{f['taker_lots']:,}",
+            short(kind), f"{f['agents']}", f"{f['turns']:,}", f"{f['trades']:,}", f"{f['maker_lots']:,}", f"{f['taker_lots']:,}",
             f"{f['wealth_change']:,.1f}", "{:,} / {:,}".format(*worst[kind]),
         )
         for kind, f in run.summary["kinds"].items()

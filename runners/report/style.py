@@ -40,6 +40,11 @@ def colour(run: Run, kind: str) -> str:
     return KIND_COLOURS.get(kind) or OTHER_COLOURS[others.index(kind) % len(OTHER_COLOURS)]
 
 
+def short(kind: str) -> str:
+    """A kind's name where there is little room."""
+    return kind if len(kind) <= 12 else f"{kind[:11]}…"
+
+
 def number(value: float | None, form: str = ",.2f", unit: str = "") -> str:
     """A figure as text, or the word for none."""
     return "undefined" if value is None or (isinstance(value, float) and np.isnan(value)) else f"{value:{form}}{unit}"
