@@ -299,10 +299,10 @@ def bench_run() -> None:
                     audit=False,
                 )
             begun = time.perf_counter()
-            write_report(path)
+            pictures = write_report(path)
             drawn = time.perf_counter() - begun
             begun = time.perf_counter()
-            page = write_html(path)
+            page = write_html(path, pictures)
             written = time.perf_counter() - begun
             show(
                 f"report of {timesteps:,} timesteps",

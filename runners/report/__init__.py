@@ -106,7 +106,8 @@ def write_html(path: Path, pictures: Sequence[Path] = ()) -> Path:
     """
     from runners.report import interactive  # plotly takes half a second to import, and few ask for this page
 
-    text = interactive.page(Story(path), pictures)
+    others = [picture for picture in pictures if picture.stem not in ("summary", "heatmap")]  # those are there to zoom
+    text = interactive.page(Story(path), others)
     with whole_file(path / "report.html") as partial:
         partial.write_text(text, encoding="utf-8")
     return path / "report.html"
@@ -157,6 +158,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"wrote {path / 'report.pdf'}, {len(pictures)} pages, each also a picture in {path / 'figures'}; {path / 'heatmap.png'}"
     )
     if arguments.html:
-        write_html(path, [picture for picture in pictures if picture.stem not in ("summary", "heatmap")])
+        write_html(path, pictures)
         print(f"wrote {path / 'report.html'}")
     return 0

@@ -22,6 +22,7 @@ PRICE_ROWS = 500
 """Prices shown at most; a wider range joins several ticks into one row."""
 ZOOM = 150
 """Timesteps of a zoom."""
+SIDE_NAMES = ("bid", "ask")
 MOST_MARKED = 40
 """Walls that are marked, the longest first."""
 SHADES = LinearSegmentedColormap.from_list("shades", ["#DDDDDD", "#000000"])
@@ -180,7 +181,7 @@ def zooms(story: Story) -> Figure:
         mosaic["walls"].axis("off")
         cells = [
             (
-                "bid" if wall.side == 0 else "ask", f"{wall.price:,}", f"{wall.start:,} to {wall.end:,}", f"{wall.end - wall.start:,}",
+                SIDE_NAMES[wall.side], f"{wall.price:,}", f"{wall.start:,} to {wall.end:,}", f"{wall.end - wall.start:,}",
                 f"{wall.mean_lots:,.0f}", f"{wall.most_lots:,}", f"{wall.traded_lots:,}",
                 ", ".join(f"{owner} {share:.0%}" for owner, share in list(wall.owners.items())[:3] if share >= 0.01),
             )

@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
-from market_env.engine.state import KIND_ACCEPT, KIND_CANCEL, KIND_TRADE
+from market_env.engine.state import BUY, KIND_ACCEPT, KIND_CANCEL, KIND_TRADE, KIND_TURN
 from runners.measures import discovery, liquidity, timeline
 from runners.measures.intervals import Interval, mean_of
 from runners.measures.trading import signed_flow_by_kind
@@ -71,7 +71,7 @@ def flow(story: Story) -> Figure:
     lots = line.events["lots"].astype(np.float64)
     trade = line.events["kind"] == KIND_TRADE
     if trade.any():
-        bought = line.events["side"] == 0
+        bought = line.events["side"] == BUY
         for rows, sign, tint in ((trade & bought, 1, BUYER), (trade & ~bought, -1, SELLER)):
             place, mean, _, high = binned(line.per_timestep(rows, lots[rows]))
             volume.fill_between(place, sign * high, color=tint, alpha=0.35, linewidth=0, step="mid")
@@ -90,7 +90,7 @@ def flow(story: Story) -> Figure:
             empty(axes, "there were no trades")
     kinds = line.events["kind"]
     for label, rows, tint in (
-        ("arrivals (turns)", kinds == 0, INK), ("submissions", kinds == KIND_ACCEPT, BID),
+        ("arrivals (turns)", kinds == KIND_TURN, INK), ("submissions", kinds == KIND_ACCEPT, BID),
         ("cancels", kinds == KIND_CANCEL, ASK), ("trades", trade, "#009E73"),
     ):  # fmt: skip
         over_time(rates, line.per_timestep(rows), tint, label, band=False)

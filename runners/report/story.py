@@ -13,6 +13,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from market_env.config import ConfigError
+from market_env.engine.state import BUY, KIND_TURN, SELL
 from runners import facts
 from runners.load import NAMES, Run
 from runners.measures import discovery, liquidity, timeline
@@ -105,7 +106,7 @@ class Story:
     @functools.cached_property
     def turns(self) -> NDArray[np.float64]:
         """Turns a timestep."""
-        return self.line.per_timestep(self.line.events["kind"] == 0)
+        return self.line.per_timestep(self.line.events["kind"] == KIND_TURN)
 
     @functools.cached_property
     def missing(self) -> list[str]:
@@ -147,8 +148,8 @@ class Story:
             "highest mid": summary["highest_mid"],
             "mean spread": summary["mean_spread"],
             "two-sided share": summary["two_sided_share_after_opening"],
-            "mean bid lots at the touch": self._mean(0),
-            "mean ask lots at the touch": self._mean(1),
+            "mean bid lots at the touch": self._mean(BUY),
+            "mean ask lots at the touch": self._mean(SELL),
             "lots bought by aggressors": self._taken(1.0),
             "lots sold by aggressors": self._taken(-1.0),
         }
@@ -244,7 +245,7 @@ class Story:
             return [Finding(False, f"No wall of liquidity: no level held {definition}.")]
         longest = found.walls[0]
         owner, share = next(iter(found.kinds.items()))
-        side = "a bid" if longest.side == 0 else "an ask"
+        side = "a bid" if longest.side == BUY else "an ask"
         return [
             Finding(
                 True,
@@ -293,23 +294,21 @@ class Story:
     def _of_learner(self) -> list[Finding]:
         if not self.seats:
             return [Finding(None, "No frozen policy had a turn in this run.")]
-        found = []
-        for seat in self.seats[:1]:
-            low, high = terms.SELECTIVE
-            selective = low <= seat.trading <= high
-            calm = seat.near_bound < terms.MOST_NEAR_BOUND
-            best, gain = max(seat.edge.items(), key=lambda item: item[1])
-            found.append(
-                Finding(
-                    selective and calm,
-                    f"{seat.agent} trades after {seat.trading:.1%} of its turns ({'' if selective else 'not '}selective: {low:.0%} to {high:.0%}) "
-                    f"and ends {seat.near_bound:.1%} of timesteps beyond {terms.NEAR_BOUND:.0%} of its bound (extreme: {terms.MOST_NEAR_BOUND:.0%} "
-                    f"or more). Against doing nothing it gains {seat.wealth_change - seat.idle_change:+,.0f} tick-lots at the mid, "
-                    f"{seat.liquidation_change - seat.idle_change:+,.0f} if it closes its inventory through the book; trades with {best} agents bring "
-                    f"{gain:+,.0f} against the mid before them.",
-                )
+        seat = self.seats[0]
+        low, high = terms.SELECTIVE
+        selective = low <= seat.trading <= high
+        calm = seat.near_bound < terms.MOST_NEAR_BOUND
+        best, gain = max(seat.edge.items(), key=lambda item: item[1])
+        return [
+            Finding(
+                selective and calm,
+                f"{seat.agent} trades after {seat.trading:.1%} of its turns ({'' if selective else 'not '}selective: {low:.0%} to {high:.0%}) "
+                f"and ends {seat.near_bound:.1%} of timesteps beyond {terms.NEAR_BOUND:.0%} of its bound (extreme: {terms.MOST_NEAR_BOUND:.0%} "
+                f"or more). Against doing nothing it gains {seat.wealth_change - seat.idle_change:+,.0f} tick-lots at the mid, "
+                f"{seat.liquidation_change - seat.idle_change:+,.0f} if it closes its inventory through the book; trades with {best} agents bring "
+                f"{gain:+,.0f} against the mid before them.",
             )
-        return found
+        ]
 
     def _of_thinning(self) -> list[Finding]:
         found = self.thinning
