@@ -37,7 +37,7 @@ def derive(config: MarketConfig, events: Rows, timesteps: int | None = None) -> 
         np.zeros((count, len(config.agents)), tables.ACCOUNT),
     )
     orders = int(np.count_nonzero(events["kind"] == state.KIND_ACCEPT))
-    tables.derive(configure(config), events, count, np.zeros(orders + 1, np.int32), *result)
+    tables.derive(configure(config), events, count, np.zeros(2, np.int64), np.zeros(orders + 1, np.int32), *result)
     return result
 
 

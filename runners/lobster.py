@@ -226,7 +226,11 @@ def shown(config: MarketConfig, events: NDArray[np.void], levels: int) -> tuple[
     messages = np.zeros(most, window.MESSAGE)
     books = np.zeros((max(most, 1), 4 * levels), np.int64)
     books[0] = np.tile([window.NO_ASK, 0, window.NO_BID, 0], levels)
-    count = window.show(configure(config), events, np.zeros(accepted + 1, np.int32), scale, size, messages, books)
+    prices, lots = np.zeros((2, levels), np.int64), np.zeros((2, levels), np.int64)
+    count = window.show(
+        configure(config), events, np.zeros(2, np.int64), np.zeros(accepted + 1, np.int32), prices, lots, scale, size,
+        messages, books,
+    )  # fmt: skip
     if count < 0:
         row = events[-1 - count]
         raise ConfigError(

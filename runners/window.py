@@ -89,7 +89,7 @@ FOUND = np.dtype(
 
 
 @kernel
-def show(markets, events, slots, scale, size, messages, books):
+def show(markets, events, working, slots, prices, lots, scale, size, messages, books):
     """Write the messages that change the first K levels, and these levels after each; return how many.
 
     A log that no market could have written is not followed: what is returned then is below 0, -1 less the index of the
@@ -98,7 +98,10 @@ def show(markets, events, slots, scale, size, messages, books):
     Args:
         markets: a configured record, shape (1,); overwritten.
         events: EVENT rows of a whole run.
+        working: int64 work space, shape (2,).
         slots: int32 work space, one entry for each accepted order.
+        prices: int64 work space, shape (2, K), zeroed.
+        lots: likewise.
         scale: price units of a tick.
         size: units of a lot.
         messages: MESSAGE, long enough for all events. Times are left as they are.
@@ -106,11 +109,7 @@ def show(markets, events, slots, scale, size, messages, books):
             dummies, the empty book.
     """
     market = markets[0]
-    tables.empty(market)
-    levels = books.shape[1] // 4
-    prices = np.zeros((2, levels), np.int64)
-    lots = np.zeros((2, levels), np.int64)
-    working = np.array([NONE, 0])
+    tables.empty(market, working)
     count = 0
     for i in range(len(events) + 1):
         if i == len(events) or not tables.continues(events[i]):

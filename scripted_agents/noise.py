@@ -9,22 +9,37 @@ markets (Lillo and Farmer, 2004), and away from the agent's own inventory, since
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
+from scipy import special
 
 from market_env.actions import CANCEL_KEEP, CANCEL_OLDEST
 from market_env.config import MarketConfig, checked
-from market_env.engine.kernel import policy_kernel
+from market_env.engine.kernel import kernel, policy_kernel
 from market_env.engine.observe import FLOW_FAST, INVENTORY, OPEN_ORDERS, SPREAD
 from market_env.engine.streams import exponential, uniform
 from market_env.observations import TICKS
 from scripted_agents.fair_value import fair_shift
-from scripted_agents.policy import OWN, CompiledPolicy, lots_code, market_code, offset_code
+from scripted_agents.policy import OWN, CompiledPolicy, market_code, offset_code
 
 Share = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
+
+
+SIZES = OWN + 7
+"""Index of the chances of sizes, one for each lots code: that a size is below the grid's next entry."""
+
+
+@kernel
+def drawn_lots_code(parameters, chance):
+    """Code of a log-normal size at the quantile ``chance``: the largest quantity of at most the size, but above 0."""
+    code = 1
+    while parameters[SIZES + code] <= chance:
+        code += 1
+    return code
 
 
 @policy_kernel
@@ -33,21 +48,17 @@ def noise_trader(observation, parameters, stream, action):
     market_share = parameters[OWN]
     cancel_rate = parameters[OWN + 1]
     depth = parameters[OWN + 2]
-    median_lots = parameters[OWN + 3]
-    log_spread = parameters[OWN + 4]
-    herding = parameters[OWN + 5]
-    aversion = parameters[OWN + 6]
-    inside_share = parameters[OWN + 7]
-    memory = parameters[OWN + 8]
+    herding = parameters[OWN + 3]
+    aversion = parameters[OWN + 4]
+    inside_share = parameters[OWN + 5]
+    memory = parameters[OWN + 6]
     # A fixed number of draws, so that one decision never shifts the next ones'.
     cancels = uniform(stream) < cancel_rate * observation[OPEN_ORDERS]
     buys = uniform(stream) < 0.5 * (1.0 + herding * observation[FLOW_FAST] - aversion * observation[INVENTORY])
     takes = uniform(stream) < market_share
     improves = uniform(stream) < inside_share
     distance = exponential(stream) * depth
-    # Box and Muller: one normal from two uniforms, for log-normal sizes.
-    radius = np.sqrt(2.0 * exponential(stream))
-    size = median_lots * np.exp(log_spread * radius * np.cos(2.0 * np.pi * uniform(stream)))
+    size = drawn_lots_code(parameters, uniform(stream))
     action[0] = CANCEL_OLDEST if cancels else CANCEL_KEEP
     # Half the spread from the mid joins the touch, one tick less improves it; the mid is the depth-weighted one.
     half_spread = 0.5 * min(observation[SPREAD] * TICKS, 16.0)
@@ -57,10 +68,10 @@ def noise_trader(observation, parameters, stream, action):
     code = market_code(parameters) if takes else offset_code(parameters, max(np.floor(offset), 0.0))
     if buys:
         action[1] = code
-        action[2] = lots_code(parameters, size)
+        action[2] = size
     else:
         action[3] = code
-        action[4] = lots_code(parameters, size)
+        action[4] = size
 
 
 @checked
@@ -93,7 +104,14 @@ class NoiseTrader:
             noise_trader,
             config,
             [
-                self.market_share, self.cancel_rate, self.depth, self.median_lots,
-                self.log_spread, self.herding, self.aversion, self.inside_share, self.memory,
+                self.market_share, self.cancel_rate, self.depth, self.herding, self.aversion, self.inside_share,
+                self.memory, *self._below(config.lots),
             ],
         )  # fmt: skip
+
+    def _below(self, lots: Sequence[int]) -> list[float]:
+        """Chance of a size below the grid's entry after the code, for every code."""
+        following = np.array([*lots[1:], np.inf])
+        if self.log_spread == 0.0:  # every size is the median
+            return list((following > self.median_lots).astype(np.float64))
+        return list(special.ndtr(np.log(following / self.median_lots) / self.log_spread))

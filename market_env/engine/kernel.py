@@ -8,7 +8,8 @@ of all kernels that it can call, however many calls away), of the constants that
 Cost: the first call in a fresh cache compiles (seconds); later processes load machine code in a fraction of
 a second. The cache lies in ``$MARKET_ENV_CACHE`` if set, else in the user's cache folder.
 
-No ``fastmath`` anywhere: the same seed gives the same bits.
+No ``fastmath`` anywhere: the same seed gives the same bits. No kernel allocates, so reference counting, which cost
+a third of a turn, is switched off: work space is handed in, and one that allocates does not compile.
 """
 
 from __future__ import annotations
@@ -180,8 +181,18 @@ class _LazyCache(_Cache):
 
 
 def kernel(function: Callable[..., Any]) -> Any:
-    """Compile ``function`` to machine code on first call and keep the result on disk."""
-    dispatcher: Any = numba.njit(nogil=True, error_model="numpy")(function)
+    """Compile ``function``, which must not allocate, to machine code on first call and keep the result on disk."""
+    return _compiled(function, parallel=False)
+
+
+def parallel_kernel(function: Callable[..., Any]) -> Any:
+    """The same for a kernel whose ``numba.prange`` runs on several cores (``numba.set_num_threads`` says how many)."""
+    return _compiled(function, parallel=True)
+
+
+def _compiled(function: Callable[..., Any], *, parallel: bool) -> Any:
+    options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "parallel": parallel, "_nrt": False}
+    dispatcher: Any = numba.njit(**options)(function)
     dispatcher._cache = _LazyCache(function)
     return dispatcher
 

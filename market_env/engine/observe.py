@@ -18,6 +18,7 @@ SPREAD = INDEX["spread"]
 IMBALANCE = INDEX["imbalance"]
 IMBALANCE_5 = INDEX["imbalance_5"]
 MICROPRICE = INDEX["microprice"]
+DEPTH_MID = INDEX["depth_mid"]
 RETURNS = INDEX[f"return_{RETURN_WINDOWS[0]}"]
 VOLATILITY_FAST = INDEX["volatility_fast"]
 VOLATILITY_SLOW = INDEX["volatility_slow"]
@@ -92,34 +93,37 @@ def balance(bids, asks):
 
 @kernel
 def observe_levels(market, side, out, start):
-    """Write distance and lots of the first levels of a side; return their total lots."""
+    """Write distance and lots of the first levels of a side; return their total lots and lots times distance."""
     if side == BUY:
         price, levels, step = market.best_bid, market.bid_levels, -1
     else:
         price, levels, step = market.best_ask, market.ask_levels, 1
-    total = 0
+    total = 0.0
+    weighted = 0.0
     for rank in range(LEVELS):
         if rank < levels:
             while book.level_of(market, price).head == NONE:
                 price += step
             lots = book.level_of(market, price).lots
+            distance = clip(step * (price - market.reference) / TICKS, 0.0, 1.0)
             total += lots
-            out[start + 2 * rank] = clip(step * (price - market.reference) / TICKS, 0.0, 1.0)
+            weighted += lots * distance
+            out[start + 2 * rank] = distance
             out[start + 2 * rank + 1] = log_lots(lots)
             price += step
         else:
             out[start + 2 * rank] = 1.0
             out[start + 2 * rank + 1] = 0.0
-    return total
+    return total, weighted
 
 
 @kernel
 def observe(market, agent, out):
     """Write agent ``agent``'s observation to ``out``, float32 of shape (SIZE,)."""
     account = market.agents[agent]
-    bids = observe_levels(market, BUY, out, BID_LEVELS)
-    asks = observe_levels(market, SELL, out, ASK_LEVELS)
-    out[IMBALANCE_5] = balance(float(bids), float(asks))
+    bids, bid_distance = observe_levels(market, BUY, out, BID_LEVELS)
+    asks, ask_distance = observe_levels(market, SELL, out, ASK_LEVELS)
+    out[IMBALANCE_5] = balance(bids, asks)
     if market.best_bid != 0 and market.best_ask != 0:
         bid_lots = float(book.level_of(market, market.best_bid).lots)
         ask_lots = float(book.level_of(market, market.best_ask).lots)
@@ -128,10 +132,12 @@ def observe(market, agent, out):
         out[SPREAD] = min(spread / TICKS, 1.0)
         out[IMBALANCE] = touch
         out[MICROPRICE] = clip(0.5 * touch * spread / TICKS, -1.0, 1.0)
+        out[DEPTH_MID] = 0.5 * (ask_distance / asks - bid_distance / bids)
     else:
         out[SPREAD] = 1.0
         out[IMBALANCE] = 0.0
         out[MICROPRICE] = 0.0
+        out[DEPTH_MID] = 0.0
     for i in range(len(RETURN_WINDOWS)):
         past = market.history[(market.timestep - RETURN_WINDOWS[i]) % HISTORY]
         out[RETURNS + i] = clip((market.reference - past) / TICKS, -1.0, 1.0)
@@ -139,7 +145,7 @@ def observe(market, agent, out):
     out[VOLATILITY_SLOW] = min(np.sqrt(market.variance[1]) / TICKS, 1.0)
     out[FLOW_FAST] = flow_share(market.flow[0], market.volume[0])
     out[FLOW_SLOW] = flow_share(market.flow[1], market.volume[1])
-    out[VOLUME_FAST] = min(np.log1p(market.volume[0]) / LOG_LOTS, 1.0)
+    out[VOLUME_FAST] = min(np.log(1.0 + market.volume[0]) / LOG_LOTS, 1.0)
     out[ACTIVITY_FAST] = market.activity / (market.activity + 8.0)
     bound = float(account.inventory_bound)
     out[INVENTORY] = account.inventory / bound

@@ -84,6 +84,19 @@ OUTCOME = np.dtype(
 )  # fmt: skip
 """What came of one turn of one agent: all that a reward may depend on. Amounts are float64, for its arithmetic."""
 
+SEEN = np.dtype(
+    [
+        ("turn", "i8"),  # number of the turn in which the agent looked; NONE before its first
+        ("time", "f8"),
+        ("wealth", "f8"),
+        ("maker_lots", "i8"),  # the counters as they stood then
+        ("taker_lots", "i8"),
+        ("trimmed", "i8", (len(REASONS),)),
+    ],
+    align=True,
+)
+"""How an agent stood when it last looked: an outcome is the difference to that."""
+
 AGENT = np.dtype(
     [
         ("inventory", "i8"),
@@ -96,12 +109,10 @@ AGENT = np.dtype(
         ("newest", "i4"),
         ("clock", "i4"),
         ("turns", "i8"),
-        ("last_turn", "i8"),        # number of its last turn
-        ("seen_time", "f8"),        # when it last saw the market, and its wealth then
-        ("seen_wealth", "f8"),
-        ("maker_lots", "i8"),       # since its last turn began
+        ("maker_lots", "i8"),       # so far
         ("taker_lots", "i8"),
         ("trimmed", "i8", (len(REASONS),)),
+        ("seen", SEEN),             # at its last turn
         ("clock_stream", "u8", (4,)),
         ("policy_stream", "u8", (4,)),
         ("outcome", OUTCOME),

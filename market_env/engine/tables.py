@@ -65,22 +65,22 @@ ACCOUNT = np.dtype(
 
 
 @kernel
-def derive(markets, events, timesteps, slots, quotes, ladders, rows):
+def derive(markets, events, timesteps, working, slots, quotes, ladders, rows):
     """Fill the tables of timesteps 0 … ``timesteps`` - 1 from the events of a whole run.
 
     Args:
         markets: a configured record, shape (1,); its book and accounts are overwritten and hold the end.
         events: EVENT rows in order.
         timesteps: how many rows to write.
+        working: int64 work space, shape (2,).
         slots: int32 work space, one entry for each accepted order.
         quotes: QUOTE, shape (timesteps,).
         ladders: LADDER, shape (timesteps,).
         rows: ACCOUNT, shape (timesteps, agents), zeroed.
     """
     market = markets[0]
-    empty(market)
+    empty(market, working)
     written = 0
-    working = np.array([NONE, 0])
     for i in range(len(events)):
         event = events[i]
         if not continues(event):
@@ -105,8 +105,10 @@ def derive(markets, events, timesteps, slots, quotes, ladders, rows):
 
 
 @kernel
-def empty(market):
-    """Bring a configured record to a run's start, without streams and clocks: accounts open, no orders."""
+def empty(market, working):
+    """Bring a configured record to a run's start, without streams and clocks: accounts open, no orders, none at work."""
+    working[0] = NONE
+    working[1] = 0
     book.clear(market)
     accounts.open_accounts(market)
     for i in range(market.agent_count):

@@ -49,12 +49,15 @@ STRETCH = np.dtype(
 
 
 @kernel
-def follow(markets, events, slots, kinds, timesteps, near_ticks, quotes, stretches, open_stretch, near, liquidation):
+def follow(
+    markets, events, working, slots, kinds, timesteps, near_ticks, quotes, stretches, open_stretch, near, liquidation
+):
     """Fill the tables from the events of a run; return the number of stretches, or -1 less a bad event's index.
 
     Args:
         markets: a configured record, shape (1,); overwritten.
         events: EVENT rows.
+        working: int64 work space, shape (2,).
         slots: int32 work space, one entry for each accepted order.
         kinds: int64, the kind's number of each agent.
         timesteps: how many are recorded.
@@ -66,8 +69,7 @@ def follow(markets, events, slots, kinds, timesteps, near_ticks, quotes, stretch
         liquidation: float64, shape (agents,): liquidation wealth at the end.
     """
     market = markets[0]
-    tables.empty(market)
-    working = np.array([NONE, 0])
+    tables.empty(market, working)
     count = 0
     written = 0
     for i in range(len(events)):
@@ -274,8 +276,8 @@ def timeline(run: Run) -> Timeline:
     near = np.zeros((run.timesteps, 2, len(run.kinds)), np.int64)
     liquidation = np.zeros(len(run.market.agents))
     count = follow(
-        configure(run.market), events, np.zeros(accepted + 1, np.int32), kinds, run.timesteps, NEAR_TICKS, quotes,
-        stretches, np.zeros(accepted + 1, np.int64), near, liquidation,
+        configure(run.market), events, np.zeros(2, np.int64), np.zeros(accepted + 1, np.int32), kinds, run.timesteps,
+        NEAR_TICKS, quotes, stretches, np.zeros(accepted + 1, np.int64), near, liquidation,
     )  # fmt: skip
     if count < 0:
         raise ConfigError(

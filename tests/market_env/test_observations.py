@@ -67,6 +67,7 @@ def test_features_say_what_they_are_named_for(book: tuple[Market, MarketConfig])
     assert seen["imbalance"] == pytest.approx(3 / 7)
     assert seen["imbalance_5"] == pytest.approx(12 / 16)
     assert seen["microprice"] * 32 == pytest.approx(0.5 * 3 / 7 * 5)
+    assert seen["depth_mid"] * 32 == pytest.approx(0.5 * (2.5 - (5 * 2.5 + 9 * 3.5) / 14))
     assert seen["return_1"] == 0.0  # nothing has moved since the end of timestep 0
     assert seen["return_5"] * 32 == 0.5
     assert seen["inventory"] == 0.0

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy import stats
 
 from market_env import observations
 from market_env.config import ConfigError, MarketConfig, roster
@@ -78,6 +79,8 @@ def test_a_small_order_inside_the_spread_hardly_moves_a_maker() -> None:
     for level in range(2, 6):
         led[observations.INDEX[f"bid_distance_{level}"]] = (3.5 + level) / 32
         led[observations.INDEX[f"ask_distance_{level}"]] = (level - 0.5) / 32
+    # Mean distances by lots: asks 2.5 ticks; bids 1 lot at 0.5 ticks and 10 each at 5.5 to 8.5.
+    led[observations.INDEX["depth_mid"]] = 0.5 * (2.5 - (0.5 + 10 * 28.0) / 41) / 32
     (action,) = decide(maker, led)
     # Seen from the new mid its bid stands further off and its ask nearer: both stay about where they were.
     assert action["bid"] >= 5
@@ -128,6 +131,24 @@ def test_noise_traders_take_and_make_on_both_sides_in_their_shares() -> None:
     sizes = np.array([a["bid_lots"] + a["ask_lots"] for a in actions])
     assert np.median(sizes) == 3
     assert all((a["bid"] is None) != (a["ask"] is None) for a in actions)
+
+
+def test_the_sizes_of_noise_traders_are_log_normal_rounded_down_to_the_grid() -> None:
+    actions = decide(NoiseTrader(median_lots=3.0, log_spread=0.8).build(CONFIG), calm(), 20_000)
+    found = np.array([a["bid_lots"] + a["ask_lots"] for a in actions])
+    drawn = np.exp(np.random.default_rng(1).normal(np.log(3.0), 0.8, 200_000))
+    grid = np.array(CONFIG.lots[1:])
+    wanted = grid[np.maximum(np.searchsorted(grid, drawn, "right") - 1, 0)]
+    seen, expected = ((sizes[:, None] == grid).mean(axis=0) for sizes in (found, wanted))
+    common = expected > 0.001
+    counts = 20_000 * np.array([[*seen[common], seen[~common].sum()], [*expected[common], expected[~common].sum()]])
+    assert stats.chisquare(counts[0], counts[1] * counts[0].sum() / counts[1].sum()).pvalue > 1e-3
+    for median, lots in ((3.0, 3), (3.5, 3), (0.2, 1)):
+        (same,) = {
+            a["bid_lots"] + a["ask_lots"]
+            for a in decide(NoiseTrader(median_lots=median, log_spread=0.0).build(CONFIG), calm(), 50)
+        }
+        assert same == lots
 
 
 def test_noise_traders_cancel_more_the_more_they_have_open_and_lean_by_flow_and_inventory() -> None:
