@@ -1,7 +1,7 @@
 """A multi-agent market: a limit order book as PettingZoo and Gymnasium environments.
 
-``env()`` and ``raw_env`` are the PettingZoo faces, :class:`LearnerEnv` the Gymnasium one, :class:`MarketConfig`
-what a market is made of. Nothing in this package knows a policy or a runner.
+``env()`` and ``raw_env`` are the AEC faces, :class:`parallel_env` the one for agents that act at once,
+:class:`LearnerEnv` the Gymnasium one, :class:`MarketConfig` what a market is made of. Nothing in this package knows a policy or a runner.
 """
 
 import pettingzoo
@@ -10,6 +10,7 @@ from market_env.aec import EnvState, env, raw_env
 from market_env.config import AgentConfig, ConfigError, Every, Hawkes, MarketConfig, Poisson, roster
 from market_env.learner import LearnerEnv
 from market_env.market import Market
+from market_env.parallel import parallel_env
 from market_env.rewards import WealthReward
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "Poisson",
     "WealthReward",
     "env",
+    "parallel_env",
     "raw_env",
     "roster",
 ]

@@ -18,17 +18,14 @@ from pettingzoo import AECEnv
 from pettingzoo.utils.env_logger import EnvLogger
 from pettingzoo.utils.wrappers import OrderEnforcingWrapper
 
-from market_env import actions, observations, render
+from market_env import actions, global_state, observations, render
 from market_env.config import MarketConfig
-from market_env.engine import accounts, state
+from market_env.engine import state
 from market_env.market import NO_EPISODE, Info, Market, Records, check_seed
 from market_env.rewards import DEFAULT_REWARD, Reward
 
 Observation = NDArray[np.float32]
 Action = NDArray[np.int64]
-
-STATE_LEVELS = 20
-"""Levels of each side in the global state."""
 
 
 @dataclass(frozen=True)
@@ -129,7 +126,7 @@ class raw_env(AECEnv[str, Observation, Action], EzPickle):  # type: ignore[misc]
         self.action_spaces: dict[str, Any] = {
             agent: actions.space(self.config.offsets, self.config.lots) for agent in self.possible_agents
         }
-        self.state_space = spaces.Box(-1.0, 1.0, (4 * STATE_LEVELS + 2 + 4 * len(self.possible_agents),), np.float32)
+        self.state_space = global_state.space(len(self.possible_agents))
         self.rewards: dict[str, float] = {}
         self._cumulative_rewards: dict[str, float] = {}
         self.terminations: dict[str, bool] = {}
@@ -230,40 +227,8 @@ class raw_env(AECEnv[str, Observation, Action], EzPickle):  # type: ignore[misc]
         return self.market.observe(index)
 
     def state(self) -> Observation:
-        """The whole market as one float32 vector in [-1, 1], shape (82 + 4 * agents,).
-
-        Bid distances, bid lots, ask distances, ask lots of 20 levels (ticks / 512; log(1 + lots) / 7; distance 1
-        and 0 lots beyond the book); price against the first price (log return); share of the episode that is
-        left; then inventory / bound, open bid and open ask lots / (2 x bound), and free cash / (itself + price of
-        the bound) of every agent in the roster's order.
-        """
-        if not self.market.begun:
-            raise RuntimeError(f"state(): {NO_EPISODE}")
-        market = self.market.records[0]
-        parts: list[NDArray[Any]] = []
-        bid_prices, bid_lots, ask_prices, ask_lots = self.market.depth(STATE_LEVELS)
-        for prices, lots in ((bid_prices, bid_lots), (ask_prices, ask_lots)):
-            parts.append(np.where(prices > 0, np.abs(prices - self.market.reference) / 512.0, 1.0))
-            parts.append(np.log1p(lots) / observations.LOG_LOTS)
-        parts.append(
-            np.array([np.log(self.market.reference / market["first_price"]), 1.0 - market["time"] / market["end"]])
-        )
-        seats = market["agents"][: len(self.possible_agents)]
-        bound = seats["inventory_bound"].astype(np.float64)
-        free = np.array([accounts.free_cash(seat) for seat in seats], np.float64)
-        parts.append(
-            np.stack(
-                [
-                    seats["inventory"] / bound,
-                    seats["open_bid_lots"] / (2.0 * bound),
-                    seats["open_ask_lots"] / (2.0 * bound),
-                    free / (free + bound * self.market.reference),
-                ],
-                axis=1,
-            ).ravel()
-        )
-        vector: Observation = np.clip(np.concatenate(parts), -1.0, 1.0).astype(np.float32)
-        return vector
+        """The whole market as one float32 vector, see :func:`market_env.global_state.vector`."""
+        return global_state.vector(self.market)
 
     def render(self) -> NDArray[np.uint8] | str | None:
         """The ladder as text (``ansi``), printed (``human``), or recent depth as an image (``rgb_array``).

@@ -190,7 +190,7 @@ def _unique(name: str, values: Iterable[Any]) -> None:
     seen = set()
     for value in values:
         if value in seen:
-            raise ValueError(f"{name} must be unique, got {value!r} twice")
+            raise ConfigError(f"{name} must be unique, got {value!r} twice")
         seen.add(value)
 
 
@@ -259,6 +259,28 @@ def amend(config: Made, /, **changes: Any) -> Made:
     if unknown:
         raise ConfigError(f"{type(config).__name__}: unknown field {min(unknown)!r}")
     return replace(config, **changes)  # type: ignore[type-var]
+
+
+def check_learners(config: MarketConfig, learners: Sequence[str]) -> None:
+    """Raise a :class:`ConfigError` unless ``learners`` names one agent of the market or several, each once."""
+    ids = config.agent_ids
+    wanted = f"learners: expected one or more of {ids}"
+    if isinstance(learners, str) or not learners:
+        raise ConfigError(f"{wanted}, got {learners!r}")
+    for learner in learners:
+        if learner not in ids:
+            raise ConfigError(f"{wanted}, got {learner!r}")
+    _unique("learners: ids", learners)
+
+
+def check_together(config: MarketConfig, learners: Sequence[str]) -> None:
+    """Raise a :class:`ConfigError` unless all ``learners`` arrive every timestep at its start, and so act at once."""
+    for agent in config.agents:
+        if agent.id in learners and agent.arrivals != Every(1.0, 0.0):
+            raise ConfigError(
+                f"arrivals of {agent.id}: learners that act at once must arrive Every(period=1.0, phase=0.0), "
+                f"got {agent.arrivals}"
+            )
 
 
 def load_json(text: str, where: str) -> Any:

@@ -14,21 +14,21 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from market_env import actions, observations, render
-from market_env.config import MarketConfig
+from market_env.config import MarketConfig, check_learners
 from market_env.engine import state
 from market_env.market import NO_EPISODE, Market
 from market_env.rewards import DEFAULT_REWARD, Reward
 
 
 class Background(Protocol):
-    """Plays every agent but the learner."""
+    """Plays every agent but the learners."""
 
     def reset(self, market: Market) -> None:
         """Get ready for an episode that has just begun."""
         ...
 
-    def play(self, market: Market, learner: int) -> bool:
-        """Play the turns that have begun until it is the learner's; False once the episode is over."""
+    def play(self, market: Market, learners: tuple[int, ...]) -> bool:
+        """Play the turns that have begun until it is a learner's, given by index; False once the episode is over."""
         ...
 
 
@@ -77,8 +77,7 @@ class LearnerEnv(gym.Env[NDArray[np.float32], NDArray[np.int64]]):
         reward: Reward = DEFAULT_REWARD,
         render_mode: str | None = None,
     ) -> None:
-        if learner not in config.agent_ids:
-            raise ValueError(f"learner: expected one of {config.agent_ids}, got {learner!r}")
+        check_learners(config, [learner])
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise ValueError(
                 f"render_mode: expected one of {self.metadata['render_modes']} or None, got {render_mode!r}"
@@ -90,6 +89,7 @@ class LearnerEnv(gym.Env[NDArray[np.float32], NDArray[np.int64]]):
         self.render_mode = render_mode
         self.market = Market(config)
         self.seat = self.market.index[learner]
+        self._learners = (self.seat,)
         self.observation_space: spaces.Space[Any] = observations.space()
         self.action_space: spaces.Space[Any] = actions.space(config.offsets, config.lots)
         self._running = False
@@ -106,7 +106,7 @@ class LearnerEnv(gym.Env[NDArray[np.float32], NDArray[np.int64]]):
         self.background.reset(self.market)
         self._depth_history = render.DepthHistory()
         self._running = True
-        self.background.play(self.market, self.seat)
+        self.background.play(self.market, self._learners)
         return self._look()
 
     def step(self, action: NDArray[np.int64]) -> tuple[NDArray[np.float32], float, bool, bool, dict[str, Any]]:
@@ -120,7 +120,7 @@ class LearnerEnv(gym.Env[NDArray[np.float32], NDArray[np.int64]]):
             raise RuntimeError(f"step(): {NO_EPISODE}")
         if self.market.acting == self.seat:
             self.market.act(action)
-        going = self.background.play(self.market, self.seat)
+        going = self.background.play(self.market, self._learners)
         self._running = going
         outcome = self.market.outcome(self.seat)
         reward = float(self.reward(outcome)) if outcome["turn"] != state.NONE else 0.0

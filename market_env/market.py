@@ -68,9 +68,10 @@ def resume(markets, events, observation, info, outcome):
 @kernel
 def look(market, agent, observation, info, outcome):
     """Observe and describe for an agent, and copy what came of its last turn."""
-    observe.observe(market, agent, observation)
-    observe.describe(market, agent, info)
-    turn.copy_outcome(market.agents[agent].outcome, outcome)
+    settled = market.agents[agent].outcome
+    observe.observe(market, agent, settled, observation)
+    observe.describe(market, agent, settled, info)
+    turn.copy_outcome(settled, outcome)
 
 
 @kernel
@@ -82,13 +83,15 @@ def look_again(markets, agent, observation, info, outcome):
 @kernel
 def observe_agent(markets, agent, observation):
     """Observe for any agent."""
-    observe.observe(markets[0], agent, observation)
+    market = markets[0]
+    observe.observe(market, agent, market.agents[agent].outcome, observation)
 
 
 @kernel
 def describe_agent(markets, agent, info):
     """Describe any agent."""
-    observe.describe(markets[0], agent, info[0])
+    market = markets[0]
+    observe.describe(market, agent, market.agents[agent].outcome, info[0])
 
 
 @kernel
@@ -192,11 +195,13 @@ class Market:
     Args:
         config: its rules and roster.
         log: whether to keep events for :meth:`drain`.
+        records: a record of this config, shape (1,), to move instead of a fresh one: a row of a batch, say. Call
+            :meth:`sync` when others have moved it.
     """
 
-    def __init__(self, config: MarketConfig, *, log: bool = False) -> None:
+    def __init__(self, config: MarketConfig, *, log: bool = False, records: Records | None = None) -> None:
         self.config = config
-        self.records = configure(config)
+        self.records = configure(config) if records is None else records
         self.agent_ids = config.agent_ids
         self.index = {agent: i for i, agent in enumerate(self.agent_ids)}
         capacity = len(self.records[0]["orders"])
@@ -211,8 +216,10 @@ class Market:
         """Index of the agent whose turn it is; -1 once the episode is over."""
         self.codes = actions.sizes(config.offsets, config.lots)
         self._kept: list[NDArray[np.void]] = []
-        self.begun = False
+        self.begun = bool(self.records["key"][0])
         """Whether it was ever reset."""
+        if self.begun:
+            self.sync()
 
     def reset(self, seed: int) -> bool:
         """Start an episode and open its first turn; False if nobody ever arrives."""
@@ -242,6 +249,18 @@ class Market:
             raise ValueError(actions.out_of_range(self._action, self.codes, self.agent_ids[self.acting]))
         self.acting = status
         return self._going()
+
+    def check(self, action: Any, agent: str) -> NDArray[np.int64]:
+        """An action of ``agent`` as five codes, int64 of shape (5,); nothing is carried out.
+
+        Raises:
+            TypeError: the action is no sequence of integers.
+            ValueError: its shape is not (5,), or a component is out of range.
+        """
+        codes = actions.convert(action, agent)
+        if ((codes < 0) | (codes >= self.codes)).any():
+            raise ValueError(actions.out_of_range(codes, self.codes, agent))
+        return codes
 
     def _going(self) -> bool:
         if self.acting == FULL:
@@ -279,7 +298,7 @@ class Market:
 
     def acting_info(self) -> Info:
         """The info of the agent whose turn just began."""
-        return _as_info(self._info, self._outcome[0])
+        return as_info(self._info, self._outcome[0])
 
     def acting_has_acted(self) -> bool:
         """Whether the agent whose turn just began has had a turn before."""
@@ -296,7 +315,7 @@ class Market:
             raise RuntimeError(NO_EPISODE)
         row = np.zeros(1, observe.INFO)
         describe_agent(self.records, agent, row)
-        return _as_info(row, self.outcome(agent))
+        return as_info(row, self.outcome(agent))
 
     def observe(self, agent: int) -> NDArray[np.float32]:
         """The observation of any agent now: a fresh float32 array of shape (SIZE,)."""
@@ -351,7 +370,7 @@ class Market:
         self.sync()
 
 
-def _as_info(row: NDArray[np.void], outcome: np.void) -> Info:
+def as_info(row: NDArray[np.void], outcome: np.void) -> Info:
     """An INFO row as a dict: what is undefined is None, and the reasons for trimmed lots are spelled out."""
     info = dict(zip(INFO_NAMES, row.item()))  # noqa: B905 (one dtype made both; this runs every turn)
     if not info["best_bid"] or not info["best_ask"]:

@@ -42,7 +42,7 @@ __all__ = [
 def learner_env(config: MarketConfig | None = None, learner: str = "ppo_0", **arguments: Any) -> LearnerEnv:
     """A learner's environment with the default policies around it; further arguments as :class:`LearnerEnv` takes."""
     market = MarketConfig() if config is None else config
-    return LearnerEnv(market, background(market, learner), learner, **arguments)
+    return LearnerEnv(market, background(market, [learner]), learner, **arguments)
 
 
 gymnasium.register(id="market_env/Learner-v1", entry_point="scripted_agents:learner_env")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated
 
 from pydantic import Field
 
-from market_env.config import AgentConfig, ConfigError, MarketConfig
+from market_env.config import AgentConfig, ConfigError, MarketConfig, check_learners
 from scripted_agents.baselines import DoNothing, RandomActions
 from scripted_agents.frozen_ppo import FrozenPPO
 from scripted_agents.maker import STANDING, MarketMaker
@@ -70,19 +70,27 @@ def build(config: MarketConfig, policies: Mapping[str, PolicyConfig] | None = No
     return {agent: chosen.build(config) for agent, chosen in resolve(config, policies or {}).items()}
 
 
-def background(
-    config: MarketConfig, learner: str, policies: Mapping[str, PolicyConfig] | None = None
-) -> CompiledBackground:
-    """A compiled background for every agent but the learner.
+def build_others(
+    config: MarketConfig, learners: Sequence[str], policies: Mapping[str, PolicyConfig] | None = None
+) -> dict[str, Policy]:
+    """A policy for every agent of the market but the learners.
 
     Raises:
-        ConfigError: see :func:`resolve`.
+        ConfigError: a learner is not in the market, there is none, or see :func:`resolve`.
     """
-    if learner not in config.agent_ids:
-        raise ConfigError(f"learner: expected one of {config.agent_ids}, got {learner!r}")
+    check_learners(config, learners)
     # Never asked: it spares a learner of a new kind a policy.
-    own = {learner: DoNothing()}
-    others = {
-        agent: chosen for agent, chosen in resolve(config, {**(policies or {}), **own}).items() if agent != learner
-    }
-    return CompiledBackground({agent: chosen.build(config) for agent, chosen in others.items()}, config.agent_ids)
+    own = {learner: DoNothing() for learner in learners}
+    chosen = resolve(config, {**(policies or {}), **own})
+    return {agent: chosen[agent].build(config) for agent in config.agent_ids if agent not in own}
+
+
+def background(
+    config: MarketConfig, learners: Sequence[str], policies: Mapping[str, PolicyConfig] | None = None
+) -> CompiledBackground:
+    """A compiled background for every agent but the learners.
+
+    Raises:
+        ConfigError: see :func:`build_others`.
+    """
+    return CompiledBackground(build_others(config, learners, policies), config.agent_ids)

@@ -13,28 +13,37 @@ from numpy.typing import NDArray
 
 from market_env import observations
 from market_env.config import ConfigError
-from market_env.engine import observe, state, turn
+from market_env.engine import observe, state, step, turn
 from market_env.engine.kernel import kernel
+from market_env.engine.state import NONE
 from market_env.market import NO_EPISODE, Market
 from scripted_agents.policy import CompiledPolicy, Policy, call_policy
 
 BAD_ACTION = 3
 """Status: a compiled policy wrote a code out of range."""
-NOBODY = -2
-"""No learner: play on to the end."""
 
 
 @kernel
-def play(markets, events, learner, addresses, starts, parameters, observation, action):
-    """Play turns of ``markets[0]`` until it is ``learner``'s, the log is full or the episode over; return a status."""
-    market = markets[0]
+def play_on(market, events, seats, addresses, starts, parameters, observation, action):
+    """Play turns until it is a learner's, the log is full or the episode over; return a status.
+
+    Args:
+        market: a record.
+        events: its event buffer.
+        seats: int64, the learner's number of each agent, NONE of those that play here.
+        addresses: int64, of each agent's policy.
+        starts: int64, where each agent's parameters begin.
+        parameters: float64, of all policies.
+        observation: float32 work space, shape (SIZE,).
+        action: int64 work space, shape (5,).
+    """
     while True:
         if market.finished:
             return turn.DONE
         agent = market.acting
-        if agent == learner:
+        if seats[agent] != NONE:
             return turn.READY
-        observe.observe(market, agent, observation)
+        observe.observe(market, agent, market.agents[agent].outcome, observation)
         action[:] = 0
         call_policy(
             addresses[agent], observation, parameters[starts[agent] :], market.agents[agent].policy_stream, action
@@ -47,6 +56,53 @@ def play(markets, events, learner, addresses, starts, parameters, observation, a
             return status
 
 
+@kernel
+def play(markets, events, seats, addresses, starts, parameters, observation, action):
+    """Play ``markets[0]`` on."""
+    return play_on(markets[0], events, seats, addresses, starts, parameters, observation, action)
+
+
+class Cast:
+    """Compiled policies as the kernels read them: addresses and parameters by agent, for one or many markets.
+
+    Args:
+        policies: by agent id; a sequence is dealt to the markets in turn.
+        agent_ids: the market's roster.
+        markets: how many markets they play in.
+
+    Raises:
+        ConfigError: a policy is not compiled.
+    """
+
+    def __init__(
+        self, policies: Mapping[str, Policy | Sequence[Policy]], agent_ids: Sequence[str], markets: int = 1
+    ) -> None:
+        self.addresses = np.zeros((markets, len(agent_ids)), np.int64)
+        """int64 of shape (markets, agents); 0 = no policy."""
+        self.starts = np.zeros((markets, len(agent_ids)), np.int64)
+        """int64 of shape (markets, agents): where the parameters begin."""
+        self._kept: list[CompiledPolicy] = []  # their machine code must live as long as the addresses
+        blocks = [np.zeros(1)]
+        size = 1
+        for index, agent in enumerate(agent_ids):
+            given = policies.get(agent, ())
+            dealt = list(given) if isinstance(given, Sequence) else [given]
+            for place, policy in enumerate(dealt):
+                if not isinstance(policy, CompiledPolicy):
+                    raise ConfigError(f"policy of {agent}: expected a compiled policy, got {type(policy).__name__}")
+                self._kept.append(policy)
+                self.addresses[place :: len(dealt), index] = policy.function.address
+                self.starts[place :: len(dealt), index] = size
+                blocks.append(policy.parameters)
+                size += len(policy.parameters)
+        self.parameters = np.concatenate(blocks)
+        """float64: the parameters of all policies."""
+
+    def missing(self, learners: Sequence[int]) -> list[int]:
+        """Agents that are no learners and have no policy, by index."""
+        return [index for index in np.flatnonzero((self.addresses == 0).any(axis=0)).tolist() if index not in learners]
+
+
 class CompiledBackground:
     """Compiled policies that play a market's turns in one kernel.
 
@@ -56,56 +112,43 @@ class CompiledBackground:
     """
 
     def __init__(self, policies: Mapping[str, Policy], agent_ids: Sequence[str]) -> None:
-        self._policies: list[CompiledPolicy] = []
-        self._addresses = np.zeros(len(agent_ids), np.int64)
-        self._starts = np.zeros(len(agent_ids), np.int64)
-        blocks = []
-        size = 0
-        for index, agent in enumerate(agent_ids):
-            policy = policies.get(agent)
-            if policy is None:
-                continue
-            if not isinstance(policy, CompiledPolicy):
-                raise ConfigError(f"policy of {agent}: expected a compiled policy, got {type(policy).__name__}")
-            self._policies.append(policy)  # keeps the machine code alive
-            self._addresses[index] = policy.function.address
-            self._starts[index] = size
-            blocks.append(policy.parameters)
-            size += len(policy.parameters)
-        self._missing = frozenset(np.flatnonzero(self._addresses == 0).tolist())
+        self._given = dict(policies)
+        self._cast = Cast(policies, agent_ids)
+        self._policies = (self._cast.addresses[0], self._cast.starts[0], self._cast.parameters)
         self._agent_ids = list(agent_ids)
         self._market: Market | None = None
-        self._parameters = np.concatenate(blocks) if blocks else np.zeros(1)
+        self._learners: tuple[int, ...] | None = None
+        self._seats = step.seats_of([], len(agent_ids))
         self._observation = np.zeros(observations.SIZE, np.float32)
         self._action = np.zeros(5, np.int64)
+
+    def __reduce__(self) -> tuple[type[CompiledBackground], tuple[dict[str, Policy], list[str]]]:
+        # Addresses mean nothing in another process.
+        return CompiledBackground, (self._given, self._agent_ids)
 
     def reset(self, market: Market) -> None:
         """Nothing to get ready: compiled policies read their streams in the record."""
 
-    def play(self, market: Market, learner: int = NOBODY) -> bool:
-        """Play until it is the learner's turn; False once the episode is over.
+    def play(self, market: Market, learners: tuple[int, ...] = ()) -> bool:
+        """Play until it is a learner's turn; False once the episode is over.
 
         Raises:
-            ConfigError: an agent other than the learner has no policy, or the market has other agents.
+            ConfigError: an agent that is no learner has no policy, or the market has other agents.
             RuntimeError: the market was not reset.
             ValueError: a policy wrote an action out of range.
         """
         if not market.begun:
             raise RuntimeError(NO_EPISODE)
-        if market is not self._market:
+        if market is not self._market or learners != self._learners:
             if market.agent_ids != self._agent_ids:
                 raise ConfigError(
                     f"policies: made for the agents {self._agent_ids}, got a market of {market.agent_ids}"
                 )
-            self._market = market
-        if self._missing and self._missing != {learner}:
-            missing = [self._agent_ids[index] for index in sorted(self._missing) if index != learner]
-            raise ConfigError(f"policies: expected one for every agent but the learner, none for {missing}")
+            check_cast(self._cast, self._agent_ids, learners)
+            self._market, self._learners = market, learners
+            self._seats = step.seats_of(list(learners), len(self._agent_ids))
         while True:
-            status = play(
-                market.records, market.events, learner,
-                self._addresses, self._starts, self._parameters, self._observation, self._action,
-            )  # fmt: skip
+            status = play(market.records, market.events, self._seats, *self._policies, self._observation, self._action)
             if status != turn.LOG_FULL:
                 break
             market.make_room()
@@ -116,11 +159,19 @@ class CompiledBackground:
         return bool(status == turn.READY)
 
 
+def check_cast(cast: Cast, agent_ids: Sequence[str], learners: Sequence[int]) -> None:
+    """Raise a ConfigError unless every agent that is no learner has a policy."""
+    if missing := cast.missing(learners):
+        raise ConfigError(
+            f"policies: expected one for every agent but the learners, none for {[agent_ids[i] for i in missing]}"
+        )
+
+
 class PythonBackground:
     """Any policies, played one call at a time.
 
     Args:
-        policies: a policy for every agent but the learner, by id.
+        policies: a policy for every agent but the learners, by id.
     """
 
     def __init__(self, policies: Mapping[str, Policy]) -> None:
@@ -131,9 +182,9 @@ class PythonBackground:
         for agent, policy in self._policies.items():
             policy.reset(market.policy_stream(market.index[agent]))
 
-    def play(self, market: Market, learner: int = NOBODY) -> bool:
-        """Play until it is the learner's turn; False once the episode is over."""
-        while (agent := market.acting) not in (learner, state.NONE):
+    def play(self, market: Market, learners: tuple[int, ...] = ()) -> bool:
+        """Play until it is a learner's turn; False once the episode is over."""
+        while (agent := market.acting) not in learners and agent != state.NONE:
             market.act(self._policies[market.agent_ids[agent]].act(market.observe(agent)))
         return agent != state.NONE
 

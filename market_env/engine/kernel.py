@@ -202,6 +202,8 @@ class PolicyFunction:
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.__name__ = function.__name__
+        self.__qualname__ = function.__qualname__
+        self.__module__ = function.__module__
         self.__doc__ = function.__doc__
         self._function = function
 
@@ -214,6 +216,10 @@ class PolicyFunction:
         compiled._cache = _LazyCache(self._function)
         compiled.compile()
         return compiled
+
+    def __reduce__(self) -> str:
+        # Pickled by its name, as a function is: an address means nothing in another process.
+        return self.__qualname__
 
     @functools.cached_property
     def address(self) -> int:

@@ -118,8 +118,8 @@ def observe_levels(market, side, out, start):
 
 
 @kernel
-def observe(market, agent, out):
-    """Write agent ``agent``'s observation to ``out``, float32 of shape (SIZE,)."""
+def observe(market, agent, outcome, out):
+    """Write agent ``agent``'s observation after ``outcome`` to ``out``, float32 of shape (SIZE,)."""
     account = market.agents[agent]
     bids, bid_distance = observe_levels(market, BUY, out, BID_LEVELS)
     asks, ask_distance = observe_levels(market, SELL, out, ASK_LEVELS)
@@ -157,7 +157,7 @@ def observe(market, agent, out):
     out[OPEN_ASK_LOTS] = account.open_ask_lots / (2.0 * bound)
     out[OPEN_ORDERS] = account.open_orders / account.max_open_orders
     observe_own_orders(market, account, out)
-    out[WAITED] = min(account.outcome.elapsed / AGE, 1.0) if account.outcome.turn != NONE else 0.0
+    out[WAITED] = min(outcome.elapsed / AGE, 1.0) if outcome.turn != NONE else 0.0
     out[TIME_LEFT] = clip((market.end - market.time) / HORIZON, 0.0, 1.0)
 
 
@@ -207,8 +207,11 @@ def depth_near(market, side, levels):
 
 
 @kernel
-def describe(market, agent, row):
-    """Write agent ``agent``'s info to ``row``, an INFO record. A missing quote is 0, an undefined imbalance NaN."""
+def describe(market, agent, outcome, row):
+    """Write agent ``agent``'s info after ``outcome`` to ``row``, an INFO record.
+
+    A missing quote is 0, an undefined imbalance NaN.
+    """
     account = market.agents[agent]
     row.timestep = market.timestep
     row.time = market.time
@@ -231,8 +234,8 @@ def describe(market, agent, row):
     row.open_orders = account.open_orders
     row.open_bid_lots = account.open_bid_lots
     row.open_ask_lots = account.open_ask_lots
-    row.maker_lots = int(account.outcome.maker_lots)
-    row.taker_lots = int(account.outcome.taker_lots)
+    row.maker_lots = int(outcome.maker_lots)
+    row.taker_lots = int(outcome.taker_lots)
     row.trimmed_lots = 0
     for reason in range(len(REASONS)):
-        row.trimmed_lots += account.outcome.trimmed[reason]
+        row.trimmed_lots += outcome.trimmed[reason]

@@ -106,7 +106,7 @@ def test_a_seat_without_a_policy_is_named(small_config: MarketConfig) -> None:
     market = Market(small_config)
     market.reset(1)
     with pytest.raises(ConfigError, match=r"none for \['noise_1', 'maker_0'\]"):
-        CompiledBackground(policies, market.agent_ids).play(market, learner=0)
+        CompiledBackground(policies, market.agent_ids).play(market, learners=(0,))
 
 
 def test_policies_for_another_roster_and_a_market_never_reset_are_refused(small_config: MarketConfig) -> None:

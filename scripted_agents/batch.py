@@ -1,0 +1,238 @@
+"""Many markets at once: one compiled call carries all learners' actions out and plays up to their next turns.
+
+Promise: each market is the one that the AEC environment plays with the same seed, actions and policies, bit for
+bit, whatever the number of markets and cores. Markets run in parallel (``numba.set_num_threads``), without
+the interpreter's lock. Cost: about 0.25 µs a turn and core and :func:`market_bytes` of memory a market
+(``python -m benchmarks batch``).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from market_env import actions, observations
+from market_env.config import ConfigError, MarketConfig, check_learners, check_together
+from market_env.engine import observe, state, step, turn
+from market_env.engine.kernel import kernel, parallel_kernel
+from market_env.engine.streams import run_key
+from market_env.market import NO_EVENTS, check_seed, configure
+from scripted_agents.policy import Policy
+from scripted_agents.rollout import BAD_ACTION, Cast, check_cast, play_on
+
+
+@kernel
+def begin_market(market, events, key, learners, seats, seen, addresses, starts, parameters, scratch, action):
+    """Start an episode and play it to a learner's first turn; return a status."""
+    turn.reset(market, key)
+    step.begin_looks(market, learners, seen)
+    status = turn.begin(market, events)
+    if status == turn.READY:
+        status = play_on(market, events, seats, addresses, starts, parameters, scratch, action)
+    return status
+
+
+@kernel
+def step_market(market, events, decisions, seats, seen, acted, addresses, starts, parameters, scratch, action):
+    """Carry out the learners' decisions, each at its turn, and play up to the next step; return a status."""
+    acted[:] = 0
+    status = turn.DONE if market.finished else turn.READY
+    while status == turn.READY:
+        number = seats[market.acting]
+        if acted[number]:
+            break
+        acted[number] = 1
+        for component in range(5):
+            action[component] = decisions[number, component]
+        turn.act(market, events, action, market.reference)
+        status = turn.begin(market, events)
+        if status == turn.READY:
+            status = play_on(market, events, seats, addresses, starts, parameters, scratch, action)
+        if status == turn.READY and not acted[seats[market.acting]]:
+            step.open_turn(market, seats, seen)
+    return status
+
+
+@parallel_kernel
+def begin_markets(
+    markets, events, chosen, keys, learners, seats, seen, addresses, starts, parameters, scratch, codes, statuses,
+    seen_now, infos, outcomes,
+):  # fmt: skip
+    """Start an episode in every chosen market, and look."""
+    for i in numba.prange(len(markets)):
+        if chosen[i]:
+            market = markets[i]
+            statuses[i] = begin_market(
+                market, events, keys[i], learners, seats, seen[i], addresses[i], starts[i], parameters, scratch[i],
+                codes[i],
+            )  # fmt: skip
+            step.look(market, learners, seen[i], seen_now[i], infos[i], outcomes[i])
+            step.open_turn(market, seats, seen[i])
+
+
+@parallel_kernel
+def step_markets(
+    markets, events, chosen, decisions, learners, seats, seen, acted, addresses, starts, parameters, scratch, codes,
+    statuses, seen_now, infos, outcomes,
+):  # fmt: skip
+    """A step in every chosen market, and look."""
+    for i in numba.prange(len(markets)):
+        if chosen[i]:
+            market = markets[i]
+            statuses[i] = step_market(
+                market, events, decisions[i], seats, seen[i], acted[i], addresses[i], starts[i], parameters, scratch[i],
+                codes[i],
+            )  # fmt: skip
+            step.look(market, learners, seen[i], seen_now[i], infos[i], outcomes[i])
+            step.open_turn(market, seats, seen[i])
+
+
+def market_bytes(config: MarketConfig, learners: int = 1) -> int:
+    """Memory that one market of a batch takes."""
+    seat = 4 * observations.SIZE + observe.INFO.itemsize + state.OUTCOME.itemsize + state.SEEN.itemsize + 1
+    work = 4 * observations.SIZE + 5 * 8 + 8 + 16 * len(config.agents)
+    return configure(config).itemsize + learners * seat + work
+
+
+class Batch:
+    """``markets`` markets of one config, moved together from step to step.
+
+    A step goes from the moment at which a learner arrives to the next such moment. One learner may arrive as it
+    likes; several must arrive together, see :func:`market_env.config.check_together`.
+
+    Args:
+        config: rules and roster of each market.
+        policies: a compiled policy for every agent that does not learn; a sequence is dealt to the markets in turn.
+        learners: agent ids.
+        markets: how many.
+
+    Raises:
+        ConfigError: a learner is not in the market, an agent has no compiled policy, the number of markets is below
+            one or their memory above the machine's.
+    """
+
+    def __init__(
+        self,
+        config: MarketConfig,
+        policies: Mapping[str, Policy | Sequence[Policy]],
+        learners: Sequence[str],
+        markets: int,
+    ) -> None:
+        check_learners(config, learners)
+        if len(learners) > 1:
+            check_together(config, learners)
+        if markets < 1:
+            raise ConfigError(f"markets: expected at least 1, got {markets}")
+        self.config = config
+        self.learners = list(learners)
+        self.count = markets
+        needed = markets * market_bytes(config, len(learners))
+        present = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        if needed > present:
+            raise ConfigError(
+                f"markets: {markets:,} would take {needed / 2**30:,.1f} GiB, this machine has {present / 2**30:,.1f} GiB"
+            )
+        self.agents = np.array([config.agent_ids.index(learner) for learner in learners], np.int64)
+        """int64 of shape (learners,): their indices in the roster."""
+        shape = (markets, len(learners))
+        self.records = np.repeat(configure(config), markets)
+        """The markets' records, shape (markets,)."""
+        self.observations = np.zeros((*shape, observations.SIZE), np.float32)
+        """What each learner sees: float32 of shape (markets, learners, SIZE)."""
+        self.infos = np.zeros(shape, observe.INFO)
+        """INFO rows of shape (markets, learners)."""
+        self.outcomes = np.zeros(shape, state.OUTCOME)
+        """What came of the last step: OUTCOME rows of shape (markets, learners)."""
+        self.finished = np.ones(markets, np.bool_)
+        """Whether each market's episode is over, or has not begun."""
+        self.codes = actions.sizes(config.offsets, config.lots)
+        self._seats = step.seats_of(self.agents.tolist(), len(config.agents))
+        self._seen = np.zeros(shape, state.SEEN)
+        self._acted = np.zeros(shape, np.int8)
+        self._scratch = np.zeros((markets, observations.SIZE), np.float32)
+        self._action = np.zeros((markets, 5), np.int64)
+        self._decisions = np.zeros((*shape, 5), np.int64)
+        self._statuses = np.zeros(markets, np.int64)
+        self._keys = np.zeros(markets, np.uint64)
+        self._everywhere = np.ones(markets, np.bool_)
+        self.recast(policies)
+
+    def recast(self, policies: Mapping[str, Policy | Sequence[Policy]]) -> None:
+        """Let other policies play the agents that do not learn, from now on.
+
+        Raises:
+            ConfigError: an agent has no compiled policy.
+        """
+        cast = Cast(policies, self.config.agent_ids, self.count)
+        check_cast(cast, self.config.agent_ids, self.agents.tolist())
+        self._cast = cast
+
+    def reset(self, seeds: Sequence[int], chosen: NDArray[np.bool_] | None = None) -> None:
+        """Start an episode in the chosen markets, by default in all.
+
+        Args:
+            seeds: one for each chosen market, in order.
+            chosen: bool of shape (markets,).
+
+        Raises:
+            ValueError: a seed is no non-negative integer, or their number is wrong.
+        """
+        where = self._everywhere if chosen is None else chosen
+        count = int(where.sum())
+        if len(seeds) != count:
+            raise ValueError(f"seeds: expected {count}, one for each market to reset, got {len(seeds)}")
+        self._keys[where] = [run_key(check_seed(seed)) for seed in seeds]
+        begin_markets(
+            self.records, NO_EVENTS, where, self._keys, self.agents, self._seats, self._seen, *self._policies,
+            self._scratch, self._action, self._statuses, self.observations, self.infos, self.outcomes,
+        )  # fmt: skip
+        self._settle(where)
+
+    def step(self, decisions: NDArray[np.integer], chosen: NDArray[np.bool_] | None = None) -> None:
+        """Carry out the learners' actions and play on to their next step, in the chosen markets, by default in all.
+
+        A market whose episode is over stays as it is.
+
+        Args:
+            decisions: integer codes of shape (markets, learners, 5); those of markets not chosen do not matter.
+            chosen: bool of shape (markets,).
+
+        Raises:
+            TypeError: the actions are no integers.
+            ValueError: their shape is another, or one is out of range; nothing has changed then.
+        """
+        where = self._everywhere if chosen is None else chosen
+        if not isinstance(decisions, np.ndarray) or decisions.dtype.kind not in "iu":
+            kind = decisions.dtype if isinstance(decisions, np.ndarray) else type(decisions).__name__
+            raise TypeError(f"actions: expected an array of integers, got {kind}")
+        if decisions.shape != self._decisions.shape:
+            raise ValueError(f"actions: expected shape {self._decisions.shape}, got {decisions.shape}")
+        bad = ((decisions < 0) | (decisions >= self.codes)).any(axis=-1) & where[:, None]
+        if bad.any():
+            market, number = np.argwhere(bad)[0].tolist()
+            codes = decisions[market, number].astype(np.int64)
+            raise ValueError(f"market {market}: {actions.out_of_range(codes, self.codes, self.learners[number])}")
+        self._decisions[:] = decisions
+        step_markets(
+            self.records, NO_EVENTS, where, self._decisions, self.agents, self._seats, self._seen, self._acted,
+            *self._policies, self._scratch, self._action, self._statuses, self.observations, self.infos, self.outcomes,
+        )  # fmt: skip
+        self._settle(where)
+
+    @property
+    def _policies(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+        return self._cast.addresses, self._cast.starts, self._cast.parameters
+
+    def _settle(self, where: NDArray[np.bool_]) -> None:
+        bad = where & (self._statuses == BAD_ACTION)
+        if bad.any():
+            market = int(np.argmax(bad))
+            agent = self.config.agent_ids[int(self.records["acting"][market])]
+            raise ValueError(
+                f"market {market}: policy of {agent}: action out of range: {self._action[market].tolist()}"
+            )
+        self.finished[where] = self._statuses[where] == turn.DONE
