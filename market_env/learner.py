@@ -48,6 +48,10 @@ class LearnerEnv(gym.Env[NDArray[np.float32], NDArray[np.int64]]):
     ## Rewards
     Of the learner's turn, settled at its next, see :class:`market_env.rewards.WealthReward`.
 
+    ## Infos
+    The figures of :data:`market_env.engine.observe.INFO` and the reasons for refused lots; a quote of an empty side, and
+    what depends on it, is left out.
+
     ## Starting State
     The learner's first turn; others may have acted before.
 
@@ -130,7 +134,9 @@ class LearnerEnv(gym.Env[NDArray[np.float32], NDArray[np.int64]]):
     def _look(self) -> tuple[NDArray[np.float32], dict[str, Any]]:
         if self.render_mode == "rgb_array":
             self._depth_history.add(self.market)
-        return self.market.observe(self.seat), self.market.info(self.seat)
+        # Gymnasium's vector environments make arrays of infos and cannot hold None: what is undefined is left out.
+        info = {name: value for name, value in self.market.info(self.seat).items() if value is not None}
+        return self.market.observe(self.seat), info
 
     def render(self) -> Any:
         """The ladder as text (``ansi``) or recent depth as an image (``rgb_array``)."""

@@ -4,22 +4,26 @@ Importing this package registers ``market_env/Learner-v1`` with Gymnasium: the d
 in the PPO's seat and the scripted population around it.
 """
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import gymnasium
 
+import market_env
 from market_env.config import MarketConfig
 from market_env.learner import LearnerEnv
 from scripted_agents.baselines import DoNothing, RandomActions
+from scripted_agents.batch import Batch
 from scripted_agents.frozen_ppo import FrozenPPO, ModelError, freeze
 from scripted_agents.maker import MarketMaker
 from scripted_agents.momentum import MomentumTrader
 from scripted_agents.noise import NoiseTrader
-from scripted_agents.policy import CompiledPolicy, Policy
+from scripted_agents.policy import CompiledPolicy, Policy, PolicyConfig
 from scripted_agents.population import background, build
 from scripted_agents.rollout import CompiledBackground, PythonBackground, run_compiled
 
 __all__ = [
+    "Batch",
     "CompiledBackground",
     "CompiledPolicy",
     "DoNothing",
@@ -35,14 +39,54 @@ __all__ = [
     "build",
     "freeze",
     "learner_env",
+    "parallel_env",
     "run_compiled",
 ]
 
 
-def learner_env(config: MarketConfig | None = None, learner: str = "ppo_0", **arguments: Any) -> LearnerEnv:
-    """A learner's environment with the default policies around it; further arguments as :class:`LearnerEnv` takes."""
+def learner_env(
+    config: MarketConfig | None = None,
+    learner: str = "ppo_0",
+    policies: Mapping[str, PolicyConfig] | None = None,
+    **arguments: Any,
+) -> LearnerEnv:
+    """A learner's environment with scripted policies around it.
+
+    Args:
+        config: rules and roster; by default the default market.
+        learner: id of the learner's seat.
+        policies: who plays the others, by agent id or kind, where it is not the kind's default.
+        arguments: further ones, as :class:`LearnerEnv` takes them.
+
+    Raises:
+        ConfigError: the learner is not in the market, or an agent has no policy.
+    """
     market = MarketConfig() if config is None else config
-    return LearnerEnv(market, background(market, [learner]), learner, **arguments)
+    return LearnerEnv(market, background(market, [learner], policies), learner, **arguments)
 
 
-gymnasium.register(id="market_env/Learner-v1", entry_point="scripted_agents:learner_env")
+def parallel_env(
+    config: MarketConfig,
+    learners: Sequence[str],
+    policies: Mapping[str, PolicyConfig] | None = None,
+    **arguments: Any,
+) -> market_env.parallel_env:
+    """Several learners' parallel environment with scripted policies around them.
+
+    Args:
+        config: rules and roster.
+        learners: ids of the learners' seats, which arrive ``Every(1.0, 0.0)``.
+        policies: who plays the others, by agent id or kind, where it is not the kind's default.
+        arguments: further ones, as :class:`market_env.parallel_env` takes them.
+
+    Raises:
+        ConfigError: a learner is not in the market or arrives otherwise, or an agent has no policy.
+    """
+    return market_env.parallel_env(config, background(config, learners, policies), learners, **arguments)
+
+
+gymnasium.register(
+    id="market_env/Learner-v1",
+    entry_point="scripted_agents:learner_env",
+    vector_entry_point="runners.vector:MarketVectorEnv",
+)

@@ -41,7 +41,8 @@ def told_by_aec(config: MarketConfig, seed: int, actions: np.ndarray) -> list[tu
     for agent in env.agent_iter():
         observation, reward, _, truncated, info = env.last()
         if agent == "ppo_0":
-            told.append((observation, reward, truncated, info))
+            # The Gymnasium face leaves out what is undefined, since Gymnasium's vectors cannot hold None.
+            told.append((observation, reward, truncated, {k: v for k, v in info.items() if v is not None}))
         if truncated:
             env.step(None)
         else:

@@ -1,0 +1,272 @@
+"""Many markets as one ``gymnasium.vector.VectorEnv``: the compiled batch behind Gymnasium's interface.
+
+Promise: sub-environment ``i`` reset with seed ``s`` is :class:`market_env.LearnerEnv` reset with ``s + i``, to the
+bit, later episodes included. ``gymnasium.make_vec("market_env/Learner-v1", num_envs=64)`` makes one. Cost: see
+``python -m benchmarks batch``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from gymnasium.utils import seeding
+from gymnasium.vector import AutoresetMode, VectorEnv
+from gymnasium.vector.utils import batch_space
+from numpy.typing import NDArray
+
+from market_env import actions, observations, render
+from market_env.config import ConfigError, MarketConfig
+from market_env.engine import observe, state
+from market_env.market import NO_EPISODE, Market, check_seed
+from market_env.rewards import DEFAULT_REWARD, Reward
+from scripted_agents.batch import Batch
+from scripted_agents.policy import PolicyConfig
+from scripted_agents.population import build_others
+
+Infos = dict[str, Any]
+
+QUOTED = {"best_bid": ("best_bid",), "best_ask": ("best_ask",)} | dict.fromkeys(
+    ("spread", "imbalance"), ("best_bid", "best_ask")
+)
+"""Entries of an info that are defined only where these quotes are."""
+
+
+class Seeds:
+    """The seeds of many environments' episodes: given ones, and those that their generators draw from then on.
+
+    Args:
+        count: how many environments.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._generators: list[np.random.Generator | None] = [None] * count
+
+    def next(self, number: int, seed: int | None = None) -> int:
+        """The seed of environment ``number``'s next episode, as :meth:`gymnasium.Env.reset` would have it."""
+        generator = self._generators[number]
+        if seed is not None or generator is None:
+            generator, _ = seeding.np_random(None if seed is None else check_seed(seed))
+            self._generators[number] = generator
+        return int(generator.integers(2**63)) if seed is None else seed
+
+
+def rewards_of(batch: Batch, reward: Reward) -> NDArray[np.float64]:
+    """The reward of each learner's last step, 0 before its first turn: float64 of shape (markets, learners).
+
+    Raises:
+        ConfigError: the reward is not one number for each row.
+    """
+    found = np.asarray(reward(batch.outcomes), np.float64)
+    if found.shape != batch.outcomes.shape:
+        raise ConfigError(
+            f"reward: expected one number for each of {batch.outcomes.shape} outcome rows, got shape {found.shape}"
+        )
+    return np.where(batch.outcomes["turn"] != state.NONE, found, 0.0)
+
+
+class Pictures:
+    """What the markets of a batch look like.
+
+    Args:
+        batch: the markets.
+        mode: ``"ansi"``, ``"rgb_array"`` or None.
+
+    Raises:
+        ValueError: the mode is another.
+    """
+
+    MODES = ("ansi", "rgb_array")
+
+    def __init__(self, batch: Batch, mode: str | None) -> None:
+        if mode is not None and mode not in self.MODES:
+            raise ValueError(f"render_mode: expected one of {list(self.MODES)} or None, got {mode!r}")
+        self.mode = mode
+        self._batch = batch
+        self._views: list[Market] = []
+        self._histories = [render.DepthHistory() for _ in range(batch.count if mode == "rgb_array" else 0)]
+
+    def forget(self, chosen: NDArray[np.bool_]) -> None:
+        """Episodes begin in the chosen markets."""
+        if self.mode == "rgb_array":
+            for number in np.flatnonzero(chosen).tolist():
+                self._histories[number] = render.DepthHistory()
+
+    def add(self) -> None:
+        """The markets have moved."""
+        if self.mode == "rgb_array":
+            for history, view in zip(self._histories, self._markets(), strict=True):
+                history.add(view)
+
+    def draw(self) -> tuple[Any, ...]:
+        """A picture of each market."""
+        if self.mode == "ansi":
+            return tuple(render.ladder(view) for view in self._markets())
+        if self.mode == "rgb_array":
+            return tuple(history.image() for history in self._histories)
+        raise ValueError(f"render(): make the environment with render_mode in {list(self.MODES)}, it has None")
+
+    def _markets(self) -> list[Market]:
+        batch = self._batch
+        if not self._views:
+            self._views = [Market(batch.config, records=batch.records[i : i + 1]) for i in range(batch.count)]
+        return self._views
+
+
+class MarketVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[Any]]):
+    """``num_envs`` markets with one learner each.
+
+    Infos are arrays by name, as Gymnasium's own vector environments give them: ``infos["spread"][i]`` counts where
+    ``infos["_spread"][i]`` is true, which an empty side, for one, makes false.
+
+    Args:
+        num_envs: how many markets.
+        config: rules and roster; by default the default market.
+        learner: id of the learner's seat.
+        policies: who plays the others, by agent id or kind, where it is not the kind's default; compiled ones.
+        reward: pure function of outcome rows, see :mod:`market_env.rewards`.
+        autoreset_mode: when an episode that is over makes place for the next: at the next step, whose action is
+            ignored (``NEXT_STEP``), or at once, with the last observation and info as ``final_obs`` and
+            ``final_info`` in the infos (``SAME_STEP``).
+        render_mode: ``"ansi"`` or ``"rgb_array"``, or None.
+
+    Raises:
+        ConfigError: see :class:`scripted_agents.batch.Batch`; another autoreset mode.
+    """
+
+    def __init__(
+        self,
+        num_envs: int = 1,
+        config: MarketConfig | None = None,
+        learner: str = "ppo_0",
+        policies: Mapping[str, PolicyConfig] | None = None,
+        reward: Reward = DEFAULT_REWARD,
+        autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
+        render_mode: str | None = None,
+    ) -> None:
+        modes = (AutoresetMode.NEXT_STEP, AutoresetMode.SAME_STEP)
+        if autoreset_mode not in (*modes, *(mode.value for mode in modes)):
+            raise ConfigError(
+                f"autoreset_mode: expected one of {[mode.value for mode in modes]}, got {autoreset_mode!r}"
+            )
+        market = MarketConfig() if config is None else config
+        self.config = market
+        self.learner = learner
+        self.reward = reward
+        self.num_envs = num_envs
+        self.batch = Batch(market, build_others(market, [learner], policies), [learner], num_envs)
+        self.autoreset_mode = AutoresetMode(autoreset_mode)
+        self.metadata = {
+            "render_modes": list(Pictures.MODES),
+            "render_fps": 10,
+            "autoreset_mode": self.autoreset_mode,
+        }
+        self.render_mode = render_mode
+        self.single_observation_space = observations.space()
+        self.single_action_space = actions.space(market.offsets, market.lots)
+        self.observation_space = batch_space(self.single_observation_space, num_envs)
+        self.action_space = batch_space(self.single_action_space, num_envs)
+        self._pictures = Pictures(self.batch, render_mode)
+        self._seeds = Seeds(num_envs)
+        self._begun = False
+        self._over = np.zeros(num_envs, np.bool_)
+
+    def reset(
+        self, *, seed: int | Sequence[int | None] | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[NDArray[np.float32], Infos]:
+        """Start an episode in every market.
+
+        Args:
+            seed: of the first market, the others take the next ones; or one for each; without any, each market's
+                generator draws the next.
+            options: ignored.
+
+        Raises:
+            ValueError: a seed is no non-negative integer, or their number is wrong.
+        """
+        seeds: Sequence[int | None] = []
+        if isinstance(seed, (int, np.integer)) and not isinstance(seed, bool):
+            super().reset(seed=check_seed(seed))
+            seeds = range(int(seed), int(seed) + self.num_envs)
+        elif seed is None:
+            seeds = [None] * self.num_envs
+        elif isinstance(seed, Sequence):
+            seeds = seed
+        if len(seeds) != self.num_envs:
+            raise ValueError(f"seed: expected an integer or one for each of {self.num_envs} markets, got {seed!r}")
+        everywhere = np.ones(self.num_envs, np.bool_)
+        self._begin(everywhere, seeds)
+        self._over[:] = False
+        self._begun = True
+        return self.batch.observations[:, 0].copy(), self._infos(everywhere)
+
+    def step(
+        self, actions: NDArray[np.int64]
+    ) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_], NDArray[np.bool_], Infos]:
+        """Carry out the learners' actions, integers of shape (num_envs, 5), and play on to their next turns.
+
+        Raises:
+            RuntimeError: no episode is under way.
+            TypeError, ValueError: the actions are none of the action space; nothing has changed then.
+        """
+        if not self._begun:
+            raise RuntimeError(f"step(): {NO_EPISODE}")
+        batch = self.batch
+        played = ~self._over
+        # One dimension more, for the learner; what has another shape is refused there.
+        decisions = actions[:, None] if isinstance(actions, np.ndarray) and actions.ndim else actions
+        batch.step(decisions, played)
+        rewards = np.where(played, rewards_of(batch, self.reward)[:, 0], 0.0)
+        truncated = batch.finished & played
+        self._pictures.add()
+        infos: Infos = {}
+        if self.autoreset_mode == AutoresetMode.NEXT_STEP:
+            if self._over.any():
+                self._begin(self._over)
+            self._over = truncated
+        elif truncated.any():
+            infos = {
+                "final_obs": np.where(truncated[:, None], batch.observations[:, 0], 0.0).astype(np.float32),
+                "_final_obs": truncated,
+                "final_info": self._infos(truncated),
+                "_final_info": truncated,
+            }
+            self._begin(truncated)
+        everywhere = np.ones(self.num_envs, np.bool_)
+        return (
+            batch.observations[:, 0].copy(),
+            rewards,
+            np.zeros(self.num_envs, np.bool_),
+            truncated.copy(),
+            {**infos, **self._infos(everywhere)},
+        )
+
+    def _begin(self, chosen: NDArray[np.bool_], seeds: Sequence[int | None] | None = None) -> None:
+        numbers = np.flatnonzero(chosen).tolist()
+        given = dict.fromkeys(numbers) if seeds is None else dict(enumerate(seeds))
+        self.batch.reset([self._seeds.next(number, given[number]) for number in numbers], chosen)
+        self._pictures.forget(chosen)
+        self._pictures.add()
+
+    def _infos(self, where: NDArray[np.bool_]) -> Infos:
+        rows = self.batch.infos[:, 0]
+        infos: Infos = {}
+        for name in observe.INFO.names or ():
+            defined = where.copy()
+            for quote in QUOTED.get(name, ()):
+                defined &= rows[quote] != 0
+            infos[name] = np.where(defined, rows[name], 0)
+            infos[f"_{name}"] = defined
+        trimmed = self.batch.outcomes["trimmed"][:, 0] * where[:, None]
+        reasons: Infos = {}
+        for number in np.flatnonzero(trimmed.any(axis=0)).tolist():
+            reasons[state.REASONS[number]] = trimmed[:, number]
+            reasons[f"_{state.REASONS[number]}"] = trimmed[:, number] > 0
+        infos["trimmed_reasons"] = reasons
+        infos["_trimmed_reasons"] = where.copy()
+        return infos
+
+    def render(self) -> tuple[Any, ...]:
+        """A picture of each market: its ladder as text (``ansi``) or recent depth as an image (``rgb_array``)."""
+        return self._pictures.draw()

@@ -1,0 +1,277 @@
+"""The batch plays the AEC environment's markets, to the bit, whatever their number and the number of cores."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numba
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+import scripted_agents
+from market_env.aec import raw_env
+from market_env.config import AgentConfig, ConfigError, Every, MarketConfig, Poisson, checked, roster
+from market_env.engine import state
+from market_env.engine.kernel import policy_kernel
+from market_env.engine.streams import integer
+from market_env.rewards import DEFAULT_REWARD
+from scripted_agents import DoNothing
+from scripted_agents.batch import Batch, market_bytes, step_markets
+from scripted_agents.policy import OWN, CompiledPolicy
+from scripted_agents.population import build_others
+from tests.kit import random_actions
+
+AT_ONCE = Every(1.0, 0.0)
+SAME_IN_BOTH = ("agents", "orders", "free", "history", "turns", "seq", "reference", "trades", "key", "variance")
+"""Parts of the record that say, together, that two markets are one."""
+
+
+@policy_kernel
+def dither(observation, parameters, stream, action):
+    """A user's own policy: a bid or an ask at a fixed offset."""
+    side = integer(stream, 2)
+    action[1 + 2 * side] = int(parameters[OWN])
+    action[2 + 2 * side] = 1
+
+
+@checked
+class Dither:
+    """Its parameters."""
+
+    offset: int = 6
+
+    def build(self, config: MarketConfig) -> CompiledPolicy:
+        return CompiledPolicy(dither, config, [self.offset])
+
+
+def tally(outcome: Any) -> Any:
+    """A user's own reward."""
+    return outcome["maker_lots"] - outcome["taker_lots"] + 0.001 * outcome["wealth_change"]
+
+
+def aec_episode(
+    config: MarketConfig, learner: str, policies: dict[str, Any], seed: int, actions: NDArray[np.int64], reward: Any
+) -> tuple[list[tuple[bytes, float, bool]], np.void]:
+    """What the learner is told in the AEC environment, and the market's record at the end."""
+    env = raw_env(config=config, reward=reward)
+    env.reset(seed=seed)
+    for agent, policy in policies.items():
+        policy.reset(env.policy_stream(agent))
+    told = []
+    turns = iter(actions)
+    for agent in env.agent_iter():
+        observation, given, _, truncated, _ = env.last()
+        if agent == learner:
+            told.append((observation.tobytes(), given, truncated))
+        if truncated:
+            env.step(None)
+        else:
+            env.step(next(turns) if agent == learner else policies[agent].act(observation))
+    return told, env.market.save()[0]
+
+
+CASES: dict[str, tuple[MarketConfig, str, dict[str, Any]]] = {
+    "default": (MarketConfig(timesteps=150), "ppo_0", {}),
+    "large": (MarketConfig(timesteps=60, agents=roster(noise=90, maker=9, momentum=5)), "ppo_0", {}),
+    "no makers": (MarketConfig(timesteps=150, agents=roster(noise=6, maker=0)), "ppo_0", {}),
+    "a noise trader's seat": (MarketConfig(timesteps=150), "noise_3", {"ppo": DoNothing()}),
+    "rare": (
+        MarketConfig(timesteps=150, agents=(*roster(ppo=0), AgentConfig("guest_0", "guest", arrivals=Poisson(0.2)))),
+        "guest_0",
+        {},
+    ),
+    "never": (
+        MarketConfig(timesteps=20, agents=(*roster(ppo=0), AgentConfig("guest_0", "guest", arrivals=Poisson(1e-9)))),
+        "guest_0",
+        {},
+    ),
+    "own policy": (
+        MarketConfig(timesteps=150, agents=(*roster(), AgentConfig("guest_0", "guest", arrivals=Poisson(2.0)))),
+        "ppo_0",
+        {"guest": Dither(4)},
+    ),
+}
+
+
+@pytest.mark.parametrize("reward", [DEFAULT_REWARD, tally], ids=["wealth", "own reward"])
+@pytest.mark.parametrize("case", CASES)
+def test_each_market_of_a_batch_is_the_aec_environment_to_the_bit(case: str, reward: Any) -> None:
+    config, learner, policies = CASES[case]
+    seeds = [3, 11, 2**62]
+    batch = Batch(config, build_others(config, [learner], policies), [learner], len(seeds))
+    actions = random_actions(config, 5, 3 * 400).reshape(400, 3, 1, 5)
+    batch.reset(seeds)
+    told: list[list[tuple[bytes, float, bool]]] = [[(batch.observations[i, 0].tobytes(), 0.0, False)] for i in range(3)]
+    for action in actions:
+        playing = ~batch.finished
+        if not playing.any():
+            break
+        batch.step(action)
+        rewards = np.where(batch.outcomes["turn"] != state.NONE, reward(batch.outcomes), 0.0)[:, 0]
+        for i in np.flatnonzero(playing):
+            told[i].append((batch.observations[i, 0].tobytes(), float(rewards[i]), bool(batch.finished[i])))
+    assert batch.finished.all()
+    for i, seed in enumerate(seeds):
+        others = scripted_agents.build(config, {**policies, learner: DoNothing()})
+        expected, record = aec_episode(config, learner, others, seed, actions[:, i, 0], reward)
+        if case == "never":
+            # Nobody to ask: the batch looks at the start, which is the end, and AEC at the end alone.
+            assert len(expected) == 1
+            assert told[i][0][0] == expected[0][0]
+        else:
+            assert told[i] == expected
+        for part in SAME_IN_BOTH:
+            assert batch.records[part][i].tobytes() == record[part].tobytes(), part
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_market_does_not_depend_on_how_many_run_beside_it_or_on_how_many_cores(threads: int) -> None:
+    config = MarketConfig(timesteps=50)
+    actions = random_actions(config, 1, 50).reshape(50, 1, 1, 5)
+    ends = []
+    before = numba.get_num_threads()
+    try:
+        numba.set_num_threads(min(threads, before))
+        for markets in (1, 7):
+            batch = Batch(config, build_others(config, ["ppo_0"]), ["ppo_0"], markets)
+            batch.reset([8, *range(100, 99 + markets)])
+            for action in actions:
+                batch.step(np.repeat(action, markets, axis=0))
+            ends.append(tuple(batch.records[part][0].tobytes() for part in SAME_IN_BOTH))
+            assert len({batch.records["traded_lots"][i] for i in range(markets)}) > markets // 2
+    finally:
+        numba.set_num_threads(before)
+    assert ends[0] == ends[1]
+
+
+def test_several_learners_in_the_batch_are_the_parallel_environment_to_the_bit() -> None:
+    names = ["ppo_0", "ppo_1", "ppo_2"]
+    config = MarketConfig(timesteps=60, agents=roster(ppo=3))
+    batch = Batch(config, build_others(config, names), names, 2)
+    batch.reset([4, 5])
+    actions = random_actions(config, 2, 60 * 6).reshape(60, 2, 3, 5)
+    seen = [batch.observations.copy()]
+    outcomes = [batch.outcomes.copy()]
+    for action in actions:
+        batch.step(action)
+        seen.append(batch.observations.copy())
+        outcomes.append(batch.outcomes.copy())
+    assert batch.finished.all()
+    for market, seed in enumerate([4, 5]):
+        env = scripted_agents.parallel_env(config, names)
+        observations, _ = env.reset(seed=seed)
+        for step, action in enumerate(actions):
+            assert np.array_equal(np.stack(list(observations.values())), seen[step][market])
+            observations, rewards, *_ = env.step(dict(zip(names, action[market], strict=True)))
+            assert list(rewards.values()) == DEFAULT_REWARD(outcomes[step + 1][market]).tolist()
+        assert np.array_equal(np.stack(list(observations.values())), seen[-1][market])
+
+
+def test_chosen_markets_alone_move_and_policies_can_be_dealt_and_changed() -> None:
+    config = MarketConfig(timesteps=40, agents=(*roster(noise=4, maker=1), AgentConfig("guest_0", "guest")))
+    others = build_others(config, ["ppo_0"], {"guest": DoNothing()})
+    dealt = {**others, "guest_0": [DoNothing().build(config), Dither(4).build(config)]}
+    batch = Batch(config, dealt, ["ppo_0"], 4)
+    batch.reset([1, 2, 3, 4])
+    nothing = np.zeros((4, 1, 5), np.int64)
+    for _ in range(10):
+        batch.step(nothing, np.array([True, True, False, False]))
+    assert batch.records["timestep"].tolist() == [10, 10, 0, 0]
+    batch.reset([9], np.array([False, False, False, True]))
+    assert batch.records["timestep"].tolist() == [10, 10, 0, 0]
+    guests = batch.records["agents"]["open_orders"][:, -1 - (32 - len(config.agents))]
+    assert guests[0] == 0 < guests[1]
+    batch.recast({**others, "guest_0": Dither(4).build(config)})
+    batch.step(nothing)
+    batch.step(nothing)
+    assert (batch.records["agents"]["open_orders"][:, len(config.agents) - 1] > 0).all()
+
+
+def test_nothing_recompiles_after_the_first_batch() -> None:
+    def run(markets: int, noise: int, learners: list[str], policies: dict[str, Any]) -> None:
+        config = MarketConfig(timesteps=20, agents=roster(ppo=len(learners), noise=noise))
+        batch = Batch(config, build_others(config, learners, policies), learners, markets)
+        batch.reset(range(markets))
+        actions = np.zeros((markets, len(learners), 5), np.int64)
+        batch.step(actions)
+        batch.step(actions.astype(np.int32), np.ones(markets, np.bool_))
+        batch.step(np.asfortranarray(actions))
+        batch.reset([1], np.arange(markets) == 0)
+
+    run(2, 5, ["ppo_0"], {})
+    before = len(step_markets.signatures)
+    run(1, 9, ["ppo_0"], {"noise": Dither(3)})
+    run(5, 20, ["ppo_0", "ppo_1"], {})
+    assert len(step_markets.signatures) == before
+
+
+def test_a_default_market_takes_less_than_256_kib_and_as_much_as_is_said() -> None:
+    config = MarketConfig()
+    batch = Batch(config, build_others(config, ["ppo_0"]), ["ppo_0"], 10)
+    held = sum(value.nbytes for value in vars(batch).values() if isinstance(value, np.ndarray) and len(value) == 10)
+    assert held + batch._cast.addresses.nbytes + batch._cast.starts.nbytes == pytest.approx(
+        10 * market_bytes(config), rel=0.01
+    )
+    assert market_bytes(config) < 256 * 1024
+
+
+def test_bad_input_is_one_clear_error_and_changes_nothing() -> None:
+    config = MarketConfig(timesteps=20)
+    others = build_others(config, ["ppo_0"])
+    for learners, markets, message in (
+        (["ppo_0"], 0, "markets: expected at least 1, got 0"),
+        (["ppo_0"], 10**9, r"markets: 1,000,000,000 would take .* GiB, this machine has .* GiB"),
+        ([], 1, "learners: expected one or more of"),
+        (["ppo_7"], 1, "got 'ppo_7'"),
+        (["ppo_0", "noise_1"], 1, "arrivals of noise_1: learners that act at once"),
+        (["noise_0"], 1, r"policies: expected one for every agent but the learners, none for \['ppo_0'\]"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            Batch(config, others, learners, markets)
+
+    class Python:
+        def reset(self, stream: Any) -> None: ...
+
+        def act(self, observation: Any) -> Any: ...
+
+    with pytest.raises(ConfigError, match="policy of noise_2: expected a compiled policy, got Python"):
+        Batch(config, {**others, "noise_2": Python()}, ["ppo_0"], 1)
+    batch = Batch(config, others, ["ppo_0"], 2)
+    for seeds, message in (([1], "seeds: expected 2"), ([1, -1], "got -1"), ([1, True], "got True")):
+        with pytest.raises(ValueError, match=message):
+            batch.reset(seeds)
+    batch.reset([1, 2])
+    before = batch.records.tobytes()
+    good = np.zeros((2, 1, 5), np.int64)
+    bad = good.copy()
+    bad[1, 0, 2] = 99
+    for actions, error, message in (
+        (bad, ValueError, "market 1: action of ppo_0: bid_lots must be an integer from 0 to 13, got 99"),
+        (good[:1], ValueError, r"actions: expected shape \(2, 1, 5\), got \(1, 1, 5\)"),
+        (good.astype(float), TypeError, "expected an array of integers, got float64"),
+        (good.tolist(), TypeError, "expected an array of integers, got list"),
+    ):
+        with pytest.raises(error, match=message):
+            batch.step(actions)
+    assert batch.records.tobytes() == before
+
+
+@policy_kernel
+def wrong(observation, parameters, stream, action):
+    """A user's mistake."""
+    action[3] = 77
+
+
+def test_a_policy_that_acts_out_of_range_is_named() -> None:
+    config = MarketConfig(timesteps=20)
+    others = build_others(config, ["ppo_0"]) | {"momentum_0": CompiledPolicy(wrong, config, [])}
+    batch = Batch(config, others, ["ppo_0"], 2)
+
+    def run() -> None:
+        batch.reset([1, 2])
+        for _ in range(20):
+            batch.step(np.zeros((2, 1, 5), np.int64))
+
+    with pytest.raises(ValueError, match=r"market \d: policy of momentum_0: action out of range: \[0, 0, 0, 77, 0\]"):
+        run()
