@@ -1,8 +1,8 @@
 """Compare policies in one seat over many seeds, paired by seed: ``python -m runners.evaluate MODEL ...``.
 
-Every policy plays the same markets (same seeds, same others) from the same seat, compiled; a seed of 5,000
-timesteps takes about 50 ms. Differences are against doing nothing and random actions on the same seed, with
-bootstrap intervals of 95 %. An agent that does nothing gains exactly 0.
+Every policy plays the same markets (same seeds, same others) from the same seat, with the seat's cash, bound and
+arrivals, in the compiled batch: 64 seeds of 5,000 timesteps take about a second. Differences are taken seed by
+seed, with bootstrap intervals of 95 %. An agent that does nothing gains exactly 0.
 """
 
 from __future__ import annotations
@@ -19,20 +19,33 @@ import tyro
 from numpy.typing import NDArray
 from scipy import stats
 
-from market_env.config import ConfigError, MarketConfig, amend
-from market_env.market import Market
+from market_env.config import ConfigError, MarketConfig, amend, check_learners
 from runners.command import command
-from runners.derive import derive, refused_share, turns_with_trades
-from scripted_agents import population
+from runners.record import whole_file
 from scripted_agents.baselines import DoNothing, RandomActions
-from scripted_agents.frozen_ppo import FrozenPPO
+from scripted_agents.frozen_ppo import DEFAULT_MODEL, FrozenPPO
+from scripted_agents.maker import MarketMaker
+from scripted_agents.momentum import MomentumTrader
+from scripted_agents.noise import NoiseTrader
 from scripted_agents.policy import Policy, PolicyConfig
-from scripted_agents.rollout import run_compiled
+from scripted_agents.population import build_others
+from scripted_agents.tally import tally_episodes
 
 TEST_SEEDS = range(1_000_000, 1_000_064)
-"""Seeds that no training and no choice of checkpoint has seen."""
+"""Seeds that no training, no tuning and no choice of checkpoint has seen."""
 VALIDATION_SEEDS = range(2_000_000, 2_000_016)
-"""Seeds for choosing between checkpoints."""
+"""Seeds for choosing between checkpoints, and for tuning."""
+FEWEST_SEEDS = 8
+"""Seeds below which a bootstrap interval means nothing."""
+
+RIVALS: dict[str, PolicyConfig] = {
+    "nothing": DoNothing(),
+    "random": RandomActions(),
+    "noise": NoiseTrader(),
+    "momentum": MomentumTrader(),
+    "maker": MarketMaker(),
+}
+"""What a policy is compared with in its own seat, by name."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +58,7 @@ class Episode:
     liquidation_gain: float
     """Change in wealth with the inventory closed against the others' orders, tick-lots."""
     trading_turns: float
-    """Share of turns since whose predecessor one of its orders traded."""
+    """Share of turns, the last one left out, before whose successor one of its orders traded."""
     near_bound: float
     """Share of timesteps that ended with more than 80 % of the inventory bound."""
     traded_lots: int
@@ -55,26 +68,8 @@ class Episode:
     """Share of turns in which risk checks refused an order or a part of one."""
 
 
-def play(market: Market, policies: Mapping[str, Policy], agent: str, seed: int) -> Episode:
-    """Play one seed to its end and say what ``agent`` did."""
-    market.reset(seed)
-    events = run_compiled(market, policies)
-    seat = market.index[agent]
-    config = market.config.agents[seat]
-    rows = derive(market.config, events).agents[:, seat]
-    start = config.cash + config.inventory * market.config.first_price
-    inventory = np.abs(rows["inventory"])
-    traded = turns_with_trades(events, seat)
-    return Episode(
-        seed,
-        float(rows["cash"][-1] + rows["inventory"][-1] * market.reference - start),
-        market.liquidation_wealth(seat) - start,
-        float(traded.mean()) if len(traded) else 0.0,
-        float((inventory > 0.8 * config.inventory_bound).mean()),
-        int(rows["maker_lots"].sum() + rows["taker_lots"].sum()),
-        float(inventory.mean()),
-        refused_share(events, seat),
-    )
+FIGURES = tuple(name for name in Episode.__dataclass_fields__ if name != "seed")
+GAINS = ("gain", "liquidation_gain")
 
 
 def play_seeds(
@@ -82,102 +77,159 @@ def play_seeds(
     agent: str,
     chosen: Policy,
     seeds: Sequence[int],
-    others: Mapping[str, PolicyConfig] | None = None,
+    others: Mapping[str, Policy] | None = None,
 ) -> list[Episode]:
-    """Play ``chosen`` in ``agent``'s seat over many seeds, the others with their usual policies."""
-    policies = population.build(config, {**(others or {}), agent: DoNothing()})
-    policies[agent] = chosen
-    market = Market(config, log=True)
-    return [play(market, policies, agent, seed) for seed in seeds]
+    """Play ``chosen`` in ``agent``'s seat over many seeds, the others with their usual policies or with ``others``.
+
+    Raises:
+        ConfigError: the agent is not in the market, or a policy is not compiled.
+    """
+    rows = tally_episodes(config, {**build_others(config, [agent]), **(others or {}), agent: chosen}, agent, seeds)
+    seat = config.agents[config.agent_ids.index(agent)]
+    start = seat.cash + seat.inventory * config.first_price
+    return [
+        Episode(
+            seed,
+            float(row["wealth"] - start),
+            float(row["liquidation_wealth"] - start),
+            float(row["trading_turns"] / max(row["settled_turns"], 1)),
+            float(row["near_timesteps"] / config.timesteps),
+            int(row["maker_lots"] + row["taker_lots"]),
+            float(row["inventory_sum"] / config.timesteps),
+            float(row["refused_turns"] / max(row["turns"], 1)),
+        )
+        for seed, row in zip(seeds, rows, strict=True)
+    ]
 
 
-def interval(values: NDArray[np.float64]) -> tuple[float, float]:
-    """95 % bootstrap interval of the mean, bias-corrected and accelerated; the mean twice if all are equal."""
+def column(episodes: Sequence[Episode], name: str) -> NDArray[np.float64]:
+    """One figure of all episodes."""
+    return np.array([getattr(episode, name) for episode in episodes], np.float64)
+
+
+def steadiness(values: NDArray[np.float64], axis: int = -1) -> Any:
+    """Mean over standard deviation."""
+    return values.mean(axis=axis) / values.std(axis=axis, ddof=1)
+
+
+def interval(values: NDArray[np.float64], statistic: Any = np.mean) -> tuple[float, float]:
+    """95 % bootstrap interval of a statistic, bias-corrected and accelerated; the value twice if all are equal."""
     if np.ptp(values) == 0.0:
         return float(values[0]), float(values[0])
-    found = stats.bootstrap((values,), np.mean, n_resamples=9_999, rng=np.random.default_rng(0)).confidence_interval
+    found = stats.bootstrap((values,), statistic, n_resamples=9_999, rng=np.random.default_rng(0)).confidence_interval
     return float(found.low), float(found.high)
 
 
-def summarise(episodes: Sequence[Episode], baselines: Mapping[str, Sequence[Episode]]) -> dict[str, Any]:
-    """Means over seeds, and paired differences in wealth to each baseline with intervals."""
-
-    def column(rows: Sequence[Episode], name: str) -> NDArray[np.float64]:
-        return np.array([getattr(row, name) for row in rows], np.float64)
-
-    figures: dict[str, Any] = {
-        name: float(column(episodes, name).mean())
-        for name in (
-            "gain",
-            "liquidation_gain",
-            "trading_turns",
-            "near_bound",
-            "traded_lots",
-            "mean_abs_inventory",
-            "refused_turns",
-        )
-    }
+def summarise(episodes: Sequence[Episode], rivals: Mapping[str, Sequence[Episode]]) -> dict[str, Any]:
+    """Means over seeds, and paired differences to each rival, with intervals."""
+    figures: dict[str, Any] = {name: float(column(episodes, name).mean()) for name in FIGURES}
+    gains = column(episodes, "liquidation_gain")
     figures["seeds"] = len(episodes)
+    figures["liquidation_interval"] = interval(gains)
+    if np.ptp(gains) > 0.0:
+        figures["steadiness"] = {"mean": float(steadiness(gains)), "interval": interval(gains, steadiness)}
     figures["above"] = {
-        baseline: {
+        rival: {
             measure: {"mean": float(difference.mean()), "interval": interval(difference)}
-            for measure in ("gain", "liquidation_gain")
+            for measure in GAINS
             for difference in [column(episodes, measure) - column(rows, measure)]
         }
-        for baseline, rows in baselines.items()
+        for rival, rows in rivals.items()
     }
     return figures
 
 
 def compare(
-    config: MarketConfig, agent: str, candidates: Mapping[str, PolicyConfig], seeds: Sequence[int]
+    config: MarketConfig,
+    agent: str,
+    candidates: Mapping[str, PolicyConfig],
+    seeds: Sequence[int],
+    rivals: Mapping[str, PolicyConfig] = RIVALS,
 ) -> dict[str, dict[str, Any]]:
-    """Figures of every candidate and of the two baselines, by name.
+    """Figures of every candidate and every rival, by name; each has its differences to the rivals.
 
     Raises:
-        ConfigError: fewer than two seeds, or a candidate cannot be used.
+        ConfigError: too few seeds for an interval, or a policy cannot be used.
     """
-    if len(seeds) < 2:
-        raise ConfigError(f"seeds: expected at least 2 for an interval, got {len(seeds)}")
-    baselines: dict[str, PolicyConfig] = {"nothing": DoNothing(), "random": RandomActions()}
+    check_learners(config, [agent])
+    if len(seeds) < FEWEST_SEEDS:
+        raise ConfigError(f"seeds: expected at least {FEWEST_SEEDS} for an interval, got {len(seeds)}")
     # Everything is built before anything is played, so that a bad file is named at once.
-    built = {name: chosen.build(config) for name, chosen in {**candidates, **baselines}.items()}
+    built = {name: chosen.build(config) for name, chosen in {**candidates, **rivals}.items()}
     played = {name: play_seeds(config, agent, policy, seeds) for name, policy in built.items()}
-    return {name: summarise(rows, {b: played[b] for b in baselines if b != name}) for name, rows in played.items()}
+    return {name: summarise(rows, {r: played[r] for r in rivals if r != name}) for name, rows in played.items()}
 
 
-def table(results: Mapping[str, Mapping[str, Any]]) -> str:
-    """The comparison as text, a line a policy."""
+def table(results: Mapping[str, Mapping[str, Any]], rivals: Sequence[str]) -> str:
+    """The comparison as text: a line a policy, then a line a difference."""
     lines = [
-        f"{'policy':<24} {'gain':>10} {'liquid.':>10} {'above nothing (liquid.)':>28} {'above random (liquid.)':>28} "
-        f"{'trading':>8} {'> 80 %':>7} {'|inv.|':>7}"
+        f"{'policy':<28} {'gain':>9} {'liquidation gain':>28} {'mean/std':>9} {'trading':>8} {'> 80 %':>7} {'|inv.|':>7} "
+        f"{'refused':>8}"
     ]
     for name, figures in results.items():
-
-        def above(baseline: str, figures: Mapping[str, Any] = figures) -> str:
-            if baseline not in figures["above"]:
-                return "-"
-            difference = figures["above"][baseline]["liquidation_gain"]
-            low, high = difference["interval"]
-            return f"{difference['mean']:.0f} [{low:.0f}, {high:.0f}]"
-
+        low, high = figures["liquidation_interval"]
+        gain = f"{figures['liquidation_gain']:,.0f} [{low:,.0f}, {high:,.0f}]"
+        steady = f"{figures['steadiness']['mean']:.2f}" if "steadiness" in figures else "-"
         lines.append(
-            f"{name:<24} {figures['gain']:>10.0f} {figures['liquidation_gain']:>10.0f} {above('nothing'):>28} "
-            f"{above('random'):>28} {figures['trading_turns']:>8.1%} {figures['near_bound']:>7.2%} "
-            f"{figures['mean_abs_inventory']:>7.1f}"
+            f"{name:<28} {figures['gain']:>9,.0f} {gain:>28} {steady:>9} {figures['trading_turns']:>8.1%} "
+            f"{figures['near_bound']:>7.2%} {figures['mean_abs_inventory']:>7.1f} {figures['refused_turns']:>8.1%}"
         )
-    lines.append(
-        "gain: mean change in wealth, tick-lots; liquid.: with the inventory closed in the book; [95 % interval]"
-    )
+    lines += ["", f"{'paired differences':<40} {'gain':>28} {'liquidation gain':>28}"]
+    for name, figures in results.items():
+        if name in rivals:
+            continue
+        for rival, found in figures["above"].items():
+            cells = [
+                f"{found[measure]['mean']:,.0f} [{found[measure]['interval'][0]:,.0f}, {found[measure]['interval'][1]:,.0f}]"
+                for measure in GAINS
+            ]
+            lines.append(f"{f'{name} above {rival}':<40} {cells[0]:>28} {cells[1]:>28}")
+    lines += [
+        "",
+        f"Means over {next(iter(results.values()))['seeds']} seeds, tick-lots; liquidation: with the inventory closed in the book; "
+        "[95 % bootstrap interval].",
+        "trading: share of turns with a trade before the next; > 80 %: time beyond 80 % of the bound; |inv.|: lots; refused: turns",
+    ]
     return "\n".join(lines)
+
+
+def draw(results: Mapping[str, Mapping[str, Any]], rivals: Sequence[str], path: Path) -> None:
+    """The paired differences in liquidation gain with their intervals, as a picture."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    candidates = [name for name in results if name not in rivals]
+    rows = [(name, rival) for name in candidates for rival in results[name]["above"]]
+    figure, axes = plt.subplots(figsize=(8, 1.2 + 0.35 * len(rows)), layout="constrained")
+    for place, (name, rival) in enumerate(rows):
+        found = results[name]["above"][rival]["liquidation_gain"]
+        low, high = found["interval"]
+        axes.plot([low, high], [place, place], color="#0072B2", linewidth=2.0)
+        axes.plot(found["mean"], place, "o", color="#0072B2", markersize=5)
+    axes.axvline(0.0, color="0.4", linewidth=0.8)
+    axes.set_yticks(range(len(rows)), [f"{Path(name).stem} - {rival}" for name, rival in rows])
+    axes.invert_yaxis()
+    axes.set(
+        xlabel="difference in liquidation gain, tick-lots: mean over seeds and 95 % interval",
+        title="Paired by seed, in the same seat",
+    )
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=130, format=path.suffix.lstrip(".") or "png")
+    plt.close(figure)
 
 
 @dataclass(frozen=True)
 class Arguments:
-    """Compare frozen policies with doing nothing and with random actions, paired by seed."""
+    """Compare policies in one seat, paired by seed."""
 
-    models: Annotated[tuple[str, ...], tyro.conf.Positional] = ("models/ppo_day5.zip",)
-    """Stable-Baselines3 files."""
+    policies: Annotated[tuple[str, ...], tyro.conf.Positional] = (DEFAULT_MODEL,)
+    """Files of frozen policies, or names among nothing, random, noise, momentum, maker."""
+    against: tuple[str, ...] = tuple(RIVALS)
+    """What they are compared with: such files or names."""
     seeds: tuple[int, ...] = ()
     """Seeds to play; if none are named, 64 that training never sees."""
     timesteps: int = 5_000
@@ -186,6 +238,8 @@ class Arguments:
     """Seat that the policies take."""
     json: Path | None = None
     """File that also gets the figures as JSON."""
+    picture: Path | None = None
+    """File that also gets the differences as a picture (.png, .svg, .pdf)."""
 
 
 @command
@@ -193,15 +247,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     arguments = tyro.cli(Arguments, args=argv, prog="python -m runners.evaluate")
     config = amend(MarketConfig(), timesteps=arguments.timesteps)
-    if arguments.agent not in config.agent_ids:
-        raise ConfigError(f"agent: expected one of {config.agent_ids}, got {arguments.agent!r}")
-    seeds = arguments.seeds or TEST_SEEDS
-    results = compare(config, arguments.agent, {m: FrozenPPO(m) for m in arguments.models}, seeds)
-    print(table(results))
+
+    def named(names: Sequence[str]) -> dict[str, PolicyConfig]:
+        return {name: RIVALS[name] if name in RIVALS else FrozenPPO(name) for name in names}
+
+    rivals = named(arguments.against)
+    candidates = {name: policy for name, policy in named(arguments.policies).items() if name not in rivals}
+    if not candidates:
+        raise ConfigError(f"policies: expected one that is not among those to compare with, got {arguments.policies}")
+    results = compare(config, arguments.agent, candidates, arguments.seeds or TEST_SEEDS, rivals)
+    print(table(results, list(rivals)))
     if arguments.json:
-        arguments.json.write_text(
-            json.dumps({"arguments": asdict(arguments), "results": results}, indent=2, default=str) + "\n"
-        )
+        text = json.dumps({"arguments": asdict(arguments), "results": results}, indent=2, default=str)
+        with whole_file(arguments.json) as path:
+            path.write_text(text + "\n")
+    if arguments.picture:
+        draw(results, list(rivals), arguments.picture)
     return 0
 
 

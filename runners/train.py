@@ -1,12 +1,19 @@
 """Train PPO in this market: ``python -m runners.train``.
 
-Stable-Baselines3's PPO in the learner's environment, the scripted population around it. The deterministic
-policy is judged on validation seeds as training goes on, and the best checkpoint by mean liquidation gain is
-kept; test seeds are touched once, for the model card. Cost: about 2 minutes for a million turns on one core.
+Stable-Baselines3's PPO over the compiled batch. One learner among the scripted population by default; several that
+share one policy (``--learners``); learners against frozen earlier selves, a self-play league (``--opponents``).
+The deterministic policy is judged on validation seeds as training goes on and the best is kept as ``policy.zip``;
+test seeds are touched by :mod:`runners.card` alone. Everything lies in one folder, and a training that was stopped at
+any moment goes on (``--resume FOLDER``) to the same weights as if it had not been.
+
+Promise: same arguments, same machine and packages, same weights. Cost: about 25,000 turns a second on one core
+(``python -m benchmarks train``).
 """
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import platform
 import sys
@@ -15,52 +22,57 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 import tyro
+from numpy.typing import NDArray
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import HParam, TensorBoardOutputFormat, configure
-from stable_baselines3.common.monitor import Monitor
-from stable_baselines3.common.vec_env import DummyVecEnv
+from stable_baselines3.common.logger import HParam, Logger, TensorBoardOutputFormat
+from torch.utils.tensorboard import SummaryWriter
+from tqdm import tqdm
 
-from market_env.config import ConfigError, MarketConfig, amend
+from market_env.config import ConfigError, MarketConfig, load_json, roster
 from market_env.rewards import WealthReward
-from runners import evaluate
+from runners import checkpoint, evaluate
 from runners.command import command
-from runners.record import fresh_folder
-from scripted_agents import learner_env
-from scripted_agents.frozen_ppo import FrozenPPO, freeze, frozen_network, network_parameters, sha256
+from runners.record import check_folder, fresh_folder, whole_file
+from runners.vec_env import MarketVecEnv
+from scripted_agents.frozen_ppo import freeze, frozen_network, network_parameters, purpose
 from scripted_agents.policy import CompiledPolicy
 
 AGENT = "ppo_0"
 FRESH = Path("runs/train-SEED-N")
 """Stands for a folder of its own for every training."""
+CONFIG, POLICY, RESULT = "config.json", "policy.zip", "training.json"
+"""Files of a training's folder, beside its checkpoint and its TensorBoard files."""
 
 
 @dataclass(frozen=True)
-class Arguments:
-    """Train PPO in the default market and write the policy with its model card."""
+class Training:
+    """What is trained, and how."""
 
-    out: Path = Path("models/ppo_day5.zip")
-    """File for the policy; the card goes beside it as .md and .json."""
-    run_dir: Path = FRESH
-    """Folder for its TensorBoard files; by default a fresh one, N the first number that is free."""
-    total_timesteps: int = 3_000_000
-    """Learner's turns to train on."""
     seed: int = 5
-    """Seed of the weights, of the sampling and, with the number of its copy, of each market."""
+    """Seed of the weights, of the sampling and of the markets."""
+    learners: int = 1
+    """Seats that learn, one policy for all of them."""
+    opponents: int = 0
+    """Seats that frozen earlier selves take: a self-play league."""
+    snapshot_every: int = 500_000
+    """Turns between two selves that join the league."""
+    total_timesteps: int = 10_000_000
+    """Learners' turns to train on."""
     episode: int = 2_000
     """Timesteps of a training episode."""
-    markets: int = 32
+    markets: int = 128
     """Markets that run side by side."""
-    n_steps: int = 128
-    """Turns of each market between two updates."""
-    batch_size: int = 1_024
+    n_steps: int = 64
+    """Turns of each learner between two updates."""
+    batch_size: int = 2_048
     """Minibatch."""
-    n_epochs: int = 6
+    n_epochs: int = 5
     """Passes over the data of an update."""
     learning_rate: float = 3e-4
     """Adam's step at the start; falls linearly to a tenth."""
@@ -74,32 +86,113 @@ class Arguments:
     """Units of each hidden layer, of policy and value alike."""
     reward: WealthReward = field(default_factory=lambda: WealthReward(refusal_penalty=0.05))
     """The reward."""
-    validate_every: int = 100_000
+    validate_every: int = 250_000
     """Turns between two validations."""
+    checkpoint_every: int = 250_000
+    """Turns between two checkpoints."""
+
+    def __post_init__(self) -> None:
+        for name in ("learners", "total_timesteps", "episode", "markets", "n_steps", "batch_size", "n_epochs",
+                     "snapshot_every", "validate_every", "checkpoint_every"):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise ConfigError(f"{name}: expected at least 1, got {getattr(self, name)}")
+        if self.opponents < 0:
+            raise ConfigError(f"opponents: expected at least 0, got {self.opponents}")
+        if self.markets * self.learners * self.n_steps < 2:
+            raise ConfigError("markets, learners, n_steps: expected at least 2 turns an update, got 1")
+        if not self.hidden or min(self.hidden) < 1:
+            raise ConfigError(f"hidden: expected one or more layers of at least 1 unit, got {self.hidden}")
+
+    def market(self, timesteps: int) -> MarketConfig:
+        """The market that it trains in, with episodes of another length."""
+        return MarketConfig(timesteps=timesteps, agents=roster(ppo=self.learners + self.opponents))
+
+    def seats(self) -> list[str]:
+        """All seats of the policy: its learners', then its earlier selves'."""
+        return [f"ppo_{number}" for number in range(self.learners + self.opponents)]
+
+    def settings(self) -> dict[str, bool | str | float | int | None]:
+        """Its hyperparameters by name."""
+        found = {name: value for name, value in asdict(self).items() if isinstance(value, (int, float))}
+        found |= {f"reward/{name}": value for name, value in asdict(self.reward).items()}
+        return {**found, "hidden": "x".join(map(str, self.hidden))}
+
+
+def parse_training(data: Any, where: str) -> Training:
+    """A training from plain JSON data.
+
+    Raises:
+        ConfigError: an entry is unknown or bad; names ``where`` it came from.
+    """
+    try:
+        return Training(**{**data, "hidden": tuple(data["hidden"]), "reward": WealthReward(**data["reward"])})
+    except (TypeError, KeyError) as error:
+        raise ConfigError(f"{where}: expected the settings of a training: {error}") from None
 
 
 MEASURES = ("gain", "liquidation_gain", "trading_turns", "near_bound")
 """What a validation measures, of the figures in :mod:`runners.evaluate`."""
 
 
-class Validation(BaseCallback):
-    """Judge the deterministic policy on validation seeds and keep the best."""
+def within_limits(point: dict[str, Any]) -> bool:
+    """Whether a policy is a candidate: one that sits at its bound or hardly trades is none, whatever it earned."""
+    return bool(0.01 <= point["trading_turns"] <= 0.6 and point["near_bound"] < 0.01)
 
-    def __init__(self, config: MarketConfig, arguments: Arguments) -> None:
+
+def frozen_parameters(model: PPO, config: MarketConfig) -> NDArray[np.float64]:
+    """The model's policy as :func:`frozen_network` reads it."""
+    weights = {name: tensor.double().cpu().numpy() for name, tensor in model.policy.state_dict().items()}
+    return network_parameters(weights, config, Path(POLICY))
+
+
+def weights_hash(model: PPO) -> str:
+    """SHA-256 of all weights, hexadecimal."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.policy.state_dict().items()):
+        digest.update(name.encode() + tensor.cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+class Course(BaseCallback):
+    """What happens between two updates: the league, validations, checkpoints, the progress bar."""
+
+    def __init__(self, training: Training, folder: Path, env: MarketVecEnv) -> None:
         super().__init__()
-        self.config = config
-        self.path = arguments.out
-        self.every = arguments.validate_every
-        self.reward = arguments.reward
-        self.settings = settings(arguments)
-        self.curve: list[dict[str, float]] = []
-        self.best = -np.inf
-        self._next = self.every
+        self.course = training
+        self.folder = folder
+        self.env = env
+        self.config = training.market(MarketConfig().timesteps)
+        self.curve: list[dict[str, Any]] = []
+        self.best: float | None = None
+        self.next = {"validate": training.validate_every, "checkpoint": 0, "snapshot": 0}
+        self.league: list[NDArray[np.float64]] = []
+        self.seconds = 0.0
+        """Spent before this process."""
+        self._begun = time.perf_counter()
+        self._bar: tqdm[Any] | None = None
+
+    def progress(self) -> dict[str, Any]:
+        """What a checkpoint must know of this, as plain JSON data."""
+        return {"curve": self.curve, "best": self.best, "next": self.next, "seconds": self.spent()}
+
+    def go_on(self, progress: dict[str, Any], league: list[NDArray[np.float64]]) -> None:
+        """Take up what a checkpoint knew."""
+        self.curve, self.best, self.next = progress["curve"], progress["best"], progress["next"]
+        self.seconds, self.league = progress["seconds"], league
+
+    def spent(self) -> float:
+        """Seconds of training so far, all processes together."""
+        return self.seconds + time.perf_counter() - self._begun
 
     def _on_training_start(self) -> None:
+        self._bar = tqdm(
+            total=self.course.total_timesteps, initial=self.num_timesteps, unit=" turns", unit_scale=True,
+            disable=None, dynamic_ncols=True, desc=f"training {self.folder.name}",
+        )  # fmt: skip
         metrics: dict[str, float | int] = {f"validation/{name}": 0.0 for name in MEASURES}
-        self.logger.record("hparams", HParam(self.settings, metrics), exclude=("stdout", "log", "json", "csv"))
-        text = "\n".join(f"    {name}: {value}" for name, value in self.settings.items())
+        settings = self.course.settings()
+        self.logger.record("hparams", HParam(settings, metrics), exclude=("stdout", "log", "json", "csv"))
+        text = "\n".join(f"    {name}: {value}" for name, value in settings.items())
         charts = {name: ["Multiline", [f"validation/{name}"]] for name in MEASURES}
         for output in self.logger.output_formats:
             if isinstance(output, TensorBoardOutputFormat):
@@ -109,216 +202,198 @@ class Validation(BaseCallback):
     def _on_step(self) -> bool:
         return True
 
-    def _on_rollout_end(self) -> None:
-        if self.num_timesteps >= self._next:
-            self._next += self.every
-            self.judge()
+    def _due(self, what: str, every: int) -> bool:
+        if self.num_timesteps < self.next[what]:
+            return False
+        self.next[what] += every * (1 + (self.num_timesteps - self.next[what]) // every)
+        return True
 
-    def judge(self) -> None:
-        """Validate now."""
-        weights = {name: tensor.double().cpu().numpy() for name, tensor in self.model.policy.state_dict().items()}
-        policy = CompiledPolicy(frozen_network, self.config, network_parameters(weights, self.config, self.path))
-        episodes = evaluate.play_seeds(self.config, AGENT, policy, evaluate.VALIDATION_SEEDS)
-        figures = evaluate.summarise(episodes, {})
-        rewards = [info["r"] for info in self.model.ep_info_buffer or []]
-        point = {
-            "timesteps": float(self.num_timesteps),
-            "training_reward": float(np.mean(rewards)) if rewards else float("nan"),
-            **{name: figures[name] for name in MEASURES},
-        }
-        for name in MEASURES:
-            self.logger.record(f"validation/{name}", figures[name])
-        self.curve.append(point)
-        kept = within_limits(point) and point["liquidation_gain"] > self.best
-        if kept:
-            self.best = point["liquidation_gain"]
-            freeze(self.model, self.config, self.path, self.reward)
-        print(
-            f"{self.num_timesteps:>9} turns  reward/episode {point['training_reward']:8.1f}  validation: "
-            f"liquidation gain {point['liquidation_gain']:9.0f}  trading turns {point['trading_turns']:6.1%}  "
-            f"near bound {point['near_bound']:6.2%}{'  kept' if kept else ''}",
-            flush=True,
+    def _on_rollout_start(self) -> None:
+        if self._bar is not None:
+            self._bar.update(self.num_timesteps - self._bar.n)
+        if self.course.opponents and self._due("snapshot", self.course.snapshot_every):
+            self.league.append(frozen_parameters(self.model_ppo, self.config))
+        if self._due("validate", self.course.validate_every):
+            self.judge()
+        if self._due("checkpoint", self.course.checkpoint_every):
+            self.save()
+        if self.course.opponents:
+            self._seat_opponents()
+
+    @property
+    def model_ppo(self) -> PPO:
+        """The model."""
+        assert isinstance(self.model, PPO)
+        return self.model
+
+    def save(self) -> None:
+        """Write a checkpoint now."""
+        checkpoint.save(
+            self.folder, self.model_ppo, self.env, checkpoint_purpose(self.course), self.progress(), self.league
         )
 
+    def _seat_opponents(self) -> None:
+        # A draw of its own for every update, so that a resumed training seats the same selves.
+        rng = np.random.default_rng([self.course.seed, self.num_timesteps])
+        selves = [CompiledPolicy(frozen_network, self.config, parameters) for parameters in self.league]
+        self.env.recast(
+            {
+                seat: [selves[number] for number in rng.integers(len(selves), size=self.course.markets)]
+                for seat in self.course.seats()[self.course.learners :]
+            }
+        )
 
-def settings(arguments: Arguments) -> dict[str, bool | str | float | int | None]:
-    """A training's hyperparameters by name."""
-    found = {name: value for name, value in asdict(arguments).items() if isinstance(value, (int, float))}
-    found |= {f"reward/{name}": value for name, value in asdict(arguments.reward).items()}
-    return {**found, "hidden": "x".join(map(str, arguments.hidden))}
+    def judge(self) -> None:
+        """Validate now: the candidate in all seats of its own, its first one judged."""
+        policy = CompiledPolicy(frozen_network, self.config, frozen_parameters(self.model_ppo, self.config))
+        others = dict.fromkeys(self.course.seats()[1:], policy)
+        episodes = evaluate.play_seeds(self.config, AGENT, policy, evaluate.VALIDATION_SEEDS, others)
+        found = evaluate.summarise(episodes, {})
+        rewards = [info["r"] for info in self.model_ppo.ep_info_buffer or []]
+        point: dict[str, Any] = {
+            "timesteps": self.num_timesteps,
+            "training_reward": float(np.mean(rewards)) if rewards else None,
+            **{name: found[name] for name in MEASURES},
+            "interval": found["liquidation_interval"],
+        }
+        for name in MEASURES:
+            self.logger.record(f"validation/{name}", found[name])
+        self.curve.append(point)
+        kept = within_limits(point) and (self.best is None or point["liquidation_gain"] > self.best)
+        if kept:
+            self.best = point["liquidation_gain"]
+            freeze(self.model, self.config, self.folder / POLICY, self.course.reward)
+        low, high = point["interval"]
+        tqdm.write(
+            f"{self.num_timesteps:>10,} turns  validation: liquidation gain {point['liquidation_gain']:7,.0f} "
+            f"[{low:,.0f}, {high:,.0f}]  trading turns {point['trading_turns']:6.1%}  "
+            f"near bound {point['near_bound']:6.2%}{'  kept' if kept else ''}"
+        )
+
+    def _on_training_end(self) -> None:
+        if self._bar is not None:
+            self._bar.update(self.num_timesteps - self._bar.n)
+            self._bar.close()
 
 
-def within_limits(point: dict[str, float]) -> bool:
-    """Whether a checkpoint is a candidate: one that sits at its bound or hardly trades is none, whatever it earned."""
-    return 0.01 <= point["trading_turns"] <= 0.6 and point["near_bound"] < 0.01
+def checkpoint_purpose(training: Training) -> dict[str, Any]:
+    """What makes a checkpoint one of this training: its settings, and what its policy sees and does."""
+    return {**asdict(training), **purpose(training.market(training.episode))}
 
 
-def train(arguments: Arguments) -> Validation:
-    """Train and leave the best checkpoint at ``arguments.out``."""
-    config = amend(MarketConfig(), timesteps=arguments.episode)
+def build(training: Training) -> tuple[PPO, MarketVecEnv]:
+    """Model and environment of a training, at its start."""
     # Threads cost more than they bring for networks this small.
     torch.set_num_threads(1)
-
-    def make(number: int) -> Any:
-        def build() -> Monitor:
-            return Monitor(learner_env(config, AGENT, reward=arguments.reward))
-
-        return build
-
-    markets = DummyVecEnv([make(number) for number in range(arguments.markets)])
+    seats = training.seats()
+    env = MarketVecEnv(
+        training.markets, training.market(training.episode), seats[: training.learners], reward=training.reward
+    )
     model = PPO(
         "MlpPolicy",
-        markets,
-        seed=arguments.seed,
-        n_steps=arguments.n_steps,
-        batch_size=arguments.batch_size,
-        n_epochs=arguments.n_epochs,
-        learning_rate=lambda left: arguments.learning_rate * (0.1 + 0.9 * left),
-        gamma=arguments.gamma,
-        gae_lambda=arguments.gae_lambda,
-        ent_coef=arguments.ent_coef,
+        env,
+        seed=training.seed,
+        n_steps=training.n_steps,
+        batch_size=training.batch_size,
+        n_epochs=training.n_epochs,
+        learning_rate=lambda left: training.learning_rate * (0.1 + 0.9 * left),
+        gamma=training.gamma,
+        gae_lambda=training.gae_lambda,
+        ent_coef=training.ent_coef,
         policy_kwargs={
             "activation_fn": torch.nn.Tanh,
-            "net_arch": {"pi": list(arguments.hidden), "vf": list(arguments.hidden)},
+            "net_arch": {"pi": list(training.hidden), "vf": list(training.hidden)},
         },
         device="cpu",
     )
-    folder = fresh_folder(f"train-{arguments.seed}") if arguments.run_dir == FRESH else arguments.run_dir
-    model.set_logger(configure(str(folder / "tensorboard"), ["tensorboard"]))
-    validation = Validation(MarketConfig(), arguments)
-    model.learn(arguments.total_timesteps, callback=validation)
-    if not validation.curve or validation.curve[-1]["timesteps"] < model.num_timesteps:
-        validation.judge()
+    return model, env
+
+
+def train(training: Training, folder: Path, resume: bool = False) -> dict[str, Any]:
+    """Train, and leave the best policy and what became of it in ``folder``; return the latter.
+
+    Raises:
+        ConfigError: ``resume`` without a checkpoint of this very training; no policy within its limits was found.
+    """
+    model, env = build(training)
+    course = Course(training, folder, env)
+    if resume:
+        course.go_on(*checkpoint.load(folder, model, env, checkpoint_purpose(training)))
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        with whole_file(folder / CONFIG) as path:
+            path.write_text(json.dumps(asdict(training), indent=2) + "\n")
+    board = TensorBoardOutputFormat(str(folder / "tensorboard"))
+    if resume:
+        # What a killed process wrote after its last checkpoint comes once more.
+        board.writer.close()
+        board.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=model.num_timesteps + 1)
+    model.set_logger(Logger(str(folder), [board]))
+    left = training.total_timesteps - model.num_timesteps
+    if left > 0:
+        model.learn(left, callback=course, reset_num_timesteps=not resume)
+    else:
+        course.init_callback(model)
+        course.num_timesteps = model.num_timesteps
+    if not course.curve or course.curve[-1]["timesteps"] < model.num_timesteps:
+        course.judge()
+    course.next["checkpoint"] = model.num_timesteps
+    course.save()
     model.logger.dump(model.num_timesteps)
     model.logger.close()
-    if not np.isfinite(validation.best):
-        raise ConfigError(
-            "training: no checkpoint traded on 1 to 60 % of its turns within 80 % of its bound; none was kept"
-        )
-    return validation
-
-
-def write_card(arguments: Arguments, curve: list[dict[str, float]], seconds: float) -> None:
-    """Write the model card: as JSON, as text, and the learning curve as a picture."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    results = evaluate.compare(
-        MarketConfig(), AGENT, {"frozen PPO": FrozenPPO(str(arguments.out))}, list(evaluate.TEST_SEEDS)
-    )
-    versions = {name: version(name) for name in ("stable-baselines3", "torch", "gymnasium", "numpy", "numba")}
-    card = {
-        "arguments": {name: value for name, value in asdict(arguments).items() if name != "run_dir"}
-        | {"out": arguments.out.name},
-        "versions": {"python": platform.python_version(), **versions},
-        "sha256": sha256(arguments.out),
-        "seconds": round(seconds),
-        "test_seeds": [evaluate.TEST_SEEDS.start, evaluate.TEST_SEEDS.stop - 1],
-        "validation_seeds": [evaluate.VALIDATION_SEEDS.start, evaluate.VALIDATION_SEEDS.stop - 1],
-        "results": results,
-        "curve": curve,
+    names = ("stable-baselines3", "torch", "gymnasium", "numpy", "numba")
+    result = {
+        "training": asdict(training),
+        "versions": {"python": platform.python_version(), **{name: version(name) for name in names}},
+        "timesteps": model.num_timesteps,
+        "seconds": round(course.spent()),
+        "weights": weights_hash(model),
+        "best": course.best,
+        "curve": course.curve,
     }
-    stem = arguments.out.with_suffix("")
-    stem.with_suffix(".json").write_text(json.dumps(card, indent=2) + "\n")
-    figure, left = plt.subplots(figsize=(7, 3.5), layout="constrained")
-    turns = [point["timesteps"] for point in curve]
-    gains = [point["liquidation_gain"] for point in curve]
-    left.plot(turns, gains, color="#0072B2", linewidth=1.0)
-    for label, wanted, face in (("within its limits", True, "#0072B2"), ("beyond them: no candidate", False, "white")):
-        chosen = [i for i, point in enumerate(curve) if within_limits(point) is wanted]
-        left.plot(
-            [turns[i] for i in chosen],
-            [gains[i] for i in chosen],
-            "o",
-            color="#0072B2",
-            mfc=face,
-            markersize=4,
-            label=label,
+    with whole_file(folder / RESULT) as path:
+        path.write_text(json.dumps(result, indent=2) + "\n")
+    if course.best is None:
+        raise ConfigError(
+            "training: no checkpoint traded on 1 to 60 % of its turns within 80 % of its bound; no policy was kept"
         )
-    left.axhline(0.0, color="0.6", linewidth=0.8)
-    left.legend(frameon=False)
-    left.set(
-        title="Learning curve: deterministic policy on validation seeds",
-        xlabel="training turns",
-        ylabel="mean liquidation gain (tick-lots)",
-    )
-    figure.savefig(stem.with_suffix(".png"), dpi=130)
-    plt.close(figure)
-    stem.with_suffix(".md").write_text(card_text(arguments, card))
+    return result
 
 
-def card_text(arguments: Arguments, card: dict[str, Any]) -> str:
-    """The model card as Markdown."""
-    figures = card["results"]["frozen PPO"]
-    stem = arguments.out.with_suffix("").name
+@dataclass(frozen=True)
+class Arguments:
+    """Train PPO in the default market: one learner, several of one policy, or a league."""
 
-    def line(label: str, baseline: str, measure: str) -> str:
-        found = figures["above"][baseline][measure]
-        low, high = found["interval"]
-        return f"| {label} | {found['mean']:,.0f} | {low:,.0f} to {high:,.0f} |"
-
-    rows = "\n".join(
-        [
-            line("wealth above doing nothing", "nothing", "gain"),
-            line("liquidation wealth above doing nothing", "nothing", "liquidation_gain"),
-            line("wealth above random actions", "random", "gain"),
-            line("liquidation wealth above random actions", "random", "liquidation_gain"),
-        ]
-    )
-    settings = "\n".join(f"| `{name}` | `{value}` |" for name, value in card["arguments"].items())
-    versions = ", ".join(f"{name} {number}" for name, number in card["versions"].items())
-    return f"""# Model card: `{arguments.out.name}`
-
-A PPO policy for the seat `{AGENT}` of the default market, trained with Stable-Baselines3 against the scripted
-population, frozen. Written by `python -m runners.train`; the same figures are in `{stem}.json`.
-
-- **sha256**: `{card["sha256"]}`
-- **Trained**: {arguments.total_timesteps:,} of its turns, seed {arguments.seed}, {card["seconds"]} s on CPU
-- **Chosen**: the checkpoint with the largest mean liquidation gain on validation seeds \
-{card["validation_seeds"][0]} to {card["validation_seeds"][1]}, among those that trade on 1 to 60 % of their turns and spend \
-under 1 % of the time beyond 80 % of the bound
-- **Versions**: {versions}
-
-## Figures on seeds that it never saw
-
-{figures["seeds"]} seeds ({card["test_seeds"][0]} to {card["test_seeds"][1]}), 5,000 timesteps each, paired by seed; tick-lots.
-Again with `python -m runners.evaluate models/{arguments.out.name}`.
-
-| figure | mean | 95 % bootstrap interval |
-|---|---|---|
-{rows}
-
-It trades on {figures["trading_turns"]:.1%} of its turns, ends {figures["near_bound"]:.2%} of timesteps beyond 80 % of its
-inventory bound, and holds {figures["mean_abs_inventory"]:.1f} lots on average (absolute). On {figures["refused_turns"]:.1%} of its turns
-risk checks refuse an order of it or a part of one, mostly because it has as many open orders as it may.
-
-![Learning curve]({stem}.png)
-
-## Settings
-
-| argument | value |
-|---|---|
-{settings}
-
-## Limits
-
-It was trained against this population in this market; with other agents its figures do not carry over. The file
-says which features and grids it was trained for, and a market with others refuses it.
-"""
+    training: Annotated[Training, tyro.conf.arg(name="")] = field(default_factory=Training)
+    run_dir: Path = FRESH
+    """Folder for everything that the training writes; by default a fresh one, N the first number that is free."""
+    resume: Path | None = None
+    """Folder of a training that was stopped, to go on with as it was."""
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     arguments = tyro.cli(Arguments, args=argv, prog="python -m runners.train")
-    if arguments.total_timesteps <= 0 or arguments.markets <= 0 or arguments.n_steps <= 0:
-        raise ConfigError("total_timesteps, markets and n_steps must be above 0")
-    begun = time.perf_counter()
-    validation = train(arguments)
-    write_card(arguments, validation.curve, time.perf_counter() - begun)
-    print(f"wrote {arguments.out} and its card")
+    training = arguments.training
+    if arguments.resume:
+        folder = arguments.resume
+        try:
+            text = (folder / CONFIG).read_text()
+        except OSError as error:
+            raise ConfigError(f"{folder / CONFIG}: cannot be read: {error.strerror}") from None
+        stored = parse_training(load_json(text, str(folder / CONFIG)), str(folder / CONFIG))
+        for entry in dataclasses.fields(Training):
+            given, kept = getattr(training, entry.name), getattr(stored, entry.name)
+            if given not in (kept, getattr(Training(), entry.name)):
+                raise ConfigError(f"{entry.name}: the training in {folder} has {kept!r}, got {given!r}")
+        training = stored
+    else:
+        folder = fresh_folder(f"train-{training.seed}") if arguments.run_dir == FRESH else arguments.run_dir
+        if check_folder(folder):
+            raise ConfigError(f"run folder {folder}: expected an empty folder")
+    result = train(training, folder, resume=arguments.resume is not None)
+    print(f"best liquidation gain on validation seeds {result['best']:,.0f}; policy and checkpoint in {folder}")
     return 0
 
 

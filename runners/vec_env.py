@@ -24,7 +24,7 @@ from market_env.market import NO_EPISODE, Info, Market, as_info
 from market_env.rewards import DEFAULT_REWARD, Reward
 from runners.vector import Pictures, Seeds, rewards_of
 from scripted_agents.batch import Batch
-from scripted_agents.policy import PolicyConfig
+from scripted_agents.policy import Policy, PolicyConfig
 from scripted_agents.population import build_others
 
 
@@ -89,7 +89,8 @@ class MarketVecEnv(VecEnv):
         market = MarketConfig() if config is None else config
         self.config = market
         self.reward = reward
-        self.batch = Batch(market, build_others(market, learners, policies), learners, markets)
+        self._others: dict[str, Policy | Sequence[Policy]] = {**build_others(market, learners, policies)}
+        self.batch = Batch(market, self._others, learners, markets)
         self._pictures = Pictures(self.batch, render_mode)
         self.seats = [
             Seat(self.batch, place, number, render_mode) for place in range(markets) for number in range(len(learners))
@@ -167,6 +168,33 @@ class MarketVecEnv(VecEnv):
         self.batch.reset([self._next_seeds.next(number, given[number]) for number in numbers], chosen)
         self._pictures.forget(chosen)
         self._pictures.add()
+
+    def recast(self, policies: Mapping[str, Policy | Sequence[Policy]]) -> None:
+        """Let other compiled policies play some agents from now on, by id; a sequence is dealt to the markets in turn.
+
+        Raises:
+            ConfigError: a policy is not compiled.
+        """
+        self._others = {**self._others, **policies}
+        self.batch.recast(self._others)
+
+    def save(self) -> dict[str, NDArray[Any]]:
+        """The whole environment as it stands, as arrays by name; :meth:`restore` takes them."""
+        return {**self.batch.save(), "returns": self._returns.copy(), "lengths": self._lengths.copy()} | {
+            "generators": self._next_seeds.save()
+        }
+
+    def restore(self, saved: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from a saved state; what follows is the same to the bit.
+
+        Raises:
+            ConfigError: it was saved by an environment of another config or size.
+        """
+        self.batch.restore(saved)
+        self._returns[:] = saved["returns"]
+        self._lengths[:] = saved["lengths"]
+        self._next_seeds.restore(saved["generators"])
+        self._begun = True
 
     def close(self) -> None:
         """Nothing is held open."""

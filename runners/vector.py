@@ -7,6 +7,7 @@ bit, later episodes included. ``gymnasium.make_vec("market_env/Learner-v1", num_
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -50,6 +51,21 @@ class Seeds:
             generator, _ = seeding.np_random(None if seed is None else check_seed(seed))
             self._generators[number] = generator
         return int(generator.integers(2**63)) if seed is None else seed
+
+    def save(self) -> NDArray[np.uint8]:
+        """The generators as they stand; :meth:`restore` takes it."""
+        states = [generator and generator.bit_generator.state for generator in self._generators]
+        return np.frombuffer(json.dumps(states).encode(), np.uint8)
+
+    def restore(self, saved: NDArray[np.uint8]) -> None:
+        """Go on as saved."""
+        self._generators = []
+        for kept in json.loads(saved.tobytes()):
+            generator = None
+            if kept is not None:
+                generator, _ = seeding.np_random(0)
+                generator.bit_generator.state = kept
+            self._generators.append(generator)
 
 
 def rewards_of(batch: Batch, reward: Reward) -> NDArray[np.float64]:

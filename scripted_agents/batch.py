@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numba
 import numpy as np
@@ -22,7 +23,7 @@ from market_env.engine.kernel import kernel, parallel_kernel
 from market_env.engine.streams import run_key
 from market_env.market import NO_EVENTS, check_seed, configure
 from scripted_agents.policy import Policy
-from scripted_agents.rollout import BAD_ACTION, Cast, check_cast, play_on
+from scripted_agents.rollout import BAD_ACTION, Cast, bad_action, check_cast, play_on
 
 
 @kernel
@@ -96,6 +97,10 @@ def market_bytes(config: MarketConfig, learners: int = 1) -> int:
     seat = 4 * observations.SIZE + observe.INFO.itemsize + state.OUTCOME.itemsize + state.SEEN.itemsize + 1
     work = 4 * observations.SIZE + 5 * 8 + 8 + 16 * len(config.agents)
     return configure(config).itemsize + learners * seat + work
+
+
+STATE = ("records", "observations", "infos", "outcomes", "finished", "_seen")
+"""Arrays of a batch that are its state; what else it holds is work space."""
 
 
 class Batch:
@@ -223,6 +228,25 @@ class Batch:
         )  # fmt: skip
         self._settle(where)
 
+    def save(self) -> dict[str, NDArray[Any]]:
+        """Copies of all that the markets are, by name; :meth:`restore` takes them."""
+        return {name: getattr(self, name).copy() for name in STATE}
+
+    def restore(self, saved: Mapping[str, NDArray[Any]]) -> None:
+        """Go back to a saved state of a batch of the same config, learners and number of markets.
+
+        Raises:
+            ConfigError: the state is one of another batch.
+        """
+        for name in STATE:
+            ours, theirs = getattr(self, name), saved[name]
+            if (theirs.dtype, theirs.shape) != (ours.dtype, ours.shape):
+                raise ConfigError(f"state: expected {name} of shape {ours.shape}, got {theirs.shape} of another batch")
+        if (saved["records"]["config"] != self.records["config"]).any():
+            raise ConfigError("state: expected one saved by a batch of the same config, got one of another")
+        for name in STATE:
+            getattr(self, name)[:] = saved[name]
+
     @property
     def _policies(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
         return self._cast.addresses, self._cast.starts, self._cast.parameters
@@ -232,7 +256,5 @@ class Batch:
         if bad.any():
             market = int(np.argmax(bad))
             agent = self.config.agent_ids[int(self.records["acting"][market])]
-            raise ValueError(
-                f"market {market}: policy of {agent}: action out of range: {self._action[market].tolist()}"
-            )
+            raise ValueError(f"market {market}: {bad_action(agent, self._action[market])}")
         self.finished[where] = self._statuses[where] == turn.DONE

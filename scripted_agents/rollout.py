@@ -81,7 +81,7 @@ class Cast:
         """int64 of shape (markets, agents); 0 = no policy."""
         self.starts = np.zeros((markets, len(agent_ids)), np.int64)
         """int64 of shape (markets, agents): where the parameters begin."""
-        self._kept: list[CompiledPolicy] = []  # their machine code must live as long as the addresses
+        kept: dict[int, tuple[int, CompiledPolicy]] = {}
         blocks = [np.zeros(1)]
         size = 1
         for index, agent in enumerate(agent_ids):
@@ -90,11 +90,13 @@ class Cast:
             for place, policy in enumerate(dealt):
                 if not isinstance(policy, CompiledPolicy):
                     raise ConfigError(f"policy of {agent}: expected a compiled policy, got {type(policy).__name__}")
-                self._kept.append(policy)
+                if id(policy) not in kept:
+                    kept[id(policy)] = (size, policy)
+                    blocks.append(policy.parameters)
+                    size += len(policy.parameters)
                 self.addresses[place :: len(dealt), index] = policy.function.address
-                self.starts[place :: len(dealt), index] = size
-                blocks.append(policy.parameters)
-                size += len(policy.parameters)
+                self.starts[place :: len(dealt), index] = kept[id(policy)][0]
+        self._kept = kept  # their machine code must live as long as the addresses
         self.parameters = np.concatenate(blocks)
         """float64: the parameters of all policies."""
 
@@ -155,8 +157,13 @@ class CompiledBackground:
         market.sync()
         if status == BAD_ACTION:
             agent = market.agent_ids[market.acting]
-            raise ValueError(f"policy of {agent}: action out of range: {self._action.tolist()}")
+            raise ValueError(bad_action(agent, self._action))
         return bool(status == turn.READY)
+
+
+def bad_action(agent: str, action: NDArray[np.int64]) -> str:
+    """The message for a compiled policy's action that is out of range."""
+    return f"policy of {agent}: action out of range: {action.tolist()}"
 
 
 def check_cast(cast: Cast, agent_ids: Sequence[str], learners: Sequence[int]) -> None:
