@@ -170,6 +170,8 @@ class parallel_env(ParallelEnv[str, Observation, Action], EzPickle):  # type: ig
             ValueError: an action is missing, of no learner, of another shape or out of range; nothing has changed then.
         """
         if not self.agents:
+            if self.market.begun and not actions:
+                return {}, {}, {}, {}, {}  # PettingZoo's custom: nobody is left to act, and nothing happens
             raise RuntimeError(f"step(): {NO_EPISODE}")
         if set(actions) != set(self.agents):
             raise ValueError(f"actions: expected one for each of {self.agents}, got them for {sorted(actions)}")

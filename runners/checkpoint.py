@@ -7,6 +7,7 @@ same weights as one that was never stopped. Nothing in the file is unpickled. Co
 from __future__ import annotations
 
 import json
+from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,8 @@ def load(
     model._n_updates = state["updates"]
     model._last_obs = state["observations"].numpy()
     model._last_episode_starts = state["starts"].numpy()
-    model.ep_info_buffer.extend(json.loads(state["episodes"]))  # type: ignore[union-attr]
+    model.ep_info_buffer = deque(json.loads(state["episodes"]), maxlen=model._stats_window_size)
+    model.ep_success_buffer = deque(maxlen=model._stats_window_size)
     ours = env.save()
     env.restore(
         {name: as_array(tensor, None if name == "generators" else ours[name]) for name, tensor in state["env"].items()}

@@ -108,8 +108,9 @@ def column(episodes: Sequence[Episode], name: str) -> NDArray[np.float64]:
 
 
 def steadiness(values: NDArray[np.float64], axis: int = -1) -> Any:
-    """Mean over standard deviation."""
-    return values.mean(axis=axis) / values.std(axis=axis, ddof=1)
+    """Mean over standard deviation; 0 where a resample happens to have none."""
+    mean, deviation = values.mean(axis=axis), values.std(axis=axis, ddof=1)
+    return np.divide(mean, deviation, out=np.zeros_like(mean), where=deviation > 0.0)
 
 
 def interval(values: NDArray[np.float64], statistic: Any = np.mean) -> tuple[float, float]:

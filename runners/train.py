@@ -254,7 +254,7 @@ class Course(BaseCallback):
             "timesteps": self.num_timesteps,
             "training_reward": float(np.mean(rewards)) if rewards else None,
             **{name: found[name] for name in MEASURES},
-            "interval": found["liquidation_interval"],
+            "interval": list(found["liquidation_interval"]),
         }
         for name in MEASURES:
             self.logger.record(f"validation/{name}", found[name])
@@ -283,12 +283,12 @@ def checkpoint_purpose(training: Training) -> dict[str, Any]:
 
 def build(training: Training) -> tuple[PPO, MarketVecEnv]:
     """Model and environment of a training, at its start."""
-    # Threads cost more than they bring for networks this small.
-    torch.set_num_threads(1)
     seats = training.seats()
     env = MarketVecEnv(
         training.markets, training.market(training.episode), seats[: training.learners], reward=training.reward
     )
+    # Threads cost more than they bring for networks this small. Set after the batch has started its own, see there.
+    torch.set_num_threads(1)
     model = PPO(
         "MlpPolicy",
         env,
@@ -335,6 +335,8 @@ def train(training: Training, folder: Path, resume: bool = False) -> dict[str, A
     else:
         course.init_callback(model)
         course.num_timesteps = model.num_timesteps
+    # Stable-Baselines3 logs an update's figures with the next one; the last one's would be a second point at its step.
+    model.logger.name_to_value.clear()
     if not course.curve or course.curve[-1]["timesteps"] < model.num_timesteps:
         course.judge()
     course.next["checkpoint"] = model.num_timesteps

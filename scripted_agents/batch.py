@@ -165,6 +165,9 @@ class Batch:
         self._keys = np.zeros(markets, np.uint64)
         self._everywhere = np.ones(markets, np.bool_)
         self.recast(policies)
+        # Starts numba's threads. Started later they would undo what others, PyTorch for one, have set in the OpenMP
+        # that all share, and a seed's weights would depend on what ran before.
+        numba.get_num_threads()
 
     def recast(self, policies: Mapping[str, Policy | Sequence[Policy]]) -> None:
         """Let other policies play the agents that do not learn, from now on.

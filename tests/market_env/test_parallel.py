@@ -93,6 +93,9 @@ def test_with_one_learner_it_is_the_aec_environment_to_the_bit(seed: int) -> Non
         assert info.pop("TimeLimit.truncated", False) == truncated
         told.append(("ppo_0", observation, reward, truncated, info))
     assert env.agents == []
+    assert env.step({}) == ({}, {}, {}, {}, {})
+    with pytest.raises(RuntimeError, match="no episode"):
+        env.step({"ppo_0": actions[0, 0]})
     assert len(told) == len(expected) == 121
     for got, wanted in zip(told, expected, strict=True):
         assert all(map(same, got, wanted))
@@ -214,8 +217,9 @@ def test_bad_input_is_one_clear_error_and_changes_nothing() -> None:
         made(config, names, render_mode="film")
     env = made(config, names)
     nothing = np.zeros(5, np.int64)
-    with pytest.raises(RuntimeError, match="no episode"):
-        env.step({"ppo_0": nothing, "ppo_1": nothing})
+    for actions in ({"ppo_0": nothing, "ppo_1": nothing}, {}):
+        with pytest.raises(RuntimeError, match="no episode"):
+            env.step(actions)
     env.reset(seed=1)
     before = env.market.save().tobytes()
     for actions, error, message in (

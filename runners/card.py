@@ -1,0 +1,346 @@
+"""Publish the best policy of some trainings with its model card: ``python -m runners.card RUN ...``.
+
+The best is the one with the largest mean liquidation gain on the validation seeds; only then is it played on the
+test seeds, against every rival in its seat. The card is text, JSON and three pictures: the trainings' learning
+curves, the policy's behaviour by state, and the paired differences. Cost: half a minute.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import matplotlib as mpl
+import numpy as np
+import tyro
+from matplotlib import colors
+from matplotlib import pyplot as plt
+from numpy.typing import NDArray
+
+from market_env.config import ConfigError, MarketConfig, load_json
+from market_env.engine.observe import IMBALANCE, INVENTORY
+from runners import evaluate
+from runners.command import command
+from runners.record import whole_file
+from runners.train import AGENT, POLICY, RESULT, Training, parse_training, within_limits
+from scripted_agents.batch import Batch
+from scripted_agents.frozen_ppo import FrozenPPO, sha256
+from scripted_agents.policy import CompiledPolicy
+from scripted_agents.population import build_others
+
+STATE_SEEDS = 16
+"""Test seeds whose turns show how the policy behaves."""
+INVENTORY_EDGES = (-100, -40, -20, -10, -3, 3, 10, 20, 40, 100)
+"""Bins of the inventory, lots, when it decides."""
+IMBALANCE_EDGES = (-1.0, -0.6, -0.2, 0.2, 0.6, 1.0)
+"""Bins of the imbalance at the touch."""
+FEWEST_TURNS = 20
+"""Turns below which a cell of the picture stays empty."""
+INK, SHADE = "#0072B2", "0.6"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training that has ended."""
+
+    folder: Path
+    training: Training
+    result: dict[str, Any]
+
+
+def read_training(folder: Path) -> Trained:
+    """A training's settings and result.
+
+    Raises:
+        ConfigError: it has not ended, or kept no policy.
+    """
+    path = folder / RESULT
+    try:
+        text = path.read_text()
+    except OSError:
+        raise ConfigError(f"training {folder}: expected {RESULT}, which a training writes when it ends") from None
+    result = load_json(text, str(path))
+    if result.get("best") is None:
+        raise ConfigError(f"training {folder}: it kept no policy")
+    return Trained(folder, parse_training(result["training"], str(path)), result)
+
+
+def decisions(config: MarketConfig, policy: CompiledPolicy) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """What the policy saw and did at every turn of some episodes: shapes (turns, SIZE) and (turns, 5)."""
+    batch = Batch(config, build_others(config, [AGENT]), [AGENT], STATE_SEEDS)
+    batch.reset(evaluate.TEST_SEEDS[:STATE_SEEDS])
+    seen, done = [], []
+    while not batch.finished.all():
+        codes = np.stack([policy.act(observation[0]) for observation in batch.observations])
+        seen.append(batch.observations[:, 0].copy())
+        done.append(codes)
+        batch.step(codes[:, None])
+    return np.concatenate(seen), np.concatenate(done)
+
+
+def by_state(config: MarketConfig, policy: CompiledPolicy) -> dict[str, NDArray[np.float64]]:
+    """Means over the turns in each cell of inventory × imbalance, NaN where there are few: shape (9, 5) each."""
+    seen, done = decisions(config, policy)
+    bound = config.agents[config.agent_ids.index(AGENT)].inventory_bound
+    rows = np.digitize(np.rint(seen[:, INVENTORY] * bound), INVENTORY_EDGES[1:-1])
+    columns = np.digitize(seen[:, IMBALANCE], IMBALANCE_EDGES[1:-1])
+    lots = np.array(config.lots)
+    bids, asks = lots[done[:, 2]], lots[done[:, 4]]
+    # A market order has no distance.
+    ticks = np.array([*config.offsets, np.nan])
+    bid_ticks, ask_ticks = (np.where(n > 0, ticks[done[:, c]], np.nan) for n, c in ((bids, 1), (asks, 3)))
+    shape = (len(INVENTORY_EDGES) - 1, len(IMBALANCE_EDGES) - 1)
+    cells = rows * shape[1] + columns
+    turns = np.bincount(cells, minlength=shape[0] * shape[1])
+
+    def mean(values: NDArray[Any]) -> NDArray[np.float64]:
+        known = ~np.isnan(values)
+        count = np.bincount(cells[known], minlength=len(turns))
+        total = np.bincount(cells[known], values[known].astype(np.float64), minlength=len(turns))
+        found: NDArray[np.float64] = np.where(count >= FEWEST_TURNS, total / np.maximum(count, 1), np.nan)
+        return found.reshape(shape)
+
+    return {
+        "turns": turns.reshape(shape) / len(done),
+        "net": mean(bids - asks),
+        "bid": mean(bid_ticks),
+        "ask": mean(ask_ticks),
+    }
+
+
+def draw_states(cells: Mapping[str, NDArray[np.float64]], path: Path) -> None:
+    """The behaviour by state as a picture."""
+    panels = (
+        ("turns", "Share of its turns", "{:.1%}", "Greys"),
+        ("net", "Lots bid less lots offered", "{:+.1f}", "RdBu"),
+        ("bid", "Ticks of its bid below the price", "{:.1f}", "Blues"),
+        ("ask", "Ticks of its ask above the price", "{:.1f}", "Reds"),
+    )
+    figure, all_axes = plt.subplots(1, 4, figsize=(14, 4.6), sharey=True, layout="constrained")
+    for axes, (name, title, shown, palette) in zip(all_axes, panels, strict=True):
+        values = cells[name]
+        reach = float(np.nanmax(np.abs(values), initial=1e-9))
+        image = axes.imshow(
+            values, origin="lower", aspect="auto", cmap=mpl.colormaps[palette].with_extremes(bad="0.92"),
+            norm=colors.Normalize(-reach if name == "net" else 0.0, reach),
+        )  # fmt: skip
+        for row, column in np.ndindex(values.shape):
+            value = values[row, column]
+            if np.isfinite(value) and not (name == "turns" and value == 0.0):
+                red, green, blue, _ = image.cmap(image.norm(value))
+                dark = 0.3 * red + 0.6 * green + 0.1 * blue < 0.55
+                axes.text(
+                    column, row, shown.format(value), ha="center", va="center", fontsize=8,
+                    color="white" if dark else "black",
+                )  # fmt: skip
+        axes.set_xticks(np.arange(len(IMBALANCE_EDGES)) - 0.5, [f"{edge:+.1f}" for edge in IMBALANCE_EDGES])
+        axes.set(title=title, xlabel="imbalance at the touch (bids heavy: +)")
+    all_axes[0].set_yticks(np.arange(len(INVENTORY_EDGES)) - 0.5, [f"{edge:+d}" for edge in INVENTORY_EDGES])
+    all_axes[0].set_ylabel("own inventory, lots")
+    _save(figure, path)
+
+
+def draw_curves(trainings: Sequence[Trained], chosen: Trained, path: Path) -> None:
+    """The learning curves as a picture: each training, their mean and spread, and the checkpoint that was chosen."""
+    figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
+    curves = [trained.result["curve"] for trained in trainings]
+    for curve in curves:
+        axes.plot(
+            [point["timesteps"] for point in curve], [point["liquidation_gain"] for point in curve], color=SHADE,
+            linewidth=0.9, label="a training" if curve is curves[0] else None,
+        )  # fmt: skip
+        outside = [point for point in curve if not within_limits(point)]
+        axes.plot(
+            [point["timesteps"] for point in outside], [point["liquidation_gain"] for point in outside], "o",
+            color=SHADE, mfc="white", markersize=4,
+            label="beyond its limits: no candidate" if outside and curve is curves[-1] else None,
+        )  # fmt: skip
+    common = [points for points in zip(*curves, strict=False) if len({point["timesteps"] for point in points}) == 1]
+    if len(curves) > 1 and common:
+        turns = [points[0]["timesteps"] for points in common]
+        gains = np.array([[point["liquidation_gain"] for point in points] for points in common])
+        axes.fill_between(
+            turns, gains.min(axis=1), gains.max(axis=1), color=INK, alpha=0.15, linewidth=0.0, label="their range"
+        )
+        axes.plot(turns, gains.mean(axis=1), color=INK, linewidth=1.8, label="their mean")
+    best = max((p for p in chosen.result["curve"] if within_limits(p)), key=lambda p: float(p["liquidation_gain"]))
+    axes.plot(best["timesteps"], best["liquidation_gain"], "*", color="#D55E00", markersize=13, label="chosen")
+    axes.axhline(0.0, color="0.4", linewidth=0.8)
+    axes.set(
+        title=f"Deterministic policy on {len(evaluate.VALIDATION_SEEDS)} validation seeds, {len(curves)} training seeds",
+        xlabel="training turns", ylabel="mean liquidation gain, tick-lots",
+    )  # fmt: skip
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g} M")
+    axes.legend(frameon=False, fontsize=8, ncols=2)
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    _save(figure, path)
+
+
+def _save(figure: Any, path: Path) -> None:
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=120, format="png")
+    plt.close(figure)
+
+
+def card_text(stem: str, card: Mapping[str, Any]) -> str:
+    """The model card as Markdown."""
+    figures = card["results"][card["policy"]]
+    training = card["training"]
+
+    def cell(found: Mapping[str, Any], digits: int = 0) -> str:
+        low, high = found["interval"]
+        return f"{found['mean']:,.{digits}f} [{low:,.{digits}f}, {high:,.{digits}f}]"
+
+    rivals = "\n".join(
+        f"| {rival} | {cell(found['gain'])} | {cell(found['liquidation_gain'])} |"
+        for rival, found in figures["above"].items()
+    )
+    maker = card["results"]["maker"]
+    steady = "\n".join(
+        f"| {label} | {row['liquidation_gain']:,.0f} | {cell(row['steadiness'], 2)} |"
+        for label, row in (("this policy", figures), ("maker", maker))
+    )
+    runs = "\n".join(
+        f"| {run['seed']} | {run['timesteps']:,} | {run['seconds']:,} | {run['best']:,.0f} | `{run['weights'][:16]}` |"
+        for run in card["trainings"]
+    )
+    settings = "\n".join(f"| `{name}` | `{value}` |" for name, value in training.items())
+    versions = ", ".join(f"{name} {number}" for name, number in card["versions"].items())
+    validation, test = card["validation_seeds"], card["test_seeds"]
+    return f"""# Model card: `{stem}.zip`
+
+A PPO policy for the seat `{AGENT}` of the default market, trained with Stable-Baselines3 against the scripted
+population, frozen. Written by `python -m runners.card`; the same figures are in `{stem}.json`.
+
+- **sha256**: `{card["sha256"]}`
+- **Chosen**: the checkpoint of all trainings below with the largest mean liquidation gain on the validation seeds {validation[0]} to
+  {validation[1]}, among those that trade on 1 to 60 % of their turns and spend under 1 % of the time beyond 80 % of the bound
+- **Versions**: {versions}
+
+| training seed | turns | seconds | best validation gain | weights at the end |
+|---|---|---|---|---|
+{runs}
+
+![Learning curves]({stem}_curve.png)
+
+## Figures on seeds that it never saw
+
+{figures["seeds"]} seeds ({test[0]} to {test[1]}), 5,000 timesteps each, tick-lots: its mean less that of a rival in the same seat, with the
+seat's cash, bound and arrivals, paired by seed; in brackets 95 % bootstrap intervals. Again with `python -m runners.evaluate models/{stem}.zip`.
+
+| rival in its seat | wealth | liquidation wealth |
+|---|---|---|
+{rivals}
+
+The maker's parameters were tuned for this seat on the validation seeds (`python -m runners.tune`). Mean liquidation gain over its standard
+deviation across seeds:
+
+| policy | mean | mean over standard deviation |
+|---|---|---|
+{steady}
+
+![Paired differences]({stem}_rivals.png)
+
+It trades on {figures["trading_turns"]:.1%} of its turns, ends {figures["near_bound"]:.2%} of timesteps beyond 80 % of its inventory bound, and holds
+{figures["mean_abs_inventory"]:.1f} lots on average (absolute). On {figures["refused_turns"]:.1%} of its turns risk checks refuse an order of it or a part of one.
+
+## What it does
+
+Means over its turns on the first {STATE_SEEDS} test seeds, by its inventory and the imbalance at the touch as it decides; grey: under
+{FEWEST_TURNS} turns.
+
+![Behaviour by state]({stem}_state.png)
+
+## Settings
+
+| argument | value |
+|---|---|
+{settings}
+
+## Limits
+
+It was trained against this population in this market; with other agents its figures do not carry over. The file says which features and
+grids it was trained for, and a market with others refuses it. The same arguments give the same weights on the same machine with the same
+packages; another CPU or PyTorch rounds differently, and a training amplifies that.
+"""
+
+
+def publish(folders: Sequence[Path], out: Path) -> dict[str, Any]:
+    """Write the best policy of the trainings to ``out`` with its card; return the card.
+
+    Raises:
+        ConfigError: a training has not ended or kept no policy, or they do not train for the same market.
+    """
+    trainings = [read_training(folder) for folder in folders]
+    if not trainings:
+        raise ConfigError("trainings: expected at least one folder")
+    for trained in trainings[1:]:
+        if trained.training.seats() != trainings[0].training.seats():
+            raise ConfigError(
+                f"training {trained.folder}: expected {len(trainings[0].training.seats())} seats of the policy as in "
+                f"{trainings[0].folder}, found {len(trained.training.seats())}"
+            )
+    chosen = max(trainings, key=lambda trained: float(trained.result["best"]))
+    config = MarketConfig()
+    policy = FrozenPPO(str(chosen.folder / POLICY)).build(config)
+    name = out.name
+    results = evaluate.compare(config, AGENT, {name: FrozenPPO(str(chosen.folder / POLICY))}, list(evaluate.TEST_SEEDS))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    stem = out.with_suffix("")
+    with whole_file(out) as partial:
+        shutil.copyfile(chosen.folder / POLICY, partial)
+    card = {
+        "policy": name,
+        "sha256": sha256(out),
+        "training": asdict(chosen.training),
+        "versions": chosen.result["versions"],
+        "trainings": [
+            {"seed": trained.training.seed, "timesteps": trained.result["timesteps"]}
+            | {key: trained.result[key] for key in ("seconds", "best", "weights", "curve")}
+            for trained in trainings
+        ],
+        "validation_seeds": [evaluate.VALIDATION_SEEDS.start, evaluate.VALIDATION_SEEDS.stop - 1],
+        "test_seeds": [evaluate.TEST_SEEDS.start, evaluate.TEST_SEEDS.stop - 1],
+        "results": results,
+    }
+    mpl.use("Agg")
+    draw_curves(trainings, chosen, stem.with_name(f"{stem.name}_curve.png"))
+    draw_states(by_state(config, policy), stem.with_name(f"{stem.name}_state.png"))
+    evaluate.draw(results, list(evaluate.RIVALS), stem.with_name(f"{stem.name}_rivals.png"))
+    for path, text in (
+        (stem.with_suffix(".json"), json.dumps(card, indent=2)),
+        (stem.with_suffix(".md"), card_text(stem.name, card).rstrip()),
+    ):
+        with whole_file(path) as partial:
+            partial.write_text(text + "\n", encoding="utf-8")
+    return card
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Publish the best policy of some trainings, by validation seeds, with its model card from test seeds."""
+
+    trainings: Annotated[tuple[Path, ...], tyro.conf.Positional]
+    """Folders of trainings that have ended."""
+    out: Path = Path("models/ppo_day5.zip")
+    """File for the policy; card and pictures go beside it."""
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    arguments = tyro.cli(Arguments, args=argv, prog="python -m runners.card")
+    card = publish(arguments.trainings, arguments.out)
+    print(evaluate.table(card["results"], list(evaluate.RIVALS)))
+    print(f"wrote {arguments.out} and its card")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
