@@ -30,6 +30,7 @@ from pettingzoo import AECEnv
 import market_env
 import scripted_agents
 from benchmarks.stream import ADD, CANCEL, EXPECTED_LOTS, EXPECTED_TRADES, DictBook, messages
+from benchmarks.training import bench_batch, bench_train
 from market_env import actions, observations
 from market_env.aec import OrderEnforcing
 from market_env.config import AgentConfig, Every, MarketConfig, roster
@@ -414,7 +415,7 @@ def bench_compile() -> None:
 
 SECTIONS: dict[str, Callable[[], None]] = {
     "book": bench_book, "env": bench_env, "run": bench_run, "record": bench_record, "scale": bench_scale,
-    "compile": bench_compile,
+    "compile": bench_compile, "batch": partial(bench_batch, show), "train": partial(bench_train, show),
 }  # fmt: skip
 
 
@@ -423,7 +424,7 @@ class Arguments:
     """Measure the market."""
 
     sections: Annotated[tuple[str, ...], tyro.conf.Positional] = tuple(SECTIONS)
-    """What to measure: book, env, run, record, scale, compile."""
+    """What to measure: book, env, run, record, scale, compile, batch, train."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:

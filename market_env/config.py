@@ -261,16 +261,15 @@ def amend(config: Made, /, **changes: Any) -> Made:
     return replace(config, **changes)  # type: ignore[type-var]
 
 
-def check_learners(config: MarketConfig, learners: Sequence[str]) -> None:
-    """Raise a :class:`ConfigError` unless ``learners`` names one agent of the market or several, each once."""
-    ids = config.agent_ids
-    wanted = f"learners: expected one or more of {ids}"
-    if isinstance(learners, str) or not learners:
-        raise ConfigError(f"{wanted}, got {learners!r}")
-    for learner in learners:
-        if learner not in ids:
-            raise ConfigError(f"{wanted}, got {learner!r}")
-    _unique("learners: ids", learners)
+def check_agents(name: str, config: MarketConfig, agents: Sequence[str]) -> None:
+    """Raise a :class:`ConfigError` unless ``agents`` names one agent of the market or several, each once."""
+    wanted = f"{name}: expected one or more of {config.agent_ids}"
+    if isinstance(agents, str) or not agents:
+        raise ConfigError(f"{wanted}, got {agents!r}")
+    for agent in agents:
+        if agent not in config.agent_ids:
+            raise ConfigError(f"{wanted}, got {agent!r}")
+    _unique(f"{name}: ids", agents)
 
 
 def check_together(config: MarketConfig, learners: Sequence[str]) -> None:

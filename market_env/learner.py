@@ -14,7 +14,7 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 from market_env import actions, observations, render
-from market_env.config import MarketConfig, check_learners
+from market_env.config import MarketConfig, check_agents
 from market_env.engine import state
 from market_env.market import NO_EPISODE, Market
 from market_env.rewards import DEFAULT_REWARD, Reward
@@ -81,7 +81,7 @@ class LearnerEnv(gym.Env[NDArray[np.float32], NDArray[np.int64]]):
         reward: Reward = DEFAULT_REWARD,
         render_mode: str | None = None,
     ) -> None:
-        check_learners(config, [learner])
+        check_agents("learner", config, [learner])
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise ValueError(
                 f"render_mode: expected one of {self.metadata['render_modes']} or None, got {render_mode!r}"

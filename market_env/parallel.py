@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
 from market_env import actions, global_state, observations, render
-from market_env.config import MarketConfig, check_learners, check_together
+from market_env.config import MarketConfig, check_agents, check_together
 from market_env.engine import observe, state, step
 from market_env.engine.kernel import kernel
 from market_env.learner import Background
@@ -100,7 +100,7 @@ class parallel_env(ParallelEnv[str, Observation, Action], EzPickle):  # type: ig
         render_mode: str | None = None,
     ) -> None:
         EzPickle.__init__(self, config, background, learners, reward, render_mode)
-        check_learners(config, learners)
+        check_agents("learners", config, learners)
         check_together(config, learners)
         if render_mode is not None and render_mode not in self.metadata["render_modes"]:
             raise ValueError(

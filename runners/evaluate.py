@@ -19,7 +19,7 @@ import tyro
 from numpy.typing import NDArray
 from scipy import stats
 
-from market_env.config import ConfigError, MarketConfig, amend, check_learners
+from market_env.config import ConfigError, MarketConfig, amend, check_agents
 from runners.command import command
 from runners.record import whole_file
 from scripted_agents.baselines import DoNothing, RandomActions
@@ -152,7 +152,7 @@ def compare(
     Raises:
         ConfigError: too few seeds for an interval, or a policy cannot be used.
     """
-    check_learners(config, [agent])
+    check_agents("agent", config, [agent])
     if len(seeds) < FEWEST_SEEDS:
         raise ConfigError(f"seeds: expected at least {FEWEST_SEEDS} for an interval, got {len(seeds)}")
     # Everything is built before anything is played, so that a bad file is named at once.

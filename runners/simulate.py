@@ -15,7 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Annotated, Any
@@ -28,7 +28,17 @@ from pydantic import Field
 from tqdm import tqdm
 
 from market_env.aec import raw_env
-from market_env.config import ConfigError, MarketConfig, amend, checked, load_json, parse_json, roster, to_json
+from market_env.config import (
+    ConfigError,
+    MarketConfig,
+    amend,
+    check_agents,
+    checked,
+    load_json,
+    parse_json,
+    roster,
+    to_json,
+)
 from market_env.engine.kernel import compiled_marker
 from market_env.engine.state import fitting
 from market_env.market import advance
@@ -43,6 +53,7 @@ from runners.report import write_report
 from runners.schema import VERSION
 from runners.summary import closing_table, summarise
 from scripted_agents import population
+from scripted_agents.baselines import DoNothing
 from scripted_agents.frozen_ppo import DEFAULT_MODEL, FrozenPPO, locate, sha256
 from scripted_agents.policy import CompiledPolicy, Policy
 
@@ -305,15 +316,33 @@ def simulate(
     audit: bool = True,
     report: bool = True,
     tensorboard: bool = True,
+    guests: Mapping[str, Policy] | None = None,
 ) -> dict[str, Any]:
     """Run, record, audit and report; return the summary.
+
+    Args:
+        run: what to run.
+        path: its folder.
+        overwrite: whether to replace a run that lies there.
+        audit: whether to rebuild the record from its log.
+        report: whether to draw the report.
+        tensorboard: whether to write TensorBoard's files.
+        guests: policies of your own, by agent id, in place of those that a file can name. ``config.json`` says what
+            they are; it cannot bring them back.
 
     Raises:
         ConfigError: the population cannot be built, or the folder cannot be used; nothing is written then.
         RunFolderError: the disk is full or a file cannot be written; finished parts stay.
     """
-    policies = population.build(run.market, run.policies)
+    own = dict(guests or {})
+    if own:
+        check_agents("guests", run.market, list(own))
+        run = replace(run, policies={**run.policies, **dict.fromkeys(own, DoNothing())})
+    policies = population.build(run.market, run.policies) | own
     description = describe(run, policies)
+    for agent, policy in own.items():
+        kind = policy.function if isinstance(policy, CompiledPolicy) else type(policy)
+        description["policies"][agent] = {"policy": "own", "name": f"{kind.__module__}.{kind.__qualname__}"}
     check_folder(path, overwrite)
     compile_first(run.market, policies)
     open_folder(path, overwrite)

@@ -70,11 +70,11 @@ class Training:
     """Markets that run side by side."""
     n_steps: int = 64
     """Turns of each learner between two updates."""
-    batch_size: int = 2_048
+    batch_size: int = 512
     """Minibatch."""
     n_epochs: int = 5
     """Passes over the data of an update."""
-    learning_rate: float = 3e-4
+    learning_rate: float = 1e-3
     """Adam's step at the start; falls linearly to a tenth."""
     gamma: float = 0.95
     """Discount a turn."""
@@ -84,7 +84,9 @@ class Training:
     """Weight of the entropy bonus."""
     hidden: tuple[int, ...] = (64, 64)
     """Units of each hidden layer, of policy and value alike."""
-    reward: WealthReward = field(default_factory=lambda: WealthReward(refusal_penalty=0.05))
+    reward: WealthReward = field(
+        default_factory=lambda: WealthReward(inventory_penalty=0.003, excess_penalty=0.1, refusal_penalty=0.05)
+    )
     """The reward."""
     validate_every: int = 250_000
     """Turns between two validations."""

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import optimize
 from tqdm import tqdm
 
-from market_env.config import MarketConfig, check_learners
+from market_env.config import MarketConfig, check_agents
 from runners import evaluate
 from runners.command import command
 from scripted_agents.maker import MarketMaker
@@ -65,7 +65,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     arguments = tyro.cli(Arguments, args=argv, prog="python -m runners.tune")
     config = MarketConfig(timesteps=arguments.timesteps)
-    check_learners(config, [arguments.agent])
+    check_agents("agent", config, [arguments.agent])
 
     def loss(point: NDArray[np.float64]) -> float:
         policy = maker(point).build(config)

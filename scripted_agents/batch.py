@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market_env import actions, observations
-from market_env.config import ConfigError, MarketConfig, check_learners, check_together
+from market_env.config import ConfigError, MarketConfig, check_agents, check_together
 from market_env.engine import observe, state, step, turn
 from market_env.engine.kernel import kernel, parallel_kernel
 from market_env.engine.streams import run_key
@@ -127,7 +127,7 @@ class Batch:
         learners: Sequence[str],
         markets: int,
     ) -> None:
-        check_learners(config, learners)
+        check_agents("learners", config, learners)
         if len(learners) > 1:
             check_together(config, learners)
         if markets < 1:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from market_env.config import AgentConfig, ConfigError, MarketConfig, check_learners
+from market_env.config import AgentConfig, ConfigError, MarketConfig, check_agents
 from scripted_agents.baselines import DoNothing, RandomActions
 from scripted_agents.frozen_ppo import FrozenPPO
 from scripted_agents.maker import STANDING, MarketMaker
@@ -78,7 +78,7 @@ def build_others(
     Raises:
         ConfigError: a learner is not in the market, there is none, or see :func:`resolve`.
     """
-    check_learners(config, learners)
+    check_agents("learners", config, learners)
     # Never asked: it spares a learner of a new kind a policy.
     own = {learner: DoNothing() for learner in learners}
     chosen = resolve(config, {**(policies or {}), **own})

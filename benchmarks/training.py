@@ -1,0 +1,172 @@
+"""Speed of many markets at once, and of training: the batch against the AEC loop, PPO over it against PPO over plain environments.
+
+All figures of a section come from one run of it, one core first.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numba
+import numpy as np
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
+
+import market_env
+import scripted_agents
+from market_env.config import MarketConfig
+from runners.drive import drive
+from runners.train import Training
+from runners.vec_env import MarketVecEnv
+from scripted_agents.batch import Batch, market_bytes
+from scripted_agents.frozen_ppo import DEFAULT_MODEL, FrozenPPO
+from scripted_agents.population import build_others
+
+LEARNER = "ppo_0"
+
+
+def batch_speed(markets: int, seconds: float = 1.0) -> tuple[float, float]:
+    """Turns and timesteps a second of a warm batch whose learner does nothing: the median of five stretches."""
+    config = MarketConfig(timesteps=10**9)
+    batch = Batch(config, build_others(config, [LEARNER]), [LEARNER], markets)
+    batch.reset(range(markets))
+    nothing = np.zeros((markets, 1, 5), np.int64)
+
+    def play(steps: int) -> tuple[float, float]:
+        turns, timesteps = batch.records["turns"].sum(), batch.records["timestep"].sum()
+        begun = time.perf_counter()
+        for _ in range(steps):
+            batch.step(nothing)
+        taken = time.perf_counter() - begun
+        return (
+            float(batch.records["turns"].sum() - turns) / taken,
+            float(batch.records["timestep"].sum() - timesteps) / taken,
+        )
+
+    # A book is as deep as it gets after some hundred timesteps; large batches are left at fewer.
+    play(max(20, min(500, 50_000 // markets)))
+    steps = max(3, int(seconds / 5 * play(3)[1] / markets))
+    found = sorted(play(steps) for _ in range(5))
+    return found[2]
+
+
+def bench_batch(show: Callable[[str, str, str], None]) -> None:
+    """Turns a second of the batch, of 1 to 4,096 markets on one core and two, against the AEC loop."""
+    config = MarketConfig()
+    policies = scripted_agents.build(config, {"ppo": scripted_agents.DoNothing()})
+    env = market_env.env(config=config)
+    times = []
+    for _ in range(4):
+        begun = time.perf_counter()
+        drive(env, policies, 1)
+        times.append(time.perf_counter() - begun)
+    turns = int(env.unwrapped.market.records["turns"][0])
+    floor = turns / statistics.median(times[1:])
+    show("AEC loop, a learner that does nothing (the floor)", f"{floor / 1e3:.1f} k", "turns/s")
+    show("memory of a market in the batch", f"{market_bytes(config) / 1024:.0f} KiB", "")
+    cores = numba.get_num_threads()
+    one: dict[int, float] = {}
+    try:
+        for threads in sorted({1, min(2, cores)}):
+            numba.set_num_threads(threads)
+            for markets in (1, 4, 16, 64, 256, 1_024, 4_096):
+                turns_a_second, timesteps_a_second = batch_speed(markets)
+                one.setdefault(markets, turns_a_second)
+                more = f", {turns_a_second / one[markets]:.2f} x one core" if threads > 1 else ""
+                show(
+                    f"batch of {markets:,}, {threads} core{'s' * (threads > 1)}",
+                    f"{turns_a_second / 1e6:.2f} M",
+                    f"turns/s, {timesteps_a_second / 1e3:.0f} k timesteps/s, {turns_a_second / floor:.0f} x the floor{more}",
+                )
+    finally:
+        numba.set_num_threads(cores)
+
+
+class Timed:
+    """A vector environment whose steps are timed."""
+
+    def __init__(self, env: VecEnv) -> None:
+        self.seconds = 0.0
+        step_wait = env.step_wait
+
+        def timed() -> Any:
+            begun = time.perf_counter()
+            result = step_wait()
+            self.seconds += time.perf_counter() - begun
+            return result
+
+        env.step_wait = timed  # type: ignore[method-assign]
+
+
+def bench_train(show: Callable[[str, str, str], None]) -> None:
+    """Turns a second of PPO over the batch and over plain Gymnasium environments; cost of a frozen decision."""
+    training = Training()
+    config = training.market(training.episode)
+    torch.set_num_threads(1)
+
+    def plain() -> VecEnv:
+        return DummyVecEnv(
+            [lambda: Monitor(scripted_agents.learner_env(config, reward=training.reward))] * training.markets
+        )
+
+    speeds = {}
+    for label, make in (
+        ("plain Gymnasium environments (the floor)", plain),
+        ("the batch", partial(MarketVecEnv, training.markets, config, reward=training.reward)),
+    ):
+        env = make()
+        torch.set_num_threads(1)
+        model = PPO(
+            "MlpPolicy", env, n_steps=training.n_steps, batch_size=training.batch_size, n_epochs=training.n_epochs,
+            seed=1, device="cpu", policy_kwargs={"activation_fn": torch.nn.Tanh},
+        )  # fmt: skip
+        an_update = training.markets * training.n_steps
+        model.learn(an_update)
+        timed = Timed(env)
+        begun = time.perf_counter()
+        model.learn(6 * an_update, reset_num_timesteps=False)
+        seconds = time.perf_counter() - begun
+        speeds[label] = 6 * an_update / seconds
+        floor = next(iter(speeds.values()))
+        show(
+            f"PPO over {label}",
+            f"{speeds[label] / 1e3:.1f} k",
+            f"turns/s, {timed.seconds / seconds:.1%} of the time in the environment, {speeds[label] / floor:.2f} x the floor",
+        )
+    decide(show)
+
+
+def decide(show: Callable[[str, str, str], None]) -> None:
+    """Cost of a frozen decision as a policy of the AEC loop makes it, against Stable-Baselines3's ``predict``."""
+    config = MarketConfig(timesteps=300)
+    path = Path(DEFAULT_MODEL)
+    model = PPO.load(path, device="cpu")
+    policy = FrozenPPO(str(path)).build(config)
+    env = scripted_agents.learner_env(config)
+    seen = [env.reset(seed=1)[0]]
+    for _ in range(299):
+        seen.append(env.step(policy.act(seen[-1]))[0])
+    policy.reset(np.zeros(4, np.uint64))
+    costs = {}
+    for label, act in (
+        ("predict of Stable-Baselines3 (the floor)", lambda o: model.predict(o, deterministic=True)),
+        ("the frozen policy", policy.act),
+    ):
+        times = []
+        for _ in range(5):
+            begun = time.perf_counter()
+            for observation in seen:
+                act(observation)
+            times.append((time.perf_counter() - begun) / len(seen))
+        costs[label] = statistics.median(times)
+        floor = next(iter(costs.values()))
+        show(
+            f"a decision, {label}", f"{costs[label] * 1e6:.1f} us", f"{floor / costs[label]:.0f} x as fast as the floor"
+        )
