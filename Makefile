@@ -37,11 +37,19 @@ bench: $(READY) ## measure speed, memory and scale, as ratios to floors measured
 	$(BIN)/python -m benchmarks $(ARGS)
 
 .PHONY: train
-train: $(READY) ## train models/ppo_day5.zip anew and write its model card
+train: $(READY) ## train PPO in the default market (ARGS="--seed 6", "--learners 4", "--resume runs/train-5-0")
 	$(BIN)/python -m runners.train $(ARGS)
 
+.PHONY: card
+card: $(READY) ## publish the best of some trainings with its model card: make card ARGS="runs/train-5-0 runs/train-6-0"
+	$(BIN)/python -m runners.card $(ARGS)
+
+.PHONY: tune
+tune: $(READY) ## tune the market maker that learned policies are compared with
+	$(BIN)/python -m runners.tune $(ARGS)
+
 .PHONY: evaluate
-evaluate: $(READY) ## compare the frozen policy with doing nothing and with random actions
+evaluate: $(READY) ## compare policies in one seat, paired by seed
 	$(BIN)/python -m runners.evaluate $(ARGS)
 
 .PHONY: replay

@@ -58,10 +58,35 @@ def step_market(market, events, decisions, seats, seen, acted, addresses, starts
     return status
 
 
+GOOD = -1
+"""What the kernels below return if all is well."""
+
+
+@kernel
+def bad_market(chosen, statuses):
+    """The first chosen market in which a policy acted out of range; GOOD if none did."""
+    for i in range(len(chosen)):
+        if chosen[i] and statuses[i] == BAD_ACTION:
+            return i
+    return GOOD
+
+
+@kernel
+def bad_decision(markets, chosen, decisions):
+    """The first decision out of range in the chosen markets, as market x learners + learner; GOOD if there is none."""
+    learners = decisions.shape[1]
+    for i in range(len(chosen)):
+        if chosen[i]:
+            for number in range(learners):
+                if not turn.in_range(markets[i], decisions[i, number]):
+                    return i * learners + number
+    return GOOD
+
+
 @parallel_kernel
 def begin_markets(
     markets, events, chosen, keys, learners, seats, seen, addresses, starts, parameters, scratch, codes, statuses,
-    seen_now, infos, outcomes,
+    observations_, infos, outcomes, finished,
 ):  # fmt: skip
     """Start an episode in every chosen market, and look."""
     for i in numba.prange(len(markets)):
@@ -71,14 +96,15 @@ def begin_markets(
                 market, events, keys[i], learners, seats, seen[i], addresses[i], starts[i], parameters, scratch[i],
                 codes[i],
             )  # fmt: skip
-            step.look(market, learners, seen[i], seen_now[i], infos[i], outcomes[i])
+            step.look(market, learners, seen[i], observations_[i], infos[i], outcomes[i])
             step.open_turn(market, seats, seen[i])
+            finished[i] = market.finished != 0
 
 
 @parallel_kernel
 def step_markets(
     markets, events, chosen, decisions, learners, seats, seen, acted, addresses, starts, parameters, scratch, codes,
-    statuses, seen_now, infos, outcomes,
+    statuses, observations_, infos, outcomes, finished,
 ):  # fmt: skip
     """A step in every chosen market, and look."""
     for i in numba.prange(len(markets)):
@@ -88,8 +114,9 @@ def step_markets(
                 market, events, decisions[i], seats, seen[i], acted[i], addresses[i], starts[i], parameters, scratch[i],
                 codes[i],
             )  # fmt: skip
-            step.look(market, learners, seen[i], seen_now[i], infos[i], outcomes[i])
+            step.look(market, learners, seen[i], observations_[i], infos[i], outcomes[i])
             step.open_turn(market, seats, seen[i])
+            finished[i] = market.finished != 0
 
 
 def market_bytes(config: MarketConfig, learners: int = 1) -> int:
@@ -178,6 +205,7 @@ class Batch:
         cast = Cast(policies, self.config.agent_ids, self.count)
         check_cast(cast, self.config.agent_ids, self.agents.tolist())
         self._cast = cast
+        self._policies = (cast.addresses, cast.starts, cast.parameters)
 
     def reset(self, seeds: Sequence[int], chosen: NDArray[np.bool_] | None = None) -> None:
         """Start an episode in the chosen markets, by default in all.
@@ -197,8 +225,9 @@ class Batch:
         begin_markets(
             self.records, NO_EVENTS, where, self._keys, self.agents, self._seats, self._seen, *self._policies,
             self._scratch, self._action, self._statuses, self.observations, self.infos, self.outcomes,
+            self.finished,
         )  # fmt: skip
-        self._settle(where)
+        self._check(where)
 
     def step(self, decisions: NDArray[np.integer], chosen: NDArray[np.bool_] | None = None) -> None:
         """Carry out the learners' actions and play on to their next step, in the chosen markets, by default in all.
@@ -219,17 +248,18 @@ class Batch:
             raise TypeError(f"actions: expected an array of integers, got {kind}")
         if decisions.shape != self._decisions.shape:
             raise ValueError(f"actions: expected shape {self._decisions.shape}, got {decisions.shape}")
-        bad = ((decisions < 0) | (decisions >= self.codes)).any(axis=-1) & where[:, None]
-        if bad.any():
-            market, number = np.argwhere(bad)[0].tolist()
-            codes = decisions[market, number].astype(np.int64)
-            raise ValueError(f"market {market}: {actions.out_of_range(codes, self.codes, self.learners[number])}")
         self._decisions[:] = decisions
+        bad = bad_decision(self.records, where, self._decisions)
+        if bad != GOOD:
+            market, number = divmod(bad, len(self.learners))
+            codes = self._decisions[market, number]
+            raise ValueError(f"market {market}: {actions.out_of_range(codes, self.codes, self.learners[number])}")
         step_markets(
             self.records, NO_EVENTS, where, self._decisions, self.agents, self._seats, self._seen, self._acted,
             *self._policies, self._scratch, self._action, self._statuses, self.observations, self.infos, self.outcomes,
+            self.finished,
         )  # fmt: skip
-        self._settle(where)
+        self._check(where)
 
     def save(self) -> dict[str, NDArray[Any]]:
         """Copies of all that the markets are, by name; :meth:`restore` takes them."""
@@ -250,14 +280,8 @@ class Batch:
         for name in STATE:
             getattr(self, name)[:] = saved[name]
 
-    @property
-    def _policies(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-        return self._cast.addresses, self._cast.starts, self._cast.parameters
-
-    def _settle(self, where: NDArray[np.bool_]) -> None:
-        bad = where & (self._statuses == BAD_ACTION)
-        if bad.any():
-            market = int(np.argmax(bad))
-            agent = self.config.agent_ids[int(self.records["acting"][market])]
-            raise ValueError(f"market {market}: {bad_action(agent, self._action[market])}")
-        self.finished[where] = self._statuses[where] == turn.DONE
+    def _check(self, where: NDArray[np.bool_]) -> None:
+        bad = bad_market(where, self._statuses)
+        if bad != GOOD:
+            agent = self.config.agent_ids[int(self.records["acting"][bad])]
+            raise ValueError(f"market {bad}: {bad_action(agent, self._action[bad])}")
