@@ -11,7 +11,7 @@ import json
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -22,12 +22,12 @@ from matplotlib import colors
 from matplotlib import pyplot as plt
 from numpy.typing import NDArray
 
-from market_env.config import ConfigError, MarketConfig, load_json
+from market_env.config import ConfigError, MarketConfig, load_json, parse_json, to_json
 from market_env.engine.observe import IMBALANCE, INVENTORY
 from runners import evaluate
 from runners.command import command
 from runners.record import whole_file
-from runners.train import AGENT, POLICY, RESULT, Training, parse_training, within_limits
+from runners.train import AGENT, POLICY, RESULT, Training, within_limits
 from scripted_agents.batch import Batch
 from scripted_agents.frozen_ppo import FrozenPPO, sha256
 from scripted_agents.policy import CompiledPolicy
@@ -67,7 +67,7 @@ def read_training(folder: Path) -> Trained:
     result = load_json(text, str(path))
     if result.get("best") is None:
         raise ConfigError(f"training {folder}: it kept no policy")
-    return Trained(folder, parse_training(result["training"], str(path)), result)
+    return Trained(folder, parse_json(Training, json.dumps(result["training"])), result)
 
 
 def decisions(config: MarketConfig, policy: CompiledPolicy) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -298,7 +298,7 @@ def publish(folders: Sequence[Path], out: Path) -> dict[str, Any]:
     card = {
         "policy": name,
         "sha256": sha256(out),
-        "training": asdict(chosen.training),
+        "training": to_json(chosen.training),
         "versions": chosen.result["versions"],
         "trainings": [
             {"seed": trained.training.seed, "timesteps": trained.result["timesteps"]}

@@ -28,13 +28,14 @@ import numpy as np
 import torch
 import tyro
 from numpy.typing import NDArray
+from pydantic import Field
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
 from stable_baselines3.common.logger import HParam, Logger, TensorBoardOutputFormat
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from market_env.config import ConfigError, MarketConfig, load_json, roster
+from market_env.config import ConfigError, MarketConfig, checked, parse_json, roster, to_json
 from market_env.rewards import WealthReward
 from runners import checkpoint, evaluate
 from runners.command import command
@@ -50,60 +51,55 @@ CONFIG, POLICY, RESULT = "config.json", "policy.zip", "training.json"
 """Files of a training's folder, beside its checkpoint and its TensorBoard files."""
 
 
-@dataclass(frozen=True)
+Count = Annotated[int, Field(ge=1)]
+
+
+@checked
 class Training:
     """What is trained, and how."""
 
-    seed: int = 5
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 5
     """Seed of the weights, of the sampling and of the markets."""
-    learners: int = 1
+    learners: Count = 1
     """Seats that learn, one policy for all of them."""
-    opponents: int = 0
+    opponents: Annotated[int, Field(ge=0)] = 0
     """Seats that frozen earlier selves take: a self-play league."""
-    snapshot_every: int = 500_000
+    snapshot_every: Count = 500_000
     """Turns between two selves that join the league."""
-    total_timesteps: int = 10_000_000
+    total_timesteps: Count = 10_000_000
     """Learners' turns to train on."""
-    episode: int = 2_000
+    episode: Count = 2_000
     """Timesteps of a training episode."""
-    markets: int = 128
+    markets: Count = 128
     """Markets that run side by side."""
-    n_steps: int = 64
+    n_steps: Count = 64
     """Turns of each learner between two updates."""
-    batch_size: int = 512
+    batch_size: Count = 512
     """Minibatch."""
-    n_epochs: int = 5
+    n_epochs: Count = 5
     """Passes over the data of an update."""
-    learning_rate: float = 1e-3
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
     """Adam's step at the start; falls linearly to a tenth."""
-    gamma: float = 0.95
+    gamma: Annotated[float, Field(ge=0, le=1)] = 0.95
     """Discount a turn."""
-    gae_lambda: float = 0.95
+    gae_lambda: Annotated[float, Field(ge=0, le=1)] = 0.95
     """Mixing of advantage estimates."""
-    ent_coef: float = 0.002
+    ent_coef: Annotated[float, Field(ge=0)] = 0.002
     """Weight of the entropy bonus."""
-    hidden: tuple[int, ...] = (64, 64)
+    hidden: Annotated[tuple[Count, ...], Field(min_length=1)] = (64, 64)
     """Units of each hidden layer, of policy and value alike."""
     reward: WealthReward = field(
         default_factory=lambda: WealthReward(inventory_penalty=0.003, excess_penalty=0.1, refusal_penalty=0.05)
     )
     """The reward."""
-    validate_every: int = 250_000
+    validate_every: Count = 250_000
     """Turns between two validations."""
-    checkpoint_every: int = 250_000
+    checkpoint_every: Count = 250_000
     """Turns between two checkpoints."""
 
     def __post_init__(self) -> None:
-        for name in ("learners", "total_timesteps", "episode", "markets", "n_steps", "batch_size", "n_epochs",
-                     "snapshot_every", "validate_every", "checkpoint_every"):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise ConfigError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        if self.opponents < 0:
-            raise ConfigError(f"opponents: expected at least 0, got {self.opponents}")
         if self.markets * self.learners * self.n_steps < 2:
-            raise ConfigError("markets, learners, n_steps: expected at least 2 turns an update, got 1")
-        if not self.hidden or min(self.hidden) < 1:
-            raise ConfigError(f"hidden: expected one or more layers of at least 1 unit, got {self.hidden}")
+            raise ValueError("markets, learners, n_steps: expected at least 2 turns an update, got 1")
 
     def market(self, timesteps: int) -> MarketConfig:
         """The market that it trains in, with episodes of another length."""
@@ -118,18 +114,6 @@ class Training:
         found = {name: value for name, value in asdict(self).items() if isinstance(value, (int, float))}
         found |= {f"reward/{name}": value for name, value in asdict(self.reward).items()}
         return {**found, "hidden": "x".join(map(str, self.hidden))}
-
-
-def parse_training(data: Any, where: str) -> Training:
-    """A training from plain JSON data.
-
-    Raises:
-        ConfigError: an entry is unknown or bad; names ``where`` it came from.
-    """
-    try:
-        return Training(**{**data, "hidden": tuple(data["hidden"]), "reward": WealthReward(**data["reward"])})
-    except (TypeError, KeyError) as error:
-        raise ConfigError(f"{where}: expected the settings of a training: {error}") from None
 
 
 MEASURES = ("gain", "liquidation_gain", "trading_turns", "near_bound")
@@ -280,7 +264,7 @@ class Course(BaseCallback):
 
 def checkpoint_purpose(training: Training) -> dict[str, Any]:
     """What makes a checkpoint one of this training: its settings, and what its policy sees and does."""
-    return {**asdict(training), **purpose(training.market(training.episode))}
+    return {**to_json(training), **purpose(training.market(training.episode))}
 
 
 def build(training: Training) -> tuple[PPO, MarketVecEnv]:
@@ -324,7 +308,7 @@ def train(training: Training, folder: Path, resume: bool = False) -> dict[str, A
     else:
         folder.mkdir(parents=True, exist_ok=True)
         with whole_file(folder / CONFIG) as path:
-            path.write_text(json.dumps(asdict(training), indent=2) + "\n")
+            path.write_text(json.dumps(to_json(training), indent=2) + "\n")
     board = TensorBoardOutputFormat(str(folder / "tensorboard"))
     if resume:
         # What a killed process wrote after its last checkpoint comes once more.
@@ -338,7 +322,8 @@ def train(training: Training, folder: Path, resume: bool = False) -> dict[str, A
         course.init_callback(model)
         course.num_timesteps = model.num_timesteps
     # Stable-Baselines3 logs an update's figures with the next one; the last one's would be a second point at its step.
-    model.logger.name_to_value.clear()
+    for figures in (model.logger.name_to_value, model.logger.name_to_count, model.logger.name_to_excluded):
+        figures.clear()
     if not course.curve or course.curve[-1]["timesteps"] < model.num_timesteps:
         course.judge()
     course.next["checkpoint"] = model.num_timesteps
@@ -347,7 +332,7 @@ def train(training: Training, folder: Path, resume: bool = False) -> dict[str, A
     model.logger.close()
     names = ("stable-baselines3", "torch", "gymnasium", "numpy", "numba")
     result = {
-        "training": asdict(training),
+        "training": to_json(training),
         "versions": {"python": platform.python_version(), **{name: version(name) for name in names}},
         "timesteps": model.num_timesteps,
         "seconds": round(course.spent()),
@@ -383,10 +368,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.resume:
         folder = arguments.resume
         try:
-            text = (folder / CONFIG).read_text()
+            stored = parse_json(Training, (folder / CONFIG).read_text())
         except OSError as error:
             raise ConfigError(f"{folder / CONFIG}: cannot be read: {error.strerror}") from None
-        stored = parse_training(load_json(text, str(folder / CONFIG)), str(folder / CONFIG))
         for entry in dataclasses.fields(Training):
             given, kept = getattr(training, entry.name), getattr(stored, entry.name)
             if given not in (kept, getattr(Training(), entry.name)):

@@ -10,14 +10,17 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
 
+from market_env.config import AgentConfig, ConfigError, Every, MarketConfig, roster
 from runners import replay
 from runners.record import OWN_NAMES
 from runners.schema import TABLES, arrow_schema
-from runners.simulate import main
+from runners.simulate import RunConfig, main
+from runners.simulate import simulate as simulate_here
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["--no-audit", "--no-report", "--no-tensorboard"]
@@ -141,6 +144,29 @@ def test_a_scripted_run_reproduces_its_golden_contents(tmp_path: Path) -> None:
     assert found == golden, (
         "the market behaves differently: if that is meant, note it in CHANGELOG and renew golden.json"
     )
+
+
+def test_a_guest_plays_is_named_in_the_record_and_audited(tmp_path: Path) -> None:
+    class Buyer:
+        def reset(self, stream: Any) -> None: ...
+
+        def act(self, observation: Any) -> Any:
+            return np.array([0, 20, 1, 0, 0])
+
+    seat = AgentConfig("buyer_0", "buyer", arrivals=Every(5.0))
+    market = MarketConfig(timesteps=100, agents=(*roster(ppo=0), seat))
+    folder = tmp_path / "run"
+    summary = simulate_here(RunConfig(market=market, seed=2), folder, guests={"buyer_0": Buyer()}, report=False)
+    assert summary["complete"]
+    config = json.loads((folder / "config.json").read_text())
+    assert config["policies"]["buyer_0"]["policy"] == "own"
+    assert config["policies"]["buyer_0"]["name"].endswith("Buyer")
+    assert json.loads((folder / "audit.json").read_text())["differ"] == 0
+    trades = pl.read_parquet(folder / "trades.parquet")
+    assert trades.filter(pl.col("buyer") == "buyer_0").height > 10
+    with pytest.raises(ConfigError, match=r"guests: expected one or more of .*, got 'ghost_0'"):
+        simulate_here(RunConfig(market=market), tmp_path / "other", guests={"ghost_0": Buyer()})
+    assert not (tmp_path / "other").exists()
 
 
 def test_an_interrupt_keeps_what_was_recorded_up_to_the_last_whole_timestep(tmp_path: Path) -> None:

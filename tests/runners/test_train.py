@@ -169,11 +169,11 @@ def test_one_policy_is_judged_in_all_of_its_seats(tmp_path: Path) -> None:
 
 def test_bad_input_is_one_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for arguments, message in (
-        (["--total-timesteps", "0"], "total_timesteps: expected at least 1, got 0"),
-        (["--learners", "0"], "learners: expected at least 1, got 0"),
-        (["--opponents", "-1"], "opponents: expected at least 0, got -1"),
+        (["--total-timesteps", "0"], "total_timesteps: Input should be greater than or equal to 1, got 0"),
+        (["--learners", "0"], "learners: Input should be greater than or equal to 1, got 0"),
+        (["--opponents", "-1"], "opponents: Input should be greater than or equal to 0, got -1"),
         (["--markets", "1000000000"], "markets: 1,000,000,000 would take"),
-        (["--hidden", "0"], "hidden: expected one or more layers"),
+        (["--hidden", "0"], "hidden[0]: Input should be greater than or equal to 1, got 0"),
         (["--resume", str(tmp_path / "none")], "cannot be read"),
     ):
         assert train.main([*arguments, "--run-dir", str(tmp_path / "new")]) == 2
