@@ -43,8 +43,12 @@ RIVALS: dict[str, PolicyConfig] = {
     "random": RandomActions(),
     "noise": NoiseTrader(),
     "momentum": MomentumTrader(),
-    "maker": MarketMaker(),
-}
+    # Found by `python -m runners.tune`, for the seat of the PPO.
+    "maker": MarketMaker(
+        half_spread=3.15, volatility_weight=0.659, skew=2.24, lots=26.7, layers=2, layer_gap=1.32, tolerance=0.532,
+        shown=0.915, memory=0.305,
+    ),
+}  # fmt: skip
 """What a policy is compared with in its own seat, by name."""
 
 
