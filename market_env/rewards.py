@@ -26,16 +26,20 @@ class Reward(Protocol):
 class WealthReward:
     """Change in wealth since the agent's last turn, less a running penalty on inventory, at a fixed scale.
 
-    ``(wealth change - (inventory_penalty * inventory**2 + excess_penalty * excess**2) * elapsed - refusal_penalty *
-    refused lots) / scale``, where the excess is the absolute inventory beyond half of its bound. Wealth counts inventory
+    ``(wealth change - damping * carry - (inventory_penalty * inventory**2 + excess_penalty * excess**2) * elapsed - refusal_penalty *
+    refused lots) / scale``, where the excess is the absolute inventory beyond 70 % of its bound. Wealth counts inventory
     at the reference price, never at the last print. The penalty is the running quadratic one of Cartea, Jaimungal
-    and Penalva (2015, ch. 10), charged on the inventory at settlement for the timesteps since that turn.
+    and Penalva (2015, ch. 10), charged on the inventory at settlement for the timesteps since that turn. The carry is
+    what the inventory that was held at that turn has gained since; damping it (Spooner et al., 2018, "Market making via
+    reinforcement learning") leaves what trading earned, which is a small part of the noise.
     """
 
     inventory_penalty: Annotated[float, Field(ge=0)] = 0.01
     """Tick-lots a lot squared and timestep."""
     excess_penalty: Annotated[float, Field(ge=0)] = 0.0
-    """The same for what exceeds half of the inventory bound; training sets it, so that a policy keeps off its bound."""
+    """The same for what exceeds 70 % of the inventory bound; training sets it, so that a policy keeps off its bound."""
+    damping: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the carry that does not count; training sets it, so that a policy hears what its trading earns."""
     refusal_penalty: Annotated[float, Field(ge=0)] = 0.0
     """Tick-lots a lot that risk checks refused in the turn; training sets it, so that a policy learns its limits."""
     scale: Annotated[float, Field(gt=0)] = 80.0
@@ -45,8 +49,10 @@ class WealthReward:
         """The reward of each outcome row."""
         inventory = outcome["inventory"]
         gained = outcome["wealth_change"] - self.inventory_penalty * inventory * inventory * outcome["elapsed"]
+        if self.damping:
+            gained = gained - self.damping * outcome["carry"]
         if self.excess_penalty:
-            excess = np.maximum(np.abs(inventory) - 0.5 * outcome["inventory_bound"], 0.0)
+            excess = np.maximum(np.abs(inventory) - 0.7 * outcome["inventory_bound"], 0.0)
             gained = gained - self.excess_penalty * excess * excess * outcome["elapsed"]
         if self.refusal_penalty:
             gained = gained - self.refusal_penalty * outcome["trimmed"].sum(axis=-1)

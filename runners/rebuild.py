@@ -60,8 +60,12 @@ class Account:
     bid_orders: int = 0
     ask_orders: int = 0
     seen_wealth: float = 0.0
-    """At its last turn, tick-lots; the next two likewise."""
+    """At its last turn, tick-lots; the next three likewise."""
     seen_time: float = 0.0
+    seen_inventory: int = 0
+    seen_reference: float = 0.0
+    refused: int = 0
+    """Lots since its last turn."""
     last_turn: int | None = None
     turns: int = 0
     """Within the timestep, as the next two."""
@@ -233,6 +237,7 @@ class Replay:
             case "reject":
                 self._stage = 1
                 self.rejected[str(event.reason)] += event.lots
+                self.accounts[event.agent].refused += event.lots
                 self._order(event)
                 self.expect("log", event, "reason", event.reason in REJECT_REASONS, True)
                 self.expect("log", event, "lots", event.lots > 0, True)
@@ -291,10 +296,17 @@ class Replay:
     def _settle(self, account: Account, time: float) -> None:
         wealth = float(account.cash) + account.inventory * self.reference
         if account.last_turn is not None:
-            held = self.reward.inventory_penalty * account.inventory * account.inventory * (time - account.seen_time)
-            self.rewards[account.last_turn] = (wealth - account.seen_wealth - held) / self.reward.scale
+            reward, held, elapsed = self.reward, account.inventory, time - account.seen_time
+            excess = max(abs(held) - 0.7 * account.inventory_bound, 0.0)
+            gained = wealth - account.seen_wealth - reward.inventory_penalty * held * held * elapsed
+            gained -= reward.damping * (account.seen_inventory * (self.reference - account.seen_reference))
+            gained -= reward.excess_penalty * excess * excess * elapsed
+            self.rewards[account.last_turn] = (gained - reward.refusal_penalty * account.refused) / reward.scale
         account.seen_wealth = wealth
         account.seen_time = time
+        account.seen_inventory = account.inventory
+        account.seen_reference = self.reference
+        account.refused = 0
 
     def _own_orders(self, agent: str) -> tuple[tuple[int, str], ...]:
         account = self.accounts[agent]

@@ -22,7 +22,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import numpy as np
 import torch
@@ -40,7 +40,6 @@ from market_env.rewards import WealthReward
 from runners import checkpoint, evaluate
 from runners.command import command
 from runners.record import check_folder, fresh_folder, whole_file
-from runners.teach import teach
 from runners.vec_env import MarketVecEnv
 from scripted_agents.frozen_ppo import freeze, frozen_network, network_parameters, purpose
 from scripted_agents.policy import CompiledPolicy
@@ -67,8 +66,6 @@ class Training:
     """Seats that frozen earlier selves take: a self-play league."""
     snapshot_every: Count = 500_000
     """Turns between two selves that join the league."""
-    teacher: Literal["none", "noise", "momentum", "maker"] = "none"
-    """Rival (see runners.evaluate) that the policy imitates before it learns by itself."""
     total_timesteps: Count = 10_000_000
     """Learners' turns to train on."""
     episode: Count = 2_000
@@ -92,7 +89,9 @@ class Training:
     hidden: Annotated[tuple[Count, ...], Field(min_length=1)] = (64, 64)
     """Units of each hidden layer, of policy and value alike."""
     reward: WealthReward = field(
-        default_factory=lambda: WealthReward(inventory_penalty=0.003, excess_penalty=0.1, refusal_penalty=0.05)
+        default_factory=lambda: WealthReward(
+            damping=0.5, inventory_penalty=0.001, excess_penalty=0.3, refusal_penalty=0.05
+        )
     )
     """The reward."""
     validate_every: Count = 250_000
@@ -312,9 +311,6 @@ def train(training: Training, folder: Path, resume: bool = False) -> dict[str, A
         folder.mkdir(parents=True, exist_ok=True)
         with whole_file(folder / CONFIG) as path:
             path.write_text(json.dumps(to_json(training), indent=2) + "\n")
-        if training.teacher != "none":
-            likeness = teach(model, env, evaluate.RIVALS[training.teacher], training.reward, training.seed)
-            print(f"taught by the {training.teacher}: its whole action on {likeness:.1%} of its turns", flush=True)
     board = TensorBoardOutputFormat(str(folder / "tensorboard"))
     if resume:
         # What a killed process wrote after its last checkpoint comes once more.

@@ -73,6 +73,7 @@ OUTCOME = np.dtype(
         ("elapsed", "f8"),          # since that turn
         ("wealth", "f8"),           # at settlement, tick-lots
         ("wealth_change", "f8"),    # since the agent saw the market at that turn, tick-lots
+        ("carry", "f8"),            # of it: what the inventory that it held then has gained by the reference price
         ("inventory", "f8"),        # at settlement, lots
         ("inventory_bound", "f8"),
         ("cash", "f8"),             # at settlement, tick-lots
@@ -89,6 +90,8 @@ SEEN = np.dtype(
         ("turn", "i8"),  # number of the turn in which the agent looked; NONE before its first
         ("time", "f8"),
         ("wealth", "f8"),
+        ("inventory", "i8"),
+        ("reference", "f8"),
         ("maker_lots", "i8"),  # the counters as they stood then
         ("taker_lots", "i8"),
         ("trimmed", "i8", (len(REASONS),)),

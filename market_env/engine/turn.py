@@ -97,6 +97,8 @@ def first_look(market, agent, seen):
     seen.turn = NONE
     seen.time = market.time
     seen.wealth = accounts.wealth(market, agent)
+    seen.inventory = agent.inventory
+    seen.reference = market.reference
     seen.maker_lots = agent.maker_lots
     seen.taker_lots = agent.taker_lots
     for reason in range(len(agent.trimmed)):
@@ -112,6 +114,7 @@ def settle(market, agent, seen, outcome):
     outcome.elapsed = market.time - seen.time
     outcome.wealth = value
     outcome.wealth_change = value - seen.wealth
+    outcome.carry = seen.inventory * (market.reference - seen.reference)
     outcome.inventory = agent.inventory
     outcome.inventory_bound = agent.inventory_bound
     outcome.cash = agent.cash
@@ -119,6 +122,8 @@ def settle(market, agent, seen, outcome):
     outcome.taker_lots = agent.taker_lots - seen.taker_lots
     seen.time = market.time
     seen.wealth = value
+    seen.inventory = agent.inventory
+    seen.reference = market.reference
     seen.maker_lots = agent.maker_lots
     seen.taker_lots = agent.taker_lots
     for reason in range(len(agent.trimmed)):
@@ -134,6 +139,7 @@ def copy_outcome(source, target):
     target.elapsed = source.elapsed
     target.wealth = source.wealth
     target.wealth_change = source.wealth_change
+    target.carry = source.carry
     target.inventory = source.inventory
     target.inventory_bound = source.inventory_bound
     target.cash = source.cash

@@ -31,11 +31,19 @@ def test_penalties_are_charged_for_excess_inventory_and_refused_lots() -> None:
     plain = WealthReward(inventory_penalty=0.0, scale=1.0)
     assert float(plain(row)) == 100.0
     excess = WealthReward(inventory_penalty=0.0, excess_penalty=0.1, scale=1.0)
+    row["inventory"] = -80.0
     assert float(excess(row)) == pytest.approx(100.0 - 0.1 * 10.0**2 * 2.0)
-    row["inventory"] = 50.0
+    row["inventory"] = 70.0
     assert float(excess(row)) == 100.0
     refused = WealthReward(inventory_penalty=0.0, refusal_penalty=0.5, scale=1.0)
     assert float(refused(row)) == pytest.approx(100.0 - 0.5 * 7)
+
+
+def test_damping_leaves_out_a_share_of_what_the_held_inventory_gained() -> None:
+    row = np.zeros(1, OUTCOME)[0]
+    row["wealth_change"], row["carry"] = 100.0, 60.0
+    assert float(WealthReward(damping=0.5, scale=1.0)(row)) == 70.0
+    assert float(WealthReward(damping=1.0, scale=1.0)(row)) == 40.0
 
 
 def test_doing_nothing_earns_exactly_nothing() -> None:
