@@ -149,6 +149,29 @@ def test_a_reward_is_the_change_in_wealth_less_the_inventory_penalty_since_the_a
     assert checked > 300
 
 
+def test_the_carry_of_an_outcome_is_what_the_inventory_that_was_held_has_gained() -> None:
+    config = MarketConfig(timesteps=80)
+    env = raw_env(config=config)
+    env.reset(seed=4)
+    actions = random_actions(config, 4, 5_000)
+    last: dict[str, tuple[int, float]] = {}
+    idle = traded = 0
+    for number, agent in enumerate(env.agent_iter()):
+        *_, truncated, info = env.last()
+        outcome = env.market.outcome(env.market.index[agent])
+        if agent in last:
+            inventory, mid = last[agent]
+            assert outcome["carry"] == inventory * (info["mid"] - mid)
+            if info["maker_lots"] + info["taker_lots"] == 0:
+                assert outcome["carry"] == outcome["wealth_change"]
+                idle += outcome["carry"] != 0.0
+            else:
+                traded += outcome["carry"] != outcome["wealth_change"]
+        last[agent] = (info["inventory"], info["mid"])
+        env.step(None if truncated else actions[number])
+    assert min(idle, traded) > 50
+
+
 def test_rewards_have_a_standard_deviation_of_about_one_under_random_actions() -> None:
     env = scripted_agents.learner_env(MarketConfig(timesteps=3_000))
     env.reset(seed=3)

@@ -54,6 +54,18 @@ def test_nothing_differs_in_the_default_market_and_the_command_says_so(
         assert check in printed
 
 
+def test_nothing_differs_in_a_run_whose_reward_has_every_term(tmp_path: Path) -> None:
+    reward = {
+        "inventory_penalty": 0.02, "damping": 0.5, "excess_penalty": 0.3, "refusal_penalty": 0.05, "scale": 10.0,
+    }  # fmt: skip
+    path = run_of(tmp_path, {"timesteps": 200, "seed": 6, "reward": reward, "policies": {"ppo": {"policy": "random"}}})
+    rebuilt = replay.audit(path)
+    assert not rebuilt.differences, rebuilt.differences[:3]
+    plain = {**json.loads((path / "config.json").read_text()), "reward": {**reward, "excess_penalty": 0.0}}
+    (path / "config.json").write_text(json.dumps(plain))
+    assert {difference.check for difference in replay.audit(path).differences} >= {"turns.parquet"}
+
+
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run with every kind of event, in two parts."""
