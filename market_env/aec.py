@@ -112,10 +112,7 @@ class raw_env(AECEnv[str, Observation, Action], EzPickle):  # type: ignore[misc]
     ) -> None:
         EzPickle.__init__(self, config, reward, render_mode, log)
         super().__init__()
-        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            raise ValueError(
-                f"render_mode: expected one of {self.metadata['render_modes']} or None, got {render_mode!r}"
-            )
+        render.check_mode(render_mode, self.metadata["render_modes"])
         self.config = MarketConfig() if config is None else config
         self.reward = reward
         self.render_mode = render_mode

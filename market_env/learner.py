@@ -82,10 +82,7 @@ class LearnerEnv(gym.Env[NDArray[np.float32], NDArray[np.int64]]):
         render_mode: str | None = None,
     ) -> None:
         check_agents("learner", config, [learner])
-        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            raise ValueError(
-                f"render_mode: expected one of {self.metadata['render_modes']} or None, got {render_mode!r}"
-            )
+        render.check_mode(render_mode, self.metadata["render_modes"])
         self.config = config
         self.background = background
         self.learner = learner

@@ -102,10 +102,7 @@ class parallel_env(ParallelEnv[str, Observation, Action], EzPickle):  # type: ig
         EzPickle.__init__(self, config, background, learners, reward, render_mode)
         check_agents("learners", config, learners)
         check_together(config, learners)
-        if render_mode is not None and render_mode not in self.metadata["render_modes"]:
-            raise ValueError(
-                f"render_mode: expected one of {self.metadata['render_modes']} or None, got {render_mode!r}"
-            )
+        render.check_mode(render_mode, self.metadata["render_modes"])
         self.config = config
         self.background = background
         self.reward = reward

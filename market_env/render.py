@@ -5,6 +5,8 @@ The ladder costs a few µs, the image about 1 ms. An environment keeps the heatm
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -23,6 +25,12 @@ BACKGROUND = np.array([16, 18, 28], np.uint8)
 BID_COLOUR = np.array([64, 160, 255], np.float64)
 ASK_COLOUR = np.array([255, 150, 40], np.float64)
 MID_COLOUR = np.array([245, 245, 245], np.uint8)
+
+
+def check_mode(mode: str | None, modes: Sequence[str]) -> None:
+    """Raise a ValueError unless ``mode`` is one of ``modes`` or None."""
+    if mode is not None and mode not in modes:
+        raise ValueError(f"render_mode: expected one of {list(modes)} or None, got {mode!r}")
 
 
 def ladder(market: Market, levels: int = 10) -> str:

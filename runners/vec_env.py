@@ -163,9 +163,7 @@ class MarketVecEnv(VecEnv):
         return self.batch.observations.reshape(self.num_envs, -1).copy()
 
     def _begin(self, chosen: NDArray[np.bool_], seeds: Sequence[int | None] | None = None) -> None:
-        numbers = np.flatnonzero(chosen).tolist()
-        given = dict.fromkeys(numbers) if seeds is None else dict(enumerate(seeds))
-        self.batch.reset([self._next_seeds.next(number, given[number]) for number in numbers], chosen)
+        self.batch.reset(self._next_seeds.next_of(chosen, seeds), chosen)
         self._pictures.forget(chosen)
         self._pictures.add()
 

@@ -44,8 +44,20 @@ class Seeds:
     def __init__(self, count: int) -> None:
         self._generators: list[np.random.Generator | None] = [None] * count
 
-    def next(self, number: int, seed: int | None = None) -> int:
-        """The seed of environment ``number``'s next episode, as :meth:`gymnasium.Env.reset` would have it."""
+    def next_of(self, chosen: NDArray[np.bool_], given: Sequence[int | None] | None = None) -> list[int]:
+        """The seeds of the chosen environments' next episodes.
+
+        Args:
+            chosen: bool of shape (count,).
+            given: one for each environment, chosen or not; None where its generator is to draw it.
+
+        Raises:
+            ValueError: a seed is no non-negative integer.
+        """
+        return [self._next(number, None if given is None else given[number]) for number in np.flatnonzero(chosen)]
+
+    def _next(self, number: int, seed: int | None) -> int:
+        # As gymnasium.Env.reset has it.
         generator = self._generators[number]
         if seed is not None or generator is None:
             generator, _ = seeding.np_random(None if seed is None else check_seed(seed))
@@ -96,8 +108,7 @@ class Pictures:
     MODES = ("ansi", "rgb_array")
 
     def __init__(self, batch: Batch, mode: str | None) -> None:
-        if mode is not None and mode not in self.MODES:
-            raise ValueError(f"render_mode: expected one of {list(self.MODES)} or None, got {mode!r}")
+        render.check_mode(mode, self.MODES)
         self.mode = mode
         self._batch = batch
         self._views: list[Market] = []
@@ -259,9 +270,7 @@ class MarketVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[
         )
 
     def _begin(self, chosen: NDArray[np.bool_], seeds: Sequence[int | None] | None = None) -> None:
-        numbers = np.flatnonzero(chosen).tolist()
-        given = dict.fromkeys(numbers) if seeds is None else dict(enumerate(seeds))
-        self.batch.reset([self._seeds.next(number, given[number]) for number in numbers], chosen)
+        self.batch.reset(self._seeds.next_of(chosen, seeds), chosen)
         self._pictures.forget(chosen)
         self._pictures.add()
 

@@ -24,6 +24,19 @@ BAD_ACTION = 3
 
 
 @kernel
+def take_turn(market, events, addresses, starts, parameters, observation, action):
+    """Let the acting agent's policy decide and carry its action out; False, and nothing done, if it is out of range."""
+    agent = market.acting
+    observe.observe(market, agent, market.agents[agent].outcome, observation)
+    action[:] = 0
+    call_policy(addresses[agent], observation, parameters[starts[agent] :], market.agents[agent].policy_stream, action)
+    if not turn.in_range(market, action):
+        return False
+    turn.act(market, events, action, market.reference)
+    return True
+
+
+@kernel
 def play_on(market, events, seats, addresses, starts, parameters, observation, action):
     """Play turns until it is a learner's, the log is full or the episode over; return a status.
 
@@ -40,17 +53,10 @@ def play_on(market, events, seats, addresses, starts, parameters, observation, a
     while True:
         if market.finished:
             return turn.DONE
-        agent = market.acting
-        if seats[agent] != NONE:
+        if seats[market.acting] != NONE:
             return turn.READY
-        observe.observe(market, agent, market.agents[agent].outcome, observation)
-        action[:] = 0
-        call_policy(
-            addresses[agent], observation, parameters[starts[agent] :], market.agents[agent].policy_stream, action
-        )
-        if not turn.in_range(market, action):
+        if not take_turn(market, events, addresses, starts, parameters, observation, action):
             return BAD_ACTION
-        turn.act(market, events, action, market.reference)
         status = turn.begin(market, events)
         if status != turn.READY:
             return status

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 
 from market_env import observations
 from market_env.config import MarketConfig
-from market_env.engine import accounts, observe, turn
+from market_env.engine import accounts, turn
 from market_env.engine.kernel import kernel, parallel_kernel
 from market_env.engine.state import NONE
 from market_env.engine.streams import run_key
 from market_env.market import NO_EVENTS, check_seed, configure
-from scripted_agents.policy import Policy, call_policy
-from scripted_agents.rollout import BAD_ACTION, Cast, bad_action, check_cast
+from scripted_agents.policy import Policy
+from scripted_agents.rollout import BAD_ACTION, Cast, bad_action, check_cast, take_turn
 
 NEAR_BOUND = 0.8
 """Share of the inventory bound beyond which a seat counts as near it."""
@@ -66,20 +66,13 @@ def play_out(market, events, key, seat, addresses, starts, parameters, observati
     status = turn.begin(market, events)
     tally.timesteps = market.timestep
     while status == turn.READY:
-        agent = market.acting
-        if agent == seat:
+        if market.acting == seat:
             tally.turns += 1
             if account.outcome.turn != NONE:
                 tally.settled_turns += 1
                 tally.trading_turns += count_turn(account.outcome, tally)
-        observe.observe(market, agent, market.agents[agent].outcome, observation)
-        action[:] = 0
-        call_policy(
-            addresses[agent], observation, parameters[starts[agent] :], market.agents[agent].policy_stream, action
-        )
-        if not turn.in_range(market, action):
+        if not take_turn(market, events, addresses, starts, parameters, observation, action):
             return BAD_ACTION
-        turn.act(market, events, action, market.reference)
         status = turn.begin(market, events)
         # Timesteps that end between this turn and the next end with the inventory that it leaves.
         ended = market.timestep - tally.timesteps

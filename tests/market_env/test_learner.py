@@ -103,7 +103,7 @@ def test_seeds_decide_and_resets_without_one_go_on(small_config: MarketConfig) -
 
 
 def test_an_unknown_learner_is_one_clear_error(small_config: MarketConfig) -> None:
-    with pytest.raises(ValueError, match=r"learner: expected one or more of \['ppo_0', .*\], got 'ppo_7'"):
+    with pytest.raises(ValueError, match=r"learners: expected one or more of \['ppo_0', .*\], got 'ppo_7'"):
         learner_env(small_config, learner="ppo_7")
 
 
