@@ -55,7 +55,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature("imbalance", -1, 1, "(bid lots - ask lots) / sum at the touch; 0 unless two-sided"),
     Feature("imbalance_5", -1, 1, "the same over the first 5 levels of each side; 0 if both are empty"),
     Feature("microprice", -1, 1, "size-weighted mid - mid, ticks / 32; 0 unless two-sided"),
-    Feature("depth_mid", -1, 1, "depth-weighted mid of the first 5 levels of each side - reference price, ticks / 32; 0 unless two-sided"),
+    Feature("depth_mid", -1, 1, "depth-weighted mid of the first 5 levels of each side, distances up to 32 ticks, - reference price, ticks / 32; 0 unless two-sided"),
     *(Feature(f"return_{w}", -1, 1, f"reference price now - at the end of the timestep {w} before, ticks / 32") for w in RETURN_WINDOWS),
     Feature("volatility_fast", 0, 1, "root of the moving average (5 timesteps) of squared 1-timestep returns, ticks / 32"),
     Feature("volatility_slow", 0, 1, "the same over 60 timesteps"),

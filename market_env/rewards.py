@@ -13,6 +13,9 @@ from pydantic import Field
 
 from market_env.config import checked
 
+EXCESS = 0.7
+"""Share of the inventory bound beyond which inventory is an excess."""
+
 
 class Reward(Protocol):
     """A reward of outcomes: one row, or an array of rows."""
@@ -52,7 +55,7 @@ class WealthReward:
         if self.damping:
             gained = gained - self.damping * outcome["carry"]
         if self.excess_penalty:
-            excess = np.maximum(np.abs(inventory) - 0.7 * outcome["inventory_bound"], 0.0)
+            excess = np.maximum(np.abs(inventory) - EXCESS * outcome["inventory_bound"], 0.0)
             gained = gained - self.excess_penalty * excess * excess * outcome["elapsed"]
         if self.refusal_penalty:
             gained = gained - self.refusal_penalty * outcome["trimmed"].sum(axis=-1)

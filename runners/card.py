@@ -22,7 +22,7 @@ from matplotlib import colors
 from matplotlib import pyplot as plt
 from numpy.typing import NDArray
 
-from market_env.config import ConfigError, MarketConfig, load_json, parse_json, to_json
+from market_env.config import ConfigError, MarketConfig, amend, load_json, parse_json, to_json
 from market_env.engine.observe import IMBALANCE, INVENTORY
 from runners import evaluate
 from runners.command import command
@@ -30,7 +30,7 @@ from runners.record import whole_file
 from runners.train import AGENT, POLICY, RESULT, Training, within_limits
 from scripted_agents.batch import Batch
 from scripted_agents.frozen_ppo import FrozenPPO, sha256
-from scripted_agents.policy import CompiledPolicy
+from scripted_agents.policy import CompiledPolicy, Policy
 from scripted_agents.population import build_others
 
 STATE_SEEDS = 16
@@ -61,18 +61,23 @@ def read_training(folder: Path) -> Trained:
     """
     path = folder / RESULT
     try:
-        text = path.read_text()
+        result = load_json(path.read_text(), str(path))
+        training = parse_json(Training, json.dumps(result["training"]))
+        if result["best"] is None:
+            raise ConfigError(f"training {folder}: it kept no policy")
+        _ = [result[name] for name in ("timesteps", "seconds", "weights", "curve", "versions")]
     except OSError:
         raise ConfigError(f"training {folder}: expected {RESULT}, which a training writes when it ends") from None
-    result = load_json(text, str(path))
-    if result.get("best") is None:
-        raise ConfigError(f"training {folder}: it kept no policy")
-    return Trained(folder, parse_json(Training, json.dumps(result["training"])), result)
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"{path}: expected the result of a training, misses {error}") from None
+    return Trained(folder, training, result)
 
 
-def decisions(config: MarketConfig, policy: CompiledPolicy) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+def decisions(
+    config: MarketConfig, policy: CompiledPolicy, others: Mapping[str, Policy]
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """What the policy saw and did at every turn of some episodes: shapes (turns, SIZE) and (turns, 5)."""
-    batch = Batch(config, build_others(config, [AGENT]), [AGENT], STATE_SEEDS)
+    batch = Batch(config, {**build_others(config, [AGENT, *others]), **others}, [AGENT], STATE_SEEDS)
     batch.reset(evaluate.TEST_SEEDS[:STATE_SEEDS])
     seen, done = [], []
     while not batch.finished.all():
@@ -83,9 +88,11 @@ def decisions(config: MarketConfig, policy: CompiledPolicy) -> tuple[NDArray[np.
     return np.concatenate(seen), np.concatenate(done)
 
 
-def by_state(config: MarketConfig, policy: CompiledPolicy) -> dict[str, NDArray[np.float64]]:
+def by_state(
+    config: MarketConfig, policy: CompiledPolicy, others: Mapping[str, Policy]
+) -> dict[str, NDArray[np.float64]]:
     """Means over the turns in each cell of inventory × imbalance, NaN where there are few: shape (9, 5) each."""
-    seen, done = decisions(config, policy)
+    seen, done = decisions(config, policy, others)
     bound = config.agents[config.agent_ids.index(AGENT)].inventory_bound
     rows = np.digitize(np.rint(seen[:, INVENTORY] * bound), INVENTORY_EDGES[1:-1])
     columns = np.digitize(seen[:, IMBALANCE], IMBALANCE_EDGES[1:-1])
@@ -203,20 +210,26 @@ def card_text(stem: str, card: Mapping[str, Any]) -> str:
     )
     maker = card["results"]["maker"]
     steady = "\n".join(
-        f"| {label} | {row['liquidation_gain']:,.0f} | {cell(row['steadiness'], 2)} |"
+        f"| {label} | {row['liquidation_gain']:,.0f} | {cell(row['mean_over_deviation'], 2)} |"
         for label, row in (("this policy", figures), ("maker", maker))
     )
     runs = "\n".join(
         f"| {run['seed']} | {run['timesteps']:,} | {run['seconds']:,} | {run['best']:,.0f} | `{run['weights'][:16]}` |"
         for run in card["trainings"]
     )
+    seats = training["learners"] + training["opponents"]
+    seating = "the default market, against the scripted population"
+    if seats > 1:
+        seating = (
+            f"the default population with {seats} such seats: {training['learners']} learned together, "
+            f"{training['opponents']} were taken by its earlier selves; on test seeds it has all of them but the rival's"
+        )
     settings = "\n".join(f"| `{name}` | `{value}` |" for name, value in training.items())
     versions = ", ".join(f"{name} {number}" for name, number in card["versions"].items())
     validation, test = card["validation_seeds"], card["test_seeds"]
     return f"""# Model card: `{stem}.zip`
 
-A PPO policy for the seat `{AGENT}` of the default market, trained with Stable-Baselines3 against the scripted
-population, frozen. Written by `python -m runners.card`; the same figures are in `{stem}.json`.
+A PPO policy for the seat `{AGENT}` of {seating}, trained with Stable-Baselines3, frozen. Written by `python -m runners.card`; the same figures are in `{stem}.json`.
 
 - **sha256**: `{card["sha256"]}`
 - **Chosen**: the checkpoint of all trainings below with the largest mean liquidation gain on the validation seeds {validation[0]} to
@@ -280,17 +293,20 @@ def publish(folders: Sequence[Path], out: Path) -> dict[str, Any]:
     trainings = [read_training(folder) for folder in folders]
     if not trainings:
         raise ConfigError("trainings: expected at least one folder")
+    first = trainings[0]
     for trained in trainings[1:]:
-        if trained.training.seats() != trainings[0].training.seats():
-            raise ConfigError(
-                f"training {trained.folder}: expected {len(trainings[0].training.seats())} seats of the policy as in "
-                f"{trainings[0].folder}, found {len(trained.training.seats())}"
-            )
+        if amend(trained.training, seed=first.training.seed) != first.training:
+            raise ConfigError(f"training {trained.folder}: expected the settings of {first.folder} but for the seed")
+    if len({trained.training.seed for trained in trainings}) < len(trainings):
+        raise ConfigError("trainings: expected each seed once")
     chosen = max(trainings, key=lambda trained: float(trained.result["best"]))
-    config = MarketConfig()
-    policy = FrozenPPO(str(chosen.folder / POLICY)).build(config)
+    config = chosen.training.market(MarketConfig().timesteps)
+    frozen = FrozenPPO(str(chosen.folder / POLICY))
+    policy = frozen.build(config)
     name = out.name
-    results = evaluate.compare(config, AGENT, {name: FrozenPPO(str(chosen.folder / POLICY))}, list(evaluate.TEST_SEEDS))
+    # Its other seats, if it was trained for several, are its own whoever sits in the first.
+    others = dict.fromkeys(chosen.training.seats()[1:], policy)
+    results = evaluate.compare(config, AGENT, {name: frozen}, list(evaluate.TEST_SEEDS), others=others)
     out.parent.mkdir(parents=True, exist_ok=True)
     stem = out.with_suffix("")
     with whole_file(out) as partial:
@@ -311,7 +327,7 @@ def publish(folders: Sequence[Path], out: Path) -> dict[str, Any]:
     }
     mpl.use("Agg")
     draw_curves(trainings, chosen, stem.with_name(f"{stem.name}_curve.png"))
-    draw_states(by_state(config, policy), stem.with_name(f"{stem.name}_state.png"))
+    draw_states(by_state(config, policy, others), stem.with_name(f"{stem.name}_state.png"))
     evaluate.draw(results, list(evaluate.RIVALS), stem.with_name(f"{stem.name}_rivals.png"))
     for path, text in (
         (stem.with_suffix(".json"), json.dumps(card, indent=2)),

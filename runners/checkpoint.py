@@ -6,6 +6,8 @@ same weights as one that was never stopped. Nothing in the file is unpickled. Co
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 from collections import deque
 from collections.abc import Mapping
@@ -74,8 +76,30 @@ def save(
         "env": {name: as_tensor(array) for name, array in env.save().items()},
         "extra": [torch.from_numpy(array) for array in extra],
     }
+    content = io.BytesIO()
+    torch.save(state, content)
     with whole_file(folder / FILE) as path, path.open("wb") as file:
-        torch.save(state, file)
+        file.write(hashlib.sha256(content.getbuffer()).hexdigest().encode() + b"\n")
+        file.write(content.getbuffer())
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A checkpoint's content.
+
+    Raises:
+        ConfigError: there is none, or it is not what was written.
+    """
+    try:
+        digest, _, content = path.read_bytes().partition(b"\n")
+    except OSError as error:
+        raise ConfigError(f"checkpoint {path}: cannot be read: {error.strerror}") from None
+    # The records index memory: what is not to the bit what was written must not get there.
+    if hashlib.sha256(content).hexdigest().encode() != digest:
+        raise ConfigError(f"checkpoint {path}: damaged: its content has another SHA-256 than was written with it")
+    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    if state["format"] != FORMAT:
+        raise ConfigError(f"checkpoint {path}: expected format {FORMAT}, found {state['format']}")
+    return state
 
 
 def load(
@@ -86,17 +110,8 @@ def load(
     Raises:
         ConfigError: there is none, it is damaged, or it is of another training.
     """
-    path = folder / FILE
-    if not path.is_file():
-        raise ConfigError(f"checkpoint {path}: expected a file, found nothing; a training writes its first one at once")
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        stored = json.loads(state["purpose"])
-    except Exception as error:  # torch raises many kinds for a damaged or a forbidden file
-        raise ConfigError(f"checkpoint {path}: damaged: {str(error).splitlines()[0]}") from None
-    if state["format"] != FORMAT:
-        raise ConfigError(f"checkpoint {path}: expected format {FORMAT}, found {state['format']}")
-    check_purpose(path, json.loads(json.dumps(purpose)), stored)
+    state = read(folder / FILE)
+    check_purpose(folder / FILE, json.loads(json.dumps(purpose)), json.loads(state["purpose"]))
     model.policy.load_state_dict(state["policy"])
     model.policy.optimizer.load_state_dict(state["optimizer"])
     model.num_timesteps = state["timesteps"]

@@ -72,6 +72,8 @@ class Episode:
     """Share of turns in which risk checks refused an order or a part of one."""
 
 
+PICTURES = (".png", ".svg", ".pdf")
+"""Kinds of pictures that :func:`draw` makes."""
 FIGURES = tuple(name for name in Episode.__dataclass_fields__ if name != "seed")
 GAINS = ("gain", "liquidation_gain")
 
@@ -88,7 +90,8 @@ def play_seeds(
     Raises:
         ConfigError: the agent is not in the market, or a policy is not compiled.
     """
-    rows = tally_episodes(config, {**build_others(config, [agent]), **(others or {}), agent: chosen}, agent, seeds)
+    own = {**(others or {}), agent: chosen}
+    rows = tally_episodes(config, {**build_others(config, list(own)), **own}, agent, seeds)
     seat = config.agents[config.agent_ids.index(agent)]
     start = seat.cash + seat.inventory * config.first_price
     return [
@@ -111,7 +114,7 @@ def column(episodes: Sequence[Episode], name: str) -> NDArray[np.float64]:
     return np.array([getattr(episode, name) for episode in episodes], np.float64)
 
 
-def steadiness(values: NDArray[np.float64], axis: int = -1) -> Any:
+def mean_over_deviation(values: NDArray[np.float64], axis: int = -1) -> Any:
     """Mean over standard deviation; 0 where a resample happens to have none."""
     mean, deviation = values.mean(axis=axis), values.std(axis=axis, ddof=1)
     return np.divide(mean, deviation, out=np.zeros_like(mean), where=deviation > 0.0)
@@ -132,7 +135,10 @@ def summarise(episodes: Sequence[Episode], rivals: Mapping[str, Sequence[Episode
     figures["seeds"] = len(episodes)
     figures["liquidation_interval"] = interval(gains)
     if np.ptp(gains) > 0.0:
-        figures["steadiness"] = {"mean": float(steadiness(gains)), "interval": interval(gains, steadiness)}
+        figures["mean_over_deviation"] = {
+            "mean": float(mean_over_deviation(gains)),
+            "interval": interval(gains, mean_over_deviation),
+        }
     figures["above"] = {
         rival: {
             measure: {"mean": float(difference.mean()), "interval": interval(difference)}
@@ -150,18 +156,21 @@ def compare(
     candidates: Mapping[str, PolicyConfig],
     seeds: Sequence[int],
     rivals: Mapping[str, PolicyConfig] = RIVALS,
+    others: Mapping[str, Policy] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Figures of every candidate and every rival, by name; each has its differences to the rivals.
 
     Raises:
-        ConfigError: too few seeds for an interval, or a policy cannot be used.
+        ConfigError: too few seeds for an interval, one of them twice, or a policy cannot be used.
     """
     check_agents("agent", config, [agent])
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError("seeds: expected each once, since an episode counts once")
     if len(seeds) < FEWEST_SEEDS:
         raise ConfigError(f"seeds: expected at least {FEWEST_SEEDS} for an interval, got {len(seeds)}")
     # Everything is built before anything is played, so that a bad file is named at once.
     built = {name: chosen.build(config) for name, chosen in {**candidates, **rivals}.items()}
-    played = {name: play_seeds(config, agent, policy, seeds) for name, policy in built.items()}
+    played = {name: play_seeds(config, agent, policy, seeds, others) for name, policy in built.items()}
     return {name: summarise(rows, {r: played[r] for r in rivals if r != name}) for name, rows in played.items()}
 
 
@@ -174,7 +183,7 @@ def table(results: Mapping[str, Mapping[str, Any]], rivals: Sequence[str]) -> st
     for name, figures in results.items():
         low, high = figures["liquidation_interval"]
         gain = f"{figures['liquidation_gain']:,.0f} [{low:,.0f}, {high:,.0f}]"
-        steady = f"{figures['steadiness']['mean']:.2f}" if "steadiness" in figures else "-"
+        steady = f"{figures['mean_over_deviation']['mean']:.2f}" if "mean_over_deviation" in figures else "-"
         lines.append(
             f"{name:<28} {figures['gain']:>9,.0f} {gain:>28} {steady:>9} {figures['trading_turns']:>8.1%} "
             f"{figures['near_bound']:>7.2%} {figures['mean_abs_inventory']:>7.1f} {figures['refused_turns']:>8.1%}"
@@ -214,7 +223,7 @@ def draw(results: Mapping[str, Mapping[str, Any]], rivals: Sequence[str], path: 
         axes.plot([low, high], [place, place], color="#0072B2", linewidth=2.0)
         axes.plot(found["mean"], place, "o", color="#0072B2", markersize=5)
     axes.axvline(0.0, color="0.4", linewidth=0.8)
-    axes.set_yticks(range(len(rows)), [f"{Path(name).stem} - {rival}" for name, rival in rows])
+    axes.set_yticks(range(len(rows)), [f"{name} less {rival}" for name, rival in rows])
     axes.invert_yaxis()
     axes.set(
         xlabel="difference in liquidation gain, tick-lots: mean over seeds and 95 % interval",
@@ -223,7 +232,7 @@ def draw(results: Mapping[str, Mapping[str, Any]], rivals: Sequence[str], path: 
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
     with whole_file(path) as partial:
-        figure.savefig(partial, dpi=130, format=path.suffix.lstrip(".") or "png")
+        figure.savefig(partial, dpi=130, format=path.suffix.lstrip("."))
     plt.close(figure)
 
 
@@ -237,6 +246,8 @@ class Arguments:
     """What they are compared with: such files or names."""
     seeds: tuple[int, ...] = ()
     """Seeds to play; if none are named, 64 that training never sees."""
+    validation: bool = False
+    """Play the 16 validation seeds instead: for all looks but the last."""
     timesteps: int = 5_000
     """Length of an episode."""
     agent: str = "ppo_0"
@@ -260,7 +271,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     candidates = {name: policy for name, policy in named(arguments.policies).items() if name not in rivals}
     if not candidates:
         raise ConfigError(f"policies: expected one that is not among those to compare with, got {arguments.policies}")
-    results = compare(config, arguments.agent, candidates, arguments.seeds or TEST_SEEDS, rivals)
+    if arguments.picture and arguments.picture.suffix not in PICTURES:
+        raise ConfigError(f"picture: expected a file ending in {', '.join(PICTURES)}, got {arguments.picture}")
+    if arguments.validation and arguments.seeds:
+        raise ConfigError("seeds: give seeds or --validation, not both")
+    seeds = VALIDATION_SEEDS if arguments.validation else arguments.seeds or TEST_SEEDS
+    results = compare(config, arguments.agent, candidates, seeds, rivals)
     print(table(results, list(rivals)))
     if arguments.json:
         text = json.dumps({"arguments": asdict(arguments), "results": results}, indent=2, default=str)

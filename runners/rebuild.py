@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 from market_env.config import MarketConfig
 from market_env.engine.state import PRESETS, REJECT_REASONS
 from market_env.engine.tables import DEPTH_LEVELS
-from market_env.rewards import DEFAULT_REWARD, WealthReward
+from market_env.rewards import DEFAULT_REWARD, EXCESS, WealthReward
 from market_env.twin import Line, Resting, TwinAccount, TwinBook, TwinMarket, next_reference
 from runners.schema import TABLES
 
@@ -297,7 +297,7 @@ class Replay:
         wealth = float(account.cash) + account.inventory * self.reference
         if account.last_turn is not None:
             reward, held, elapsed = self.reward, account.inventory, time - account.seen_time
-            excess = max(abs(held) - 0.7 * account.inventory_bound, 0.0)
+            excess = max(abs(held) - EXCESS * account.inventory_bound, 0.0)
             gained = wealth - account.seen_wealth - reward.inventory_penalty * held * held * elapsed
             gained -= reward.damping * (account.seen_inventory * (self.reference - account.seen_reference))
             gained -= reward.excess_penalty * excess * excess * elapsed

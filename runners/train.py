@@ -12,7 +12,7 @@ Promise: same arguments, same machine and packages, same weights. Cost: about 25
 
 from __future__ import annotations
 
-import dataclasses
+import argparse
 import hashlib
 import json
 import platform
@@ -39,8 +39,9 @@ from market_env.config import ConfigError, MarketConfig, checked, parse_json, ro
 from market_env.rewards import WealthReward
 from runners import checkpoint, evaluate
 from runners.command import command
-from runners.record import check_folder, fresh_folder, whole_file
+from runners.record import fresh_folder, whole_file
 from runners.vec_env import MarketVecEnv
+from scripted_agents.baselines import DoNothing
 from scripted_agents.frozen_ppo import freeze, frozen_network, network_parameters, purpose
 from scripted_agents.policy import CompiledPolicy
 
@@ -58,8 +59,8 @@ Count = Annotated[int, Field(ge=1)]
 class Training:
     """What is trained, and how."""
 
-    seed: Annotated[int, Field(ge=0, lt=2**32)] = 5
-    """Seed of the weights, of the sampling and of the markets."""
+    seed: Annotated[int, Field(ge=0, lt=900_000)] = 5
+    """Seed of the weights, of the sampling and of the markets; those from 1,000,000 on are for validation and test."""
     learners: Count = 1
     """Seats that learn, one policy for all of them."""
     opponents: Annotated[int, Field(ge=0)] = 0
@@ -74,7 +75,7 @@ class Training:
     """Markets that run side by side."""
     n_steps: Count = 64
     """Turns of each learner between two updates."""
-    batch_size: Count = 512
+    batch_size: Annotated[int, Field(ge=2)] = 512
     """Minibatch."""
     n_epochs: Count = 5
     """Passes over the data of an update."""
@@ -141,14 +142,15 @@ def weights_hash(model: PPO) -> str:
     return digest.hexdigest()
 
 
-class Course(BaseCallback):
+class Schedule(BaseCallback):
     """What happens between two updates: the league, validations, checkpoints, the progress bar."""
 
     def __init__(self, training: Training, folder: Path, env: MarketVecEnv) -> None:
         super().__init__()
-        self.course = training
+        self.training = training
         self.folder = folder
         self.env = env
+        self.purpose = checkpoint_purpose(training, env)
         self.config = training.market(MarketConfig().timesteps)
         self.curve: list[dict[str, Any]] = []
         self.best: float | None = None
@@ -174,11 +176,11 @@ class Course(BaseCallback):
 
     def _on_training_start(self) -> None:
         self._bar = tqdm(
-            total=self.course.total_timesteps, initial=self.num_timesteps, unit=" turns", unit_scale=True,
+            total=self.training.total_timesteps, initial=self.num_timesteps, unit=" turns", unit_scale=True,
             disable=None, dynamic_ncols=True, desc=f"training {self.folder.name}",
         )  # fmt: skip
         metrics: dict[str, float | int] = {f"validation/{name}": 0.0 for name in MEASURES}
-        settings = self.course.settings()
+        settings = self.training.settings()
         self.logger.record("hparams", HParam(settings, metrics), exclude=("stdout", "log", "json", "csv"))
         text = "\n".join(f"    {name}: {value}" for name, value in settings.items())
         charts = {name: ["Multiline", [f"validation/{name}"]] for name in MEASURES}
@@ -199,13 +201,15 @@ class Course(BaseCallback):
     def _on_rollout_start(self) -> None:
         if self._bar is not None:
             self._bar.update(self.num_timesteps - self._bar.n)
-        if self.course.opponents and self._due("snapshot", self.course.snapshot_every):
+        if self.training.opponents and self._due("snapshot", self.training.snapshot_every):
             self.league.append(frozen_parameters(self.model_ppo, self.config))
-        if self._due("validate", self.course.validate_every):
+        if self._due("validate", self.training.validate_every):
             self.judge()
-        if self._due("checkpoint", self.course.checkpoint_every):
+        # Stable-Baselines3 would write an update's figures with the next one's, and a checkpoint in between lose them.
+        self.logger.dump(self.num_timesteps)
+        if self._due("checkpoint", self.training.checkpoint_every):
             self.save()
-        if self.course.opponents:
+        if self.training.opponents:
             self._seat_opponents()
 
     @property
@@ -216,25 +220,23 @@ class Course(BaseCallback):
 
     def save(self) -> None:
         """Write a checkpoint now."""
-        checkpoint.save(
-            self.folder, self.model_ppo, self.env, checkpoint_purpose(self.course), self.progress(), self.league
-        )
+        checkpoint.save(self.folder, self.model_ppo, self.env, self.purpose, self.progress(), self.league)
 
     def _seat_opponents(self) -> None:
         # A draw of its own for every update, so that a resumed training seats the same selves.
-        rng = np.random.default_rng([self.course.seed, self.num_timesteps])
+        rng = np.random.default_rng([self.training.seed, self.num_timesteps])
         selves = [CompiledPolicy(frozen_network, self.config, parameters) for parameters in self.league]
         self.env.recast(
             {
-                seat: [selves[number] for number in rng.integers(len(selves), size=self.course.markets)]
-                for seat in self.course.seats()[self.course.learners :]
+                seat: [selves[number] for number in rng.integers(len(selves), size=self.training.markets)]
+                for seat in self.training.seats()[self.training.learners :]
             }
         )
 
     def judge(self) -> None:
         """Validate now: the candidate in all seats of its own, its first one judged."""
         policy = CompiledPolicy(frozen_network, self.config, frozen_parameters(self.model_ppo, self.config))
-        others = dict.fromkeys(self.course.seats()[1:], policy)
+        others = dict.fromkeys(self.training.seats()[1:], policy)
         episodes = evaluate.play_seeds(self.config, AGENT, policy, evaluate.VALIDATION_SEEDS, others)
         found = evaluate.summarise(episodes, {})
         rewards = [info["r"] for info in self.model_ppo.ep_info_buffer or []]
@@ -250,7 +252,7 @@ class Course(BaseCallback):
         kept = within_limits(point) and (self.best is None or point["liquidation_gain"] > self.best)
         if kept:
             self.best = point["liquidation_gain"]
-            freeze(self.model, self.config, self.folder / POLICY, self.course.reward)
+            freeze(self.model, self.config, self.folder / POLICY, self.training.reward)
         low, high = point["interval"]
         tqdm.write(
             f"{self.num_timesteps:>10,} turns  validation: liquidation gain {point['liquidation_gain']:7,.0f} "
@@ -264,16 +266,39 @@ class Course(BaseCallback):
             self._bar.close()
 
 
-def checkpoint_purpose(training: Training) -> dict[str, Any]:
-    """What makes a checkpoint one of this training: its settings, and what its policy sees and does."""
-    return {**to_json(training), **purpose(training.market(training.episode))}
+def versions() -> dict[str, str]:
+    """Versions of what decides a training's weights."""
+    names = ("stable-baselines3", "torch", "gymnasium", "numpy", "numba")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def checkpoint_purpose(training: Training, env: MarketVecEnv) -> dict[str, Any]:
+    """What makes a checkpoint one of this training: settings, what its policy sees and does, the others, the packages.
+
+    Args:
+        training: its settings.
+        env: its environment, as it is made.
+    """
+    market = training.market(training.episode)
+    return {
+        **to_json(training),
+        **purpose(market),
+        "market": to_json(market),
+        "scripted policies": hashlib.sha256(env.batch.policy_parameters().tobytes()).hexdigest(),
+        "versions": versions(),
+    }
 
 
 def build(training: Training) -> tuple[PPO, MarketVecEnv]:
     """Model and environment of a training, at its start."""
     seats = training.seats()
     env = MarketVecEnv(
-        training.markets, training.market(training.episode), seats[: training.learners], reward=training.reward
+        training.markets,
+        training.market(training.episode),
+        seats[: training.learners],
+        # Empty until the league takes them.
+        policies={seat: DoNothing() for seat in seats[training.learners :]},
+        reward=training.reward,
     )
     # Threads cost more than they bring for networks this small. Set after the batch has started its own, see there.
     torch.set_num_threads(1)
@@ -300,13 +325,19 @@ def build(training: Training) -> tuple[PPO, MarketVecEnv]:
 def train(training: Training, folder: Path, resume: bool = False) -> dict[str, Any]:
     """Train, and leave the best policy and what became of it in ``folder``; return the latter.
 
+    Args:
+        training: its settings.
+        folder: for everything that it writes.
+        resume: whether to go on from the folder's checkpoint; without one it begins.
+
     Raises:
-        ConfigError: ``resume`` without a checkpoint of this very training; no policy within its limits was found.
+        ConfigError: the checkpoint is damaged or of another training; no policy within its limits was found.
     """
     model, env = build(training)
-    course = Course(training, folder, env)
+    schedule = Schedule(training, folder, env)
+    resume = resume and (folder / checkpoint.FILE).exists()
     if resume:
-        course.go_on(*checkpoint.load(folder, model, env, checkpoint_purpose(training)))
+        schedule.go_on(*checkpoint.load(folder, model, env, schedule.purpose))
     else:
         folder.mkdir(parents=True, exist_ok=True)
         with whole_file(folder / CONFIG) as path:
@@ -319,32 +350,28 @@ def train(training: Training, folder: Path, resume: bool = False) -> dict[str, A
     model.set_logger(Logger(str(folder), [board]))
     left = training.total_timesteps - model.num_timesteps
     if left > 0:
-        model.learn(left, callback=course, reset_num_timesteps=not resume)
+        model.learn(left, callback=schedule, reset_num_timesteps=not resume)
     else:
-        course.init_callback(model)
-        course.num_timesteps = model.num_timesteps
-    # Stable-Baselines3 logs an update's figures with the next one; the last one's would be a second point at its step.
-    for figures in (model.logger.name_to_value, model.logger.name_to_count, model.logger.name_to_excluded):
-        figures.clear()
-    if not course.curve or course.curve[-1]["timesteps"] < model.num_timesteps:
-        course.judge()
-    course.next["checkpoint"] = model.num_timesteps
-    course.save()
+        schedule.init_callback(model)
+        schedule.num_timesteps = model.num_timesteps
+    if not schedule.curve or schedule.curve[-1]["timesteps"] < model.num_timesteps:
+        schedule.judge()
+    schedule.next["checkpoint"] = model.num_timesteps
+    schedule.save()
     model.logger.dump(model.num_timesteps)
     model.logger.close()
-    names = ("stable-baselines3", "torch", "gymnasium", "numpy", "numba")
     result = {
         "training": to_json(training),
-        "versions": {"python": platform.python_version(), **{name: version(name) for name in names}},
+        "versions": versions(),
         "timesteps": model.num_timesteps,
-        "seconds": round(course.spent()),
+        "seconds": round(schedule.spent()),
         "weights": weights_hash(model),
-        "best": course.best,
-        "curve": course.curve,
+        "best": schedule.best,
+        "curve": schedule.curve,
     }
     with whole_file(folder / RESULT) as path:
         path.write_text(json.dumps(result, indent=2) + "\n")
-    if course.best is None:
+    if schedule.best is None:
         raise ConfigError(
             "training: no checkpoint traded on 1 to 60 % of its turns within 80 % of its bound; no policy was kept"
         )
@@ -362,27 +389,53 @@ class Arguments:
     """Folder of a training that was stopped, to go on with as it was."""
 
 
+def stored_training(folder: Path) -> Training:
+    """The settings of the training in ``folder``.
+
+    Raises:
+        ConfigError: they cannot be read; names the file.
+    """
+    path = folder / CONFIG
+    try:
+        return parse_json(Training, path.read_bytes())
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
 @command
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit status."""
-    arguments = tyro.cli(Arguments, args=argv, prog="python -m runners.train")
+    """Run the command; return its exit status: 0, 130 if interrupted, 2 for bad input."""
+    # Which training goes on decides what the other flags begin as.
+    known = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    known.add_argument("--resume", type=Path)
+    resume = known.parse_known_args(argv)[0].resume
+    stored = None if resume is None else stored_training(resume)
+    default = Arguments() if stored is None else Arguments(training=stored, resume=resume)
+    arguments = tyro.cli(Arguments, args=argv, default=default, prog="python -m runners.train")
     training = arguments.training
-    if arguments.resume:
-        folder = arguments.resume
-        try:
-            stored = parse_json(Training, (folder / CONFIG).read_text())
-        except OSError as error:
-            raise ConfigError(f"{folder / CONFIG}: cannot be read: {error.strerror}") from None
-        for entry in dataclasses.fields(Training):
-            given, kept = getattr(training, entry.name), getattr(stored, entry.name)
-            if given not in (kept, getattr(Training(), entry.name)):
-                raise ConfigError(f"{entry.name}: the training in {folder} has {kept!r}, got {given!r}")
-        training = stored
+    if stored is not None:
+        folder = resume
+        given = to_json(training)
+        for name, kept in to_json(stored).items():
+            if given[name] != kept:
+                raise ConfigError(f"{name}: the training in {folder} has {kept!r}, got {given[name]!r}")
+        if arguments.run_dir != FRESH:
+            raise ConfigError(f"run_dir: {folder} goes on where it is, got {arguments.run_dir}")
     else:
         folder = fresh_folder(f"train-{training.seed}") if arguments.run_dir == FRESH else arguments.run_dir
-        if check_folder(folder):
-            raise ConfigError(f"run folder {folder}: expected an empty folder")
-    result = train(training, folder, resume=arguments.resume is not None)
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise ConfigError(
+                f"run folder {folder}: expected an empty folder or none; --resume {folder} goes on with a training"
+            )
+    try:
+        result = train(training, folder, resume=stored is not None)
+    except KeyboardInterrupt:
+        print(
+            f"\nstopped; to go on from the last checkpoint: python -m runners.train --resume {folder}", file=sys.stderr
+        )
+        return 130
     print(f"best liquidation gain on validation seeds {result['best']:,.0f}; policy and checkpoint in {folder}")
     return 0
 

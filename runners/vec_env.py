@@ -42,6 +42,8 @@ class Seat:
         self.config = batch.config
         self.learner = batch.learners[number]
         self.render_mode = render_mode
+        self.observation_space = observations.space()
+        self.action_space = actions.space(batch.config.offsets, batch.config.lots)
         self._batch = batch
         self._place = place
         self._number = number
@@ -86,6 +88,8 @@ class MarketVecEnv(VecEnv):
         reward: Reward = DEFAULT_REWARD,
         render_mode: str | None = None,
     ) -> None:
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(f"render_mode: expected 'rgb_array' or None, got {render_mode!r}")
         market = MarketConfig() if config is None else config
         self.config = market
         self.reward = reward
@@ -96,7 +100,7 @@ class MarketVecEnv(VecEnv):
             Seat(self.batch, place, number, render_mode) for place in range(markets) for number in range(len(learners))
         ]
         super().__init__(len(self.seats), observations.space(), actions.space(market.offsets, market.lots))
-        self.metadata = {"render_modes": list(Pictures.MODES)}
+        self.metadata = {"render_modes": ["rgb_array"]}
         self._next_seeds = Seeds(markets)
         self._actions = np.zeros((self.num_envs, 5), np.int64)
         self._begun = False
@@ -137,14 +141,15 @@ class MarketVecEnv(VecEnv):
         rewards = rewards_of(batch, self.reward).reshape(-1)
         self._returns += rewards
         self._lengths += 1
-        self._pictures.add()
+        self._pictures.add(np.ones(batch.count, np.bool_))
         dones = np.repeat(batch.finished, len(batch.learners))
         infos: list[Info] = [{"TimeLimit.truncated": False} for _ in self.seats]
         ended = np.flatnonzero(dones).tolist()
+        seen = self._observations()
         for number in ended:
             infos[number] = self.seats[number].info() | {
                 "TimeLimit.truncated": True,
-                "terminal_observation": self._observations()[number],
+                "terminal_observation": seen[number].copy(),
                 "episode": {
                     "r": round(float(self._returns[number]), 6),
                     "l": int(self._lengths[number]),
@@ -157,15 +162,15 @@ class MarketVecEnv(VecEnv):
             self._begin(batch.finished.copy())
             for number in ended:
                 self.reset_infos[number] = self.seats[number].info()
-        return self._observations(), rewards.astype(np.float32), dones, infos
+            seen = self._observations()
+        return seen, rewards.astype(np.float32), dones, infos
 
     def _observations(self) -> NDArray[np.float32]:
         return self.batch.observations.reshape(self.num_envs, -1).copy()
 
     def _begin(self, chosen: NDArray[np.bool_], seeds: Sequence[int | None] | None = None) -> None:
         self.batch.reset(self._next_seeds.next_of(chosen, seeds), chosen)
-        self._pictures.forget(chosen)
-        self._pictures.add()
+        self._pictures.begin(chosen)
 
     def recast(self, policies: Mapping[str, Policy | Sequence[Policy]]) -> None:
         """Let other compiled policies play some agents from now on, by id; a sequence is dealt to the markets in turn.

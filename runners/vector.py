@@ -54,13 +54,17 @@ class Seeds:
         Raises:
             ValueError: a seed is no non-negative integer.
         """
-        return [self._next(number, None if given is None else given[number]) for number in np.flatnonzero(chosen)]
+        numbers = np.flatnonzero(chosen).tolist()
+        wanted = [None if given is None else given[number] for number in numbers]
+        # All are checked before any counts.
+        checked = [None if seed is None else check_seed(seed) for seed in wanted]
+        return [self._next(number, seed) for number, seed in zip(numbers, checked, strict=True)]
 
     def _next(self, number: int, seed: int | None) -> int:
         # As gymnasium.Env.reset has it.
         generator = self._generators[number]
         if seed is not None or generator is None:
-            generator, _ = seeding.np_random(None if seed is None else check_seed(seed))
+            generator, _ = seeding.np_random(seed)
             self._generators[number] = generator
         return int(generator.integers(2**63)) if seed is None else seed
 
@@ -84,13 +88,15 @@ def rewards_of(batch: Batch, reward: Reward) -> NDArray[np.float64]:
     """The reward of each learner's last step, 0 before its first turn: float64 of shape (markets, learners).
 
     Raises:
-        ConfigError: the reward is not one number for each row.
+        ConfigError: the reward is not one finite number for each row.
     """
     found = np.asarray(reward(batch.outcomes), np.float64)
     if found.shape != batch.outcomes.shape:
         raise ConfigError(
             f"reward: expected one number for each of {batch.outcomes.shape} outcome rows, got shape {found.shape}"
         )
+    if not np.isfinite(found).all():
+        raise ConfigError("reward: expected finite numbers, got NaN or infinity")
     return np.where(batch.outcomes["turn"] != state.NONE, found, 0.0)
 
 
@@ -111,34 +117,31 @@ class Pictures:
         render.check_mode(mode, self.MODES)
         self.mode = mode
         self._batch = batch
-        self._views: list[Market] = []
         self._histories = [render.DepthHistory() for _ in range(batch.count if mode == "rgb_array" else 0)]
 
-    def forget(self, chosen: NDArray[np.bool_]) -> None:
-        """Episodes begin in the chosen markets."""
+    def begin(self, chosen: NDArray[np.bool_]) -> None:
+        """Episodes have begun in the chosen markets."""
         if self.mode == "rgb_array":
             for number in np.flatnonzero(chosen).tolist():
                 self._histories[number] = render.DepthHistory()
+            self.add(chosen)
 
-    def add(self) -> None:
-        """The markets have moved."""
+    def add(self, chosen: NDArray[np.bool_]) -> None:
+        """The chosen markets have moved."""
         if self.mode == "rgb_array":
-            for history, view in zip(self._histories, self._markets(), strict=True):
-                history.add(view)
+            for number in np.flatnonzero(chosen).tolist():
+                self._histories[number].add(self._market(number))
 
     def draw(self) -> tuple[Any, ...]:
         """A picture of each market."""
         if self.mode == "ansi":
-            return tuple(render.ladder(view) for view in self._markets())
+            return tuple(render.ladder(self._market(number)) for number in range(self._batch.count))
         if self.mode == "rgb_array":
             return tuple(history.image() for history in self._histories)
         raise ValueError(f"render(): make the environment with render_mode in {list(self.MODES)}, it has None")
 
-    def _markets(self) -> list[Market]:
-        batch = self._batch
-        if not self._views:
-            self._views = [Market(batch.config, records=batch.records[i : i + 1]) for i in range(batch.count)]
-        return self._views
+    def _market(self, number: int) -> Market:
+        return Market(self._batch.config, records=self._batch.records[number : number + 1])
 
 
 class MarketVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[Any]]):
@@ -246,15 +249,18 @@ class MarketVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[
         batch.step(decisions, played)
         rewards = np.where(played, rewards_of(batch, self.reward)[:, 0], 0.0)
         truncated = batch.finished & played
-        self._pictures.add()
+        self._pictures.add(played)
         infos: Infos = {}
         if self.autoreset_mode == AutoresetMode.NEXT_STEP:
             if self._over.any():
                 self._begin(self._over)
             self._over = truncated
         elif truncated.any():
+            last = np.full(self.num_envs, None, object)
+            for number in np.flatnonzero(truncated).tolist():
+                last[number] = batch.observations[number, 0].copy()
             infos = {
-                "final_obs": np.where(truncated[:, None], batch.observations[:, 0], 0.0).astype(np.float32),
+                "final_obs": last,
                 "_final_obs": truncated,
                 "final_info": self._infos(truncated),
                 "_final_info": truncated,
@@ -271,8 +277,7 @@ class MarketVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[
 
     def _begin(self, chosen: NDArray[np.bool_], seeds: Sequence[int | None] | None = None) -> None:
         self.batch.reset(self._seeds.next_of(chosen, seeds), chosen)
-        self._pictures.forget(chosen)
-        self._pictures.add()
+        self._pictures.begin(chosen)
 
     def _infos(self, where: NDArray[np.bool_]) -> Infos:
         rows = self.batch.infos[:, 0]

@@ -2,7 +2,7 @@
 
 Promise: each market is the one that the AEC environment plays with the same seed, actions and policies, bit for
 bit, whatever the number of markets and cores. Markets run in parallel (``numba.set_num_threads``), without
-the interpreter's lock. Cost: about 0.25 µs a turn and core and :func:`market_bytes` of memory a market
+the interpreter's lock. Cost: about 0.3 µs a turn and core and :func:`market_bytes` of memory a market
 (``python -m benchmarks batch``).
 """
 
@@ -18,12 +18,13 @@ from numpy.typing import NDArray
 
 from market_env import actions, observations
 from market_env.config import ConfigError, MarketConfig, check_agents, check_together
-from market_env.engine import observe, state, step, turn
+from market_env.engine import observe, step, turn
 from market_env.engine.kernel import kernel, parallel_kernel
+from market_env.engine.state import OUTCOME, SEEN
 from market_env.engine.streams import run_key
-from market_env.market import NO_EVENTS, check_seed, configure
+from market_env.market import NO_EPISODE, NO_EVENTS, check_seed, configure
 from scripted_agents.policy import Policy
-from scripted_agents.rollout import BAD_ACTION, Cast, bad_action, check_cast, play_on
+from scripted_agents.rollout import BAD_ACTION, Cast, bad_action, play_on
 
 
 @kernel
@@ -60,6 +61,8 @@ def step_market(market, events, decisions, seats, seen, acted, addresses, starts
 
 GOOD = -1
 """What the kernels below return if all is well."""
+NOT_BEGUN = -2
+"""What :func:`bad_decision` returns if a chosen market has no episode."""
 
 
 @kernel
@@ -72,11 +75,13 @@ def bad_market(chosen, statuses):
 
 
 @kernel
-def bad_decision(markets, chosen, decisions):
+def bad_decision(markets, chosen, begun, decisions):
     """The first decision out of range in the chosen markets, as market x learners + learner; GOOD if there is none."""
     learners = decisions.shape[1]
     for i in range(len(chosen)):
         if chosen[i]:
+            if not begun[i]:
+                return NOT_BEGUN
             for number in range(learners):
                 if not turn.in_range(markets[i], decisions[i, number]):
                     return i * learners + number
@@ -121,12 +126,12 @@ def step_markets(
 
 def market_bytes(config: MarketConfig, learners: int = 1) -> int:
     """Memory that one market of a batch takes."""
-    seat = 4 * observations.SIZE + observe.INFO.itemsize + state.OUTCOME.itemsize + state.SEEN.itemsize + 1
+    seat = 4 * observations.SIZE + observe.INFO.itemsize + OUTCOME.itemsize + SEEN.itemsize + 1
     work = 4 * observations.SIZE + 5 * 8 + 8 + 16 * len(config.agents)
     return configure(config).itemsize + learners * seat + work
 
 
-STATE = ("records", "observations", "infos", "outcomes", "finished", "_seen")
+STATE = ("records", "observations", "infos", "outcomes", "finished", "begun", "_seen")
 """Arrays of a batch that are its state; what else it holds is work space."""
 
 
@@ -157,8 +162,8 @@ class Batch:
         check_agents("learners", config, learners)
         if len(learners) > 1:
             check_together(config, learners)
-        if markets < 1:
-            raise ConfigError(f"markets: expected at least 1, got {markets}")
+        if isinstance(markets, bool) or not isinstance(markets, int) or markets < 1:
+            raise ConfigError(f"markets: expected an integer of at least 1, got {markets!r}")
         self.config = config
         self.learners = list(learners)
         self.count = markets
@@ -177,13 +182,15 @@ class Batch:
         """What each learner sees: float32 of shape (markets, learners, SIZE)."""
         self.infos = np.zeros(shape, observe.INFO)
         """INFO rows of shape (markets, learners)."""
-        self.outcomes = np.zeros(shape, state.OUTCOME)
+        self.outcomes = np.zeros(shape, OUTCOME)
         """What came of the last step: OUTCOME rows of shape (markets, learners)."""
         self.finished = np.ones(markets, np.bool_)
         """Whether each market's episode is over, or has not begun."""
+        self.begun = np.zeros(markets, np.bool_)
+        """Whether each market has an episode, under way or over."""
         self.codes = actions.sizes(config.offsets, config.lots)
         self._seats = step.seats_of(self.agents.tolist(), len(config.agents))
-        self._seen = np.zeros(shape, state.SEEN)
+        self._seen = np.zeros(shape, SEEN)
         self._acted = np.zeros(shape, np.int8)
         self._scratch = np.zeros((markets, observations.SIZE), np.float32)
         self._action = np.zeros((markets, 5), np.int64)
@@ -203,7 +210,7 @@ class Batch:
             ConfigError: an agent has no compiled policy.
         """
         cast = Cast(policies, self.config.agent_ids, self.count)
-        check_cast(cast, self.config.agent_ids, self.agents.tolist())
+        cast.check(self.config, self.agents.tolist())
         self._cast = cast
         self._policies = (cast.addresses, cast.starts, cast.parameters)
 
@@ -217,7 +224,7 @@ class Batch:
         Raises:
             ValueError: a seed is no non-negative integer, or their number is wrong.
         """
-        where = self._everywhere if chosen is None else chosen
+        where = self._where(chosen)
         count = int(where.sum())
         if len(seeds) != count:
             raise ValueError(f"seeds: expected {count}, one for each market to reset, got {len(seeds)}")
@@ -239,17 +246,20 @@ class Batch:
             chosen: bool of shape (markets,).
 
         Raises:
+            RuntimeError: a chosen market was not reset, or a policy acted out of range in it.
             TypeError: the actions are no integers.
             ValueError: their shape is another, or one is out of range; nothing has changed then.
         """
-        where = self._everywhere if chosen is None else chosen
+        where = self._where(chosen)
         if not isinstance(decisions, np.ndarray) or decisions.dtype.kind not in "iu":
             kind = decisions.dtype if isinstance(decisions, np.ndarray) else type(decisions).__name__
             raise TypeError(f"actions: expected an array of integers, got {kind}")
         if decisions.shape != self._decisions.shape:
             raise ValueError(f"actions: expected shape {self._decisions.shape}, got {decisions.shape}")
         self._decisions[:] = decisions
-        bad = bad_decision(self.records, where, self._decisions)
+        bad = bad_decision(self.records, where, self.begun, self._decisions)
+        if bad == NOT_BEGUN:
+            raise RuntimeError(NO_EPISODE)
         if bad != GOOD:
             market, number = divmod(bad, len(self.learners))
             codes = self._decisions[market, number]
@@ -260,6 +270,31 @@ class Batch:
             self.finished,
         )  # fmt: skip
         self._check(where)
+
+    def _where(self, chosen: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+        if chosen is None:
+            return self._everywhere
+        if not isinstance(chosen, np.ndarray) or chosen.dtype != np.bool_ or chosen.shape != (self.count,):
+            raise ValueError(f"chosen: expected an array of bool of shape ({self.count},), got {chosen!r}")
+        return np.ascontiguousarray(chosen)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # Addresses mean nothing in another process.
+        return {name: value for name, value in vars(self).items() if name != "_policies"}
+
+    def __setstate__(self, saved: dict[str, Any]) -> None:
+        vars(self).update(saved)
+        # The very dtype objects that the kernels are compiled for; an equal copy would be slow.
+        self.records = self.records.view(configure(self.config).dtype)
+        self.infos = self.infos.view(observe.INFO)
+        self.outcomes = self.outcomes.view(OUTCOME)
+        self._seen = self._seen.view(SEEN)
+        self._policies = (self._cast.addresses, self._cast.starts, self._cast.parameters)
+        numba.get_num_threads()
+
+    def policy_parameters(self) -> NDArray[np.float64]:
+        """The parameters of all policies that play here, float64."""
+        return self._cast.parameters
 
     def save(self) -> dict[str, NDArray[Any]]:
         """Copies of all that the markets are, by name; :meth:`restore` takes them."""
@@ -282,6 +317,9 @@ class Batch:
 
     def _check(self, where: NDArray[np.bool_]) -> None:
         bad = bad_market(where, self._statuses)
+        self.begun |= where
         if bad != GOOD:
+            # The episode cannot go on: the turn of an agent that does not learn has begun and found no action.
+            self.begun[where & (self._statuses == BAD_ACTION)] = False
             agent = self.config.agent_ids[int(self.records["acting"][bad])]
             raise ValueError(f"market {bad}: {bad_action(agent, self._action[bad])}")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import sys
 import zipfile
 import zlib
@@ -72,9 +73,15 @@ def freeze(model: Any, config: MarketConfig, path: Path | str, reward: WealthRew
     path = Path(path)
     setattr(model, MARKET_KEY, {**purpose(config), "reward": to_json(reward)})
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial.zip")
-    model.save(partial, exclude=NOT_SAVED)
-    partial.replace(path)
+    partial = path.with_name(f".{path.stem}.partial.zip")
+    try:
+        with partial.open("wb") as file:
+            model.save(file, exclude=NOT_SAVED)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 @policy_kernel
@@ -250,7 +257,9 @@ def load_parameters(path: Path, config: MarketConfig) -> NDArray[np.float64]:
         state = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
         weights = {name: tensor.double().numpy() for name, tensor in state.items()}
     except Exception as error:  # torch raises many kinds for a damaged or a forbidden file
-        raise ModelError(f"model {path}: policy.pth is damaged: {str(error).splitlines()[0]}") from None
+        raise ModelError(
+            f"model {path}: policy.pth is damaged: {(str(error) or type(error).__name__).splitlines()[0]}"
+        ) from None
     return network_parameters(weights, config, path)
 
 

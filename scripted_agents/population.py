@@ -56,6 +56,10 @@ def resolve(config: MarketConfig, policies: Mapping[str, PolicyConfig]) -> dict[
         # A known kind without an agent is no mistake: a population of no makers keeps the makers' parameters.
         if name not in known and name not in KINDS:
             raise ConfigError(f"policies: expected an agent id or a kind of this market, got {name!r}")
+        if not hasattr(policies[name], "build"):
+            raise ConfigError(
+                f"policies: expected parameters for {name} that build(config) a policy, got {type(policies[name]).__name__}"
+            )
     return {
         agent.id: policies.get(agent.id) or policies.get(agent.kind) or default_policy(agent) for agent in config.agents
     }

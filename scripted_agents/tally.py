@@ -19,7 +19,7 @@ from market_env.engine.state import NONE
 from market_env.engine.streams import run_key
 from market_env.market import NO_EVENTS, check_seed, configure
 from scripted_agents.policy import Policy
-from scripted_agents.rollout import BAD_ACTION, Cast, bad_action, check_cast, take_turn
+from scripted_agents.rollout import BAD_ACTION, Cast, bad_action, take_turn
 
 NEAR_BOUND = 0.8
 """Share of the inventory bound beyond which a seat counts as near it."""
@@ -112,7 +112,7 @@ def tally_episodes(
         ValueError: a policy wrote an action out of range; a seed is no non-negative integer.
     """
     cast = Cast(policies, config.agent_ids)
-    check_cast(cast, config.agent_ids, ())
+    cast.check(config, ())
     seat = config.agent_ids.index(agent)
     keys = np.array([run_key(check_seed(seed)) for seed in seeds], np.uint64)
     tallies = np.zeros(len(keys), TALLY)

@@ -58,4 +58,4 @@ def test_nothing_but_the_frozen_policy_and_training_imports_torch() -> None:
         for source in (ROOT / package).rglob("*.py")
         if any(name.split(".")[0] in {"torch", "stable_baselines3"} for name in imports(source))
     }
-    assert users == {"scripted_agents/frozen_ppo.py", "runners/train.py"}
+    assert users == {"scripted_agents/frozen_ppo.py", "runners/checkpoint.py", "runners/train.py", "runners/vec_env.py"}

@@ -50,6 +50,7 @@ LOG_FULL = 2
 
 TAU_FAST, TAU_SLOW = FLOW_TIMES
 TAU_RATIO = int(TAU_SLOW / TAU_FAST)
+"""A whole number, see :func:`fade`."""
 
 
 @kernel

@@ -56,10 +56,10 @@ def test_the_best_of_some_trainings_by_validation_is_published_with_its_card(
 def test_behaviour_by_state_is_what_the_policy_does(monkeypatch: pytest.MonkeyPatch) -> None:
     config = MarketConfig(timesteps=200)
     policy = FrozenPPO(str(ROOT / DEFAULT_MODEL)).build(config)
-    seen, done = card.decisions(config, policy)
+    seen, done = card.decisions(config, policy, {})
     assert len(seen) == len(done) == 200 * card.STATE_SEEDS
     assert all(policy.act(seen[i]).tolist() == done[i].tolist() for i in range(0, len(seen), 97))
-    cells = card.by_state(config, policy)
+    cells = card.by_state(config, policy, {})
     assert cells["turns"].sum() == pytest.approx(1.0)
     lots = np.array(config.lots)
     held = np.rint(seen[:, card.INVENTORY] * 100)

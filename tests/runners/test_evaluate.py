@@ -41,12 +41,12 @@ def test_a_maker_in_the_seat_is_paired_with_every_rival_by_seed() -> None:
     assert mine["above"]["random"]["gain"]["mean"] == pytest.approx(mine["gain"] - results["random"]["gain"])
     assert 0.0 < mine["trading_turns"] < 1.0
     assert results["random"]["near_bound"] > mine["near_bound"]
-    assert "steadiness" not in results["nothing"]
+    assert "mean_over_deviation" not in results["nothing"]
     episodes = evaluate.play_seeds(CONFIG, "ppo_0", MarketMaker(half_spread=5.0).build(CONFIG), range(8))
     gains = [episode.liquidation_gain for episode in episodes]
-    assert mine["steadiness"]["mean"] == pytest.approx(np.mean(gains) / np.std(gains, ddof=1))
-    low, high = mine["steadiness"]["interval"]
-    assert low < mine["steadiness"]["mean"] < high
+    assert mine["mean_over_deviation"]["mean"] == pytest.approx(np.mean(gains) / np.std(gains, ddof=1))
+    low, high = mine["mean_over_deviation"]["interval"]
+    assert low < mine["mean_over_deviation"]["mean"] < high
 
 
 def test_liquidation_never_pays_more_than_the_reference_price_in_a_two_sided_book() -> None:
@@ -69,6 +69,9 @@ def test_bad_input_is_one_clear_error(capsys: pytest.CaptureFixture[str], tmp_pa
         (["maker", "--against", "nothing", "--agent", "ppo_9"], "agent: expected one or more of"),
         (["maker", "--against", "nothing", "--timesteps", "0"], "timesteps"),
         (["maker", "--against", "nothing", "--seeds", "1", "2"], "seeds: expected at least 8"),
+        (["maker", "--against", "nothing", "--seeds", *"11112222"], "seeds: expected each once"),
+        (["maker", "--against", "nothing", "--seeds", "1", "--validation"], "give seeds or --validation, not both"),
+        (["maker", "--against", "nothing", "--picture", "x.bmp"], "picture: expected a file ending in .png"),
         (["maker"], "policies: expected one that is not among those to compare with"),
         (
             ["maker", "--against", "nothing", "--timesteps", "20", "--json", str(tmp_path / "no" / "x.json")],

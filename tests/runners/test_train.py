@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
+import resource
+import signal
 import subprocess
 import sys
 import warnings
+from collections import deque
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -14,12 +16,14 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from stable_baselines3.common.logger import Logger
 
-from market_env.config import ConfigError, MarketConfig
+from market_env.config import ConfigError, MarketConfig, to_json
 from runners import checkpoint, evaluate, train
 from runners.board import TRAINING_TAGS
 from runners.train import Training
-from scripted_agents.frozen_ppo import FrozenPPO
+from scripted_agents import DoNothing
+from scripted_agents.frozen_ppo import FrozenPPO, freeze
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -128,9 +132,21 @@ def test_a_killed_training_goes_on_to_the_weights_of_one_that_was_not(
     assert policies[0].parameter_hash() == policies[1].parameter_hash()
     board = EventAccumulator(str(folder / "tensorboard"))
     board.Reload()
-    steps = [event.step for event in board.Scalars("train/loss")]
-    assert steps == sorted(set(steps))
-    assert not list(folder.glob(".*partial*"))
+    other = EventAccumulator(str(tmp_path / "whole" / "tensorboard"))
+    other.Reload()
+    for tag in set(other.Tags()["scalars"]) - {"time/fps"}:
+        wanted, found = ([(event.step, event.value) for event in each.Scalars(tag)] for each in (other, board))
+        assert found == wanted, tag
+    assert not list(folder.glob("*partial*"))
+
+
+def test_a_training_that_was_killed_before_its_first_checkpoint_begins(tmp_path: Path) -> None:
+    short = replace(TINY, total_timesteps=256)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(json.dumps(to_json(short)))
+    assert train.main(["--resume", str(tmp_path / "run")]) == 0
+    whole = train.train(short, tmp_path / "whole")
+    assert json.loads((tmp_path / "run" / "training.json").read_text())["weights"] == whole["weights"]
 
 
 def test_resuming_a_training_that_has_ended_changes_nothing(tmp_path: Path) -> None:
@@ -141,20 +157,35 @@ def test_resuming_a_training_that_has_ended_changes_nothing(tmp_path: Path) -> N
     assert again["curve"] == first["curve"]
 
 
+def test_an_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, *options(replace(TINY, total_timesteps=10**7)), "--run-dir", str(folder)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[2],
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "checkpoint\n"
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate()
+    assert process.returncode == 130
+    assert f"--resume {folder}" in said
+    assert "Traceback" not in said
+
+
 def test_a_league_seats_earlier_selves_that_differ_from_market_to_market(tmp_path: Path) -> None:
     training = MODES["league"]
     model, env = train.build(training)
-    course = train.Course(training, tmp_path, env)
-    course.init_callback(model)
+    schedule = train.Schedule(training, tmp_path, env)
+    model.set_logger(Logger(None, []))
+    schedule.init_callback(model)
+    schedule.next["validate"] = schedule.next["checkpoint"] = 10**9
     for timesteps in (0, 512, 1_024):
-        course.num_timesteps = model.num_timesteps = timesteps
-        course.curve = [{}]
-        course.next["validate"] = course.next["checkpoint"] = 10**9
+        schedule.num_timesteps = model.num_timesteps = timesteps
         with torch.no_grad():
             for tensor in model.policy.parameters():
                 tensor += 0.01
-        course.on_rollout_start()
-    assert len(course.league) == 3
+        schedule.on_rollout_start()
+    assert len(schedule.league) == 3
     starts = env.batch._cast.starts[:, 1:3]
     assert len(np.unique(starts)) > 1
     assert env.num_envs == training.markets
@@ -162,9 +193,32 @@ def test_a_league_seats_earlier_selves_that_differ_from_market_to_market(tmp_pat
 
 def test_one_policy_is_judged_in_all_of_its_seats(tmp_path: Path) -> None:
     training = MODES["shared"]
-    assert training.market(10).agent_ids[:2] == training.seats() == ["ppo_0", "ppo_1"]
-    _, env = train.build(training)
+    config = training.market(MarketConfig().timesteps)
+    assert config.agent_ids[:2] == training.seats() == ["ppo_0", "ppo_1"]
+    model, env = train.build(training)
     assert env.num_envs == 8
+    schedule = train.Schedule(training, tmp_path, env)
+    model.set_logger(Logger(None, []))
+    model.ep_info_buffer = deque()
+    schedule.init_callback(model)
+    schedule.judge()
+    policy = FrozenPPO(str(tmp_path / "policy.zip")).build(config)
+    gains = [
+        evaluate.column(
+            evaluate.play_seeds(config, "ppo_0", policy, evaluate.VALIDATION_SEEDS, others), "liquidation_gain"
+        ).mean()
+        for others in ({"ppo_1": policy}, {"ppo_1": DoNothing().build(config)})
+    ]
+    assert schedule.curve[0]["liquidation_gain"] == gains[0] != gains[1]
+
+
+def test_shared_and_league_trainings_need_no_model_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: Any) -> None:
+        raise AssertionError("a model was read")
+
+    monkeypatch.setattr(FrozenPPO, "build", missing)
+    for mode in ("shared", "league"):
+        train.train(replace(MODES[mode], total_timesteps=512), tmp_path / mode)
 
 
 def test_bad_input_is_one_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -174,6 +228,8 @@ def test_bad_input_is_one_clear_error(tmp_path: Path, capsys: pytest.CaptureFixt
         (["--opponents", "-1"], "opponents: Input should be greater than or equal to 0, got -1"),
         (["--markets", "1000000000"], "markets: 1,000,000,000 would take"),
         (["--hidden", "0"], "hidden[0]: Input should be greater than or equal to 1, got 0"),
+        (["--batch-size", "1"], "batch_size: Input should be greater than or equal to 2, got 1"),
+        (["--seed", "1000000"], "seed: Input should be less than 900000, got 1000000"),
         (["--resume", str(tmp_path / "none")], "cannot be read"),
     ):
         assert train.main([*arguments, "--run-dir", str(tmp_path / "new")]) == 2
@@ -187,11 +243,29 @@ def test_bad_input_is_one_clear_error(tmp_path: Path, capsys: pytest.CaptureFixt
     assert (tmp_path / "full" / "mine.txt").read_text() == "kept"
 
 
-def test_a_checkpoint_that_cannot_be_used_is_named_with_what_is_wrong(tmp_path: Path) -> None:
+def test_a_resumed_training_keeps_its_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run"
+    train.train(replace(TINY, total_timesteps=256), folder)
+    for arguments, message in (
+        (["--seed", "3"], "seed: the training in"),
+        (["--total-timesteps", str(Training().total_timesteps)], "total_timesteps: the training in"),
+        (["--run-dir", str(tmp_path / "other")], "run_dir:"),
+    ):
+        assert train.main(["--resume", str(folder), *arguments]) == 2
+        assert message in capsys.readouterr().err
+    (folder / "config.json").write_text("{")
+    assert train.main(["--resume", str(folder)]) == 2
+    assert "config.json: Invalid JSON" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_cannot_be_used_is_named_with_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     short = replace(TINY, total_timesteps=256)
     folder = tmp_path / "run"
     train.train(short, folder)
-    whole = (folder / checkpoint.FILE).read_bytes()
+    file = folder / checkpoint.FILE
+    whole = file.read_bytes()
 
     def refused(training: Training, message: str) -> None:
         with pytest.raises(ConfigError, match=message):
@@ -199,34 +273,46 @@ def test_a_checkpoint_that_cannot_be_used_is_named_with_what_is_wrong(tmp_path: 
 
     refused(replace(short, seed=9), "expected one of a training with seed 9, found 1")
     refused(replace(short, hidden=(8,)), r"with hidden \[8\], found \[64, 64\]")
-    (folder / checkpoint.FILE).write_bytes(whole[: len(whole) // 2])
-    refused(short, "checkpoint .*checkpoint.pt: damaged")
-    (folder / checkpoint.FILE).unlink()
-    refused(short, "expected a file, found nothing")
-    state = torch.load(_put(folder, whole), weights_only=True)
-    purpose: dict[str, Any] = json.loads(state["purpose"])
-    torch.save(
-        {**state, "purpose": json.dumps({**purpose, "features": purpose["features"][1:]})}, folder / checkpoint.FILE
-    )
-    refused(short, "expected one of a training with features")
-    torch.save({**state, "format": 99}, folder / checkpoint.FILE)
-    refused(short, "expected format 1, found 99")
-    _put(folder, whole)
-    assert train.main(["--resume", str(folder), "--seed", "3"]) == 2
-
-
-def _put(folder: Path, content: bytes) -> Path:
-    (folder / checkpoint.FILE).write_bytes(content)
-    return folder / checkpoint.FILE
+    rng = np.random.default_rng(1)
+    for place in (0, 70, len(whole) - 1, *rng.integers(len(whole), size=10).tolist()):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        refused(short, "checkpoint .*checkpoint.pt: damaged")
+    for content in (b"", whole[: len(whole) // 2], whole[1:]):
+        file.write_bytes(content)
+        refused(short, "damaged")
+    file.write_bytes(whole)
+    monkeypatch.setattr(checkpoint, "FORMAT", 2)
+    refused(short, "expected format 2, found 1")
+    monkeypatch.undo()
+    monkeypatch.setattr(train, "versions", lambda: {"torch": "0"})
+    refused(short, "with versions {'torch': '0'}")
+    monkeypatch.undo()
+    known = train.purpose
+    monkeypatch.setattr(train, "purpose", lambda config: {**known(config), "features": ["mid"]})
+    refused(short, r"with features \['mid'\], found")
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path) -> None:
     short = replace(TINY, total_timesteps=256)
-    train.train(short, tmp_path / "run")
-    before = (tmp_path / "run" / checkpoint.FILE).read_bytes()
+    folder = tmp_path / "run"
+    train.train(short, folder)
+    before = (folder / checkpoint.FILE).read_bytes()
     model, env = train.build(short)
-    checkpoint.load(tmp_path / "run", model, env, train.checkpoint_purpose(short))
-    shutil.rmtree(tmp_path / "run" / "tensorboard")
-    with pytest.raises(TypeError, match="not JSON serializable"):
-        checkpoint.save(tmp_path / "run", model, env, train.checkpoint_purpose(short), {"bad": object()}, [])
-    assert (tmp_path / "run" / checkpoint.FILE).read_bytes() == before
+    schedule = train.Schedule(short, folder, env)
+    schedule.go_on(*checkpoint.load(folder, model, env, schedule.purpose))
+    schedule.init_callback(model)
+    model.set_logger(Logger(None, []))
+    # The largest file that the process may write takes the disk's part.
+    largest, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, largest[1]))
+    try:
+        with pytest.raises(ConfigError, match=r"checkpoint\.pt: cannot be written: File too large"):
+            schedule.save()
+        with pytest.raises(OSError, match="File too large"):
+            freeze(model, schedule.config, folder / "policy.zip")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, largest)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert (folder / checkpoint.FILE).read_bytes() == before
+    assert FrozenPPO(str(folder / "policy.zip")).build(MarketConfig())
+    assert not [path for path in folder.iterdir() if "partial" in path.name]

@@ -82,6 +82,21 @@ def test_ppo_trains_on_it_from_a_seed_and_comes_out_the_same() -> None:
     assert len(set(returns)) == 4
 
 
+def test_the_last_observations_of_an_episode_do_not_hold_the_whole_batch() -> None:
+    env = MarketVecEnv(4, CONFIG)
+    env.reset()
+    for _ in range(25):
+        _, _, _, infos = env.step(np.zeros((4, 5), np.int64))
+    assert all(info["terminal_observation"].base is None for info in infos)
+
+
+def test_a_reward_that_is_no_number_is_one_clear_error() -> None:
+    env = MarketVecEnv(2, CONFIG, reward=lambda rows: rows["wealth"] * np.nan)
+    env.reset()
+    with pytest.raises(ConfigError, match="reward: expected finite numbers"):
+        env.step(np.zeros((2, 5), np.int64))
+
+
 def test_stable_baselines_wrappers_fit_around_it() -> None:
     env = VecNormalize(VecCheckNan(MarketVecEnv(2, CONFIG), raise_exception=True))
     env.seed(1)
@@ -97,11 +112,14 @@ def test_images_and_seats() -> None:
     assert len(env.get_images()) == 4
     assert env.env_is_wrapped(Monitor) == [True] * 4
     assert env.env_is_wrapped(type(env)) == [False] * 4
+    assert env.get_attr("action_space")[0] == env.action_space
+    with pytest.raises(ValueError, match="render_mode: expected 'rgb_array' or None, got 'ansi'"):
+        MarketVecEnv(2, CONFIG, render_mode="ansi")
 
 
 def test_bad_input_is_one_clear_error() -> None:
     for arguments, message in (
-        ({"markets": 0}, "markets: expected at least 1"),
+        ({"markets": 0}, "markets: expected an integer of at least 1"),
         ({"learners": []}, "learners: expected one or more of"),
         ({"learners": ["noise_0", "ppo_0"]}, "arrivals of noise_0"),
     ):

@@ -60,6 +60,9 @@ def test_it_is_gymnasiums_own_vector_of_single_environments_to_the_bit(
                 assert expected.dtype == found.dtype
             for number in range(3):
                 assert equal(told(wanted[4], number), told(got[4], number))
+            if "final_obs" in wanted[4]:
+                assert wanted[4]["final_obs"].dtype == got[4]["final_obs"].dtype == object
+                assert [each is None for each in got[4]["final_obs"]] == (~got[3]).tolist()
             ended += int(got[3].sum())
         assert ended >= 6
 
@@ -109,9 +112,27 @@ def test_pictures() -> None:
     assert all((one != other).any() for one, other in zip(before, after, strict=True))
 
 
+def test_a_picture_shows_its_own_market_alone() -> None:
+    env = MarketVectorEnv(2, RARE, "guest_0", render_mode="rgb_array", autoreset_mode="SameStep")
+    env.reset(seed=1)
+    before = [len(history._columns) for history in env._pictures._histories]
+    env._begin(np.array([True, False]))
+    assert [len(history._columns) for history in env._pictures._histories][1] == before[1]
+
+
+def test_a_refused_seed_leaves_the_generators_as_they_were() -> None:
+    env, other = MarketVectorEnv(2, CONFIG), MarketVectorEnv(2, CONFIG)
+    for each in (env, other):
+        each.reset(seed=1)
+    with pytest.raises(ValueError, match="got -1"):
+        env.reset(seed=[7, -1])
+    assert np.array_equal(env.reset()[0], other.reset()[0])
+    assert env._seeds.save().tobytes() == other._seeds.save().tobytes()
+
+
 def test_bad_input_is_one_clear_error() -> None:
     for arguments, message in (
-        ({"num_envs": 0}, "markets: expected at least 1, got 0"),
+        ({"num_envs": 0}, "markets: expected an integer of at least 1, got 0"),
         ({"num_envs": 10**9}, "would take"),
         ({"learner": "ppo_3"}, "learners: expected one or more of"),
         ({"autoreset_mode": "Disabled"}, "autoreset_mode: expected one of"),

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import numba
@@ -17,7 +22,7 @@ from market_env.engine.kernel import policy_kernel
 from market_env.engine.streams import integer
 from market_env.rewards import DEFAULT_REWARD
 from scripted_agents import DoNothing
-from scripted_agents.batch import Batch, market_bytes, step_markets
+from scripted_agents.batch import Batch, bad_decision, bad_market, begin_markets, market_bytes, step_markets
 from scripted_agents.policy import OWN, CompiledPolicy
 from scripted_agents.population import build_others
 from tests.kit import random_actions
@@ -125,6 +130,28 @@ def test_each_market_of_a_batch_is_the_aec_environment_to_the_bit(case: str, rew
             assert batch.records[part][i].tobytes() == record[part].tobytes(), part
 
 
+@pytest.mark.long
+def test_whole_episodes_of_the_default_market_are_the_aec_environments_over_many_seeds() -> None:
+    config = MarketConfig()
+    seeds = list(range(40, 46))
+    batch = Batch(config, build_others(config, ["ppo_0"]), ["ppo_0"], len(seeds))
+    actions = random_actions(config, 5, 6 * 5_000).reshape(5_000, 6, 1, 5)
+    actions[::2] = 0  # a learner that moves the market, and leaves it be
+    batch.reset(seeds)
+    told = [[batch.observations[i, 0].tobytes()] for i in range(6)]
+    for action in actions:
+        batch.step(action)
+        for i in range(6):
+            told[i].append(batch.observations[i, 0].tobytes())
+    assert batch.finished.all()
+    policies = scripted_agents.build(config, {"ppo": DoNothing()})
+    for i, seed in enumerate(seeds):
+        expected, record = aec_episode(config, "ppo_0", policies, seed, actions[:, i, 0], DEFAULT_REWARD)
+        assert told[i] == [seen for seen, _, _ in expected]
+        for part in SAME_IN_BOTH:
+            assert batch.records[part][i].tobytes() == record[part].tobytes(), part
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_market_does_not_depend_on_how_many_run_beside_it_or_on_how_many_cores(threads: int) -> None:
     config = MarketConfig(timesteps=50)
@@ -198,12 +225,15 @@ def test_nothing_recompiles_after_the_first_batch() -> None:
         batch.step(actions.astype(np.int32), np.ones(markets, np.bool_))
         batch.step(np.asfortranarray(actions))
         batch.reset([1], np.arange(markets) == 0)
+        mask = np.zeros(2 * markets, np.bool_)[::2]  # of another layout
+        batch.step(actions, mask)
 
     run(2, 5, ["ppo_0"], {})
-    before = len(step_markets.signatures)
+    compiled = (begin_markets, step_markets, bad_decision, bad_market)
+    before = [len(entry.signatures) for entry in compiled]
     run(1, 9, ["ppo_0"], {"noise": Dither(3)})
     run(5, 20, ["ppo_0", "ppo_1"], {})
-    assert len(step_markets.signatures) == before
+    assert [len(entry.signatures) for entry in compiled] == before
 
 
 def test_a_default_market_takes_less_than_256_kib_and_as_much_as_is_said() -> None:
@@ -220,7 +250,7 @@ def test_bad_input_is_one_clear_error_and_changes_nothing() -> None:
     config = MarketConfig(timesteps=20)
     others = build_others(config, ["ppo_0"])
     for learners, markets, message in (
-        (["ppo_0"], 0, "markets: expected at least 1, got 0"),
+        (["ppo_0"], 0, "markets: expected an integer of at least 1, got 0"),
         (["ppo_0"], 10**9, r"markets: 1,000,000,000 would take .* GiB, this machine has .* GiB"),
         ([], 1, "learners: expected one or more of"),
         (["ppo_7"], 1, "got 'ppo_7'"),
@@ -257,6 +287,63 @@ def test_bad_input_is_one_clear_error_and_changes_nothing() -> None:
     assert batch.records.tobytes() == before
 
 
+def test_a_mask_of_another_kind_or_shape_is_refused_and_a_market_must_be_begun() -> None:
+    config = MarketConfig(timesteps=20)
+    batch = Batch(config, build_others(config, ["ppo_0"]), ["ppo_0"], 4)
+    nothing = np.zeros((4, 1, 5), np.int64)
+    with pytest.raises(RuntimeError, match="no episode"):
+        batch.step(nothing)
+    batch.reset([1], np.array([True, False, False, False]))
+    with pytest.raises(RuntimeError, match="no episode"):
+        batch.step(nothing)
+    batch.step(nothing, np.array([True, False, False, False]))
+    before = batch.records.tobytes()
+    for mask in (np.array([True]), np.array([1, 0, 0, 0]), [True, False, False, False]):
+        with pytest.raises(ValueError, match="chosen: expected an array of bool"):
+            batch.step(nothing, mask)
+        with pytest.raises(ValueError, match="chosen: expected an array of bool"):
+            batch.reset([1], mask)
+    assert batch.records.tobytes() == before
+
+
+PLAY_PICKLED = """
+import pickle, sys
+import numpy as np
+batch = pickle.load(open(sys.argv[1], "rb"))
+for _ in range(10):
+    batch.step(np.zeros((2, 1, 5), np.int64))
+sys.stdout.buffer.write(batch.records["agents"].tobytes())
+"""
+
+
+def test_a_pickled_batch_goes_on_in_another_process(tmp_path: Path) -> None:
+    config = MarketConfig(timesteps=20)
+    batch = Batch(config, build_others(config, ["ppo_0"]), ["ppo_0"], 2)
+    batch.reset([1, 2])
+    (tmp_path / "batch").write_bytes(pickle.dumps(batch))
+    copied = copy.deepcopy(batch)
+    for each in (batch, copied):
+        for _ in range(10):
+            each.step(np.zeros((2, 1, 5), np.int64))
+    wanted = batch.records["agents"].tobytes()
+    assert copied.records["agents"].tobytes() == wanted
+    done = subprocess.run(
+        [sys.executable, "-c", PLAY_PICKLED, str(tmp_path / "batch")], capture_output=True, check=True
+    )
+    assert done.stdout == wanted
+
+
+def test_policies_made_for_other_grids_are_refused() -> None:
+    config, other = MarketConfig(timesteps=20), MarketConfig(timesteps=20, lots=(0, 1, 7))
+    others = build_others(config, ["ppo_0"])
+    with pytest.raises(ConfigError, match="policy of momentum_0: made for other offsets or lots"):
+        Batch(config, {**others, "momentum_0": DoNothing().build(other)}, ["ppo_0"], 1)
+    with pytest.raises(ConfigError, match="policies: made for a market of other offsets or lots"):
+        Batch(other, others, ["ppo_0"], 1)
+    with pytest.raises(ConfigError, match="policies: expected parameters for maker"):
+        build_others(config, ["ppo_0"], {"maker": DoNothing().build(config)})  # type: ignore[dict-item]
+
+
 @policy_kernel
 def wrong(observation, parameters, stream, action):
     """A user's mistake."""
@@ -275,3 +362,6 @@ def test_a_policy_that_acts_out_of_range_is_named() -> None:
 
     with pytest.raises(ValueError, match=r"market \d: policy of momentum_0: action out of range: \[0, 0, 0, 77, 0\]"):
         run()
+    # What began and found no action cannot go on.
+    with pytest.raises(RuntimeError, match="no episode"):
+        batch.step(np.zeros((2, 1, 5), np.int64))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from market_env.config import AgentConfig, Every, MarketConfig
-from market_env.engine import state
+from market_env.engine import state, turn
 from market_env.engine.streams import draw
 from market_env.market import Market
 from runners.rebuild import twin_of
@@ -287,3 +287,7 @@ def test_a_market_before_its_first_reset_or_after_its_end_says_so() -> None:
     with pytest.raises(RuntimeError, match="no episode is under way"):
         market.act([0, 0, 0, 0, 0])
     assert market.info(0)["time"] == 2.0
+
+
+def test_the_slow_moving_average_takes_a_whole_number_of_times_as_long_as_the_fast_one() -> None:
+    assert turn.TAU_SLOW == turn.TAU_RATIO * turn.TAU_FAST
