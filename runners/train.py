@@ -385,17 +385,18 @@ class Arguments:
     training: Annotated[Training, tyro.conf.arg(name="")] = field(default_factory=Training)
     run_dir: Path = FRESH
     """Folder for everything that the training writes; by default a fresh one, N the first number that is free."""
+    config: Path | None = None
+    """JSON file with any of the settings, as a training's config.json has them; flags go over it."""
     resume: Path | None = None
     """Folder of a training that was stopped, to go on with as it was."""
 
 
-def stored_training(folder: Path) -> Training:
-    """The settings of the training in ``folder``.
+def stored_training(path: Path) -> Training:
+    """The settings in a file.
 
     Raises:
         ConfigError: they cannot be read; names the file.
     """
-    path = folder / CONFIG
     try:
         return parse_json(Training, path.read_bytes())
     except OSError as error:
@@ -409,10 +410,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status: 0, 130 if interrupted, 2 for bad input."""
     # Which training goes on decides what the other flags begin as.
     known = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    known.add_argument("--config", type=Path)
     known.add_argument("--resume", type=Path)
-    resume = known.parse_known_args(argv)[0].resume
-    stored = None if resume is None else stored_training(resume)
-    default = Arguments() if stored is None else Arguments(training=stored, resume=resume)
+    named = known.parse_known_args(argv)[0]
+    resume, config = named.resume, named.config
+    if resume is not None and config is not None:
+        raise ConfigError("config: a training that goes on has its own; give --config or --resume")
+    stored = None if resume is None else stored_training(resume / CONFIG)
+    begun_as = stored or (Training() if config is None else stored_training(config))
+    default = Arguments(training=begun_as, config=config, resume=resume)
     arguments = tyro.cli(Arguments, args=argv, default=default, prog="python -m runners.train")
     training = arguments.training
     if stored is not None:

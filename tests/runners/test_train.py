@@ -253,6 +253,13 @@ def test_a_resumed_training_keeps_its_settings(tmp_path: Path, capsys: pytest.Ca
     ):
         assert train.main(["--resume", str(folder), *arguments]) == 2
         assert message in capsys.readouterr().err
+    assert train.main(["--resume", str(folder), "--config", str(folder / "config.json")]) == 2
+    assert "give --config or --resume" in capsys.readouterr().err
+    given = tmp_path / "given.json"
+    given.write_text(json.dumps({**json.loads((folder / "config.json").read_text()), "hidden": [8]}))
+    assert train.main(["--config", str(given), "--seed", "4", "--run-dir", str(tmp_path / "again")]) == 0
+    written = json.loads((tmp_path / "again" / "config.json").read_text())
+    assert (written["hidden"], written["seed"], written["total_timesteps"]) == ([8], 4, 256)
     (folder / "config.json").write_text("{")
     assert train.main(["--resume", str(folder)]) == 2
     assert "config.json: Invalid JSON" in capsys.readouterr().err
