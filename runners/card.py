@@ -33,6 +33,9 @@ from scripted_agents.frozen_ppo import FrozenPPO, sha256
 from scripted_agents.policy import CompiledPolicy, Policy
 from scripted_agents.population import build_others
 
+LARGEST_LEAN = 0.25
+"""Mean inventory, either way, as a share of its bound, beyond which a policy is not published. Nothing but its agents holds the price
+of this market: one that sits on one side and presses it earns by where it drives the price, not by trading."""
 STATE_SEEDS = 16
 """Test seeds whose turns show how the policy behaves."""
 INVENTORY_EDGES = (-100, -40, -20, -10, -3, 3, 10, 20, 40, 100)
@@ -214,7 +217,8 @@ def card_text(stem: str, card: Mapping[str, Any]) -> str:
         for label, row in (("this policy", figures), ("maker", maker))
     )
     runs = "\n".join(
-        f"| {run['seed']} | {run['timesteps']:,} | {run['seconds']:,} | {run['best']:,.0f} | `{run['weights'][:16]}` |"
+        f"| {run['seed']} | {run['timesteps']:,} | {run['seconds']:,} | {run['best']:,.0f} | {run['lean']:.1%} | "
+        f"`{run['weights'][:16]}` |"
         for run in card["trainings"]
     )
     seats = training["learners"] + training["opponents"]
@@ -233,11 +237,13 @@ A PPO policy for the seat `{AGENT}` of {seating}, trained with Stable-Baselines3
 
 - **sha256**: `{card["sha256"]}`
 - **Chosen**: the checkpoint of all trainings below with the largest mean liquidation gain on the validation seeds {validation[0]} to
-  {validation[1]}, among those that trade on 1 to 60 % of their turns and spend under 1 % of the time beyond 80 % of the bound
+  {validation[1]}, among those that trade on 1 to 60 % of their turns, spend under 1 % of the time beyond 80 % of the bound, and whose mean
+  inventory, either way (the lean), is at most {LARGEST_LEAN:.0%} of it: a policy that sits on one side and presses the price that way is not
+  published, whatever it earns
 - **Versions**: {versions}
 
-| training seed | turns | seconds | best validation gain | weights at the end |
-|---|---|---|---|---|
+| training seed | turns | seconds | best validation gain | its lean | weights at the end |
+|---|---|---|---|---|---|
 {runs}
 
 ![Learning curves]({stem}_curve.png)
@@ -299,13 +305,23 @@ def publish(folders: Sequence[Path], out: Path) -> dict[str, Any]:
             raise ConfigError(f"training {trained.folder}: expected the settings of {first.folder} but for the seed")
     if len({trained.training.seed for trained in trainings}) < len(trainings):
         raise ConfigError("trainings: expected each seed once")
-    chosen = max(trainings, key=lambda trained: float(trained.result["best"]))
-    config = chosen.training.market(MarketConfig().timesteps)
-    frozen = FrozenPPO(str(chosen.folder / POLICY))
-    policy = frozen.build(config)
-    name = out.name
+    config = first.training.market(MarketConfig().timesteps)
+    policies = [FrozenPPO(str(trained.folder / POLICY)).build(config) for trained in trainings]
     # Its other seats, if it was trained for several, are its own whoever sits in the first.
-    others = dict.fromkeys(chosen.training.seats()[1:], policy)
+    seated = [dict.fromkeys(first.training.seats()[1:], policy) for policy in policies]
+    leans = [
+        float(evaluate.column(evaluate.play_seeds(config, AGENT, p, evaluate.VALIDATION_SEEDS, o), "lean").mean())
+        for p, o in zip(policies, seated, strict=True)
+    ]
+    candidates = [number for number, lean in enumerate(leans) if lean <= LARGEST_LEAN]
+    if not candidates:
+        raise ConfigError(
+            f"trainings: every policy sits on one side of the market, beyond {LARGEST_LEAN:.0%} of its bound"
+        )
+    best = max(candidates, key=lambda number: float(trainings[number].result["best"]))
+    chosen, policy, others = trainings[best], policies[best], seated[best]
+    frozen = FrozenPPO(str(chosen.folder / POLICY))
+    name = out.name
     results = evaluate.compare(config, AGENT, {name: frozen}, list(evaluate.TEST_SEEDS), others=others)
     out.parent.mkdir(parents=True, exist_ok=True)
     stem = out.with_suffix("")
@@ -317,9 +333,9 @@ def publish(folders: Sequence[Path], out: Path) -> dict[str, Any]:
         "training": to_json(chosen.training),
         "versions": chosen.result["versions"],
         "trainings": [
-            {"seed": trained.training.seed, "timesteps": trained.result["timesteps"]}
+            {"seed": trained.training.seed, "timesteps": trained.result["timesteps"], "lean": lean}
             | {key: trained.result[key] for key in ("seconds", "best", "weights", "curve")}
-            for trained in trainings
+            for trained, lean in zip(trainings, leans, strict=True)
         ],
         "validation_seeds": [evaluate.VALIDATION_SEEDS.start, evaluate.VALIDATION_SEEDS.stop - 1],
         "test_seeds": [evaluate.TEST_SEEDS.start, evaluate.TEST_SEEDS.stop - 1],

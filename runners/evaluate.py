@@ -68,6 +68,8 @@ class Episode:
     traded_lots: int
     mean_abs_inventory: float
     """Lots."""
+    lean: float
+    """Mean inventory as a share of its bound, either way: large where a policy sits on one side of the market."""
     refused_turns: float
     """Share of turns in which risk checks refused an order or a part of one."""
 
@@ -103,6 +105,7 @@ def play_seeds(
             float(row["near_timesteps"] / config.timesteps),
             int(row["maker_lots"] + row["taker_lots"]),
             float(row["inventory_sum"] / config.timesteps),
+            abs(float(row["net_sum"] / config.timesteps)) / seat.inventory_bound,
             float(row["refused_turns"] / max(row["turns"], 1)),
         )
         for seed, row in zip(seeds, rows, strict=True)
@@ -177,7 +180,7 @@ def compare(
 def table(results: Mapping[str, Mapping[str, Any]], rivals: Sequence[str]) -> str:
     """The comparison as text: a line a policy, then a line a difference."""
     lines = [
-        f"{'policy':<28} {'gain':>9} {'liquidation gain':>28} {'mean/std':>9} {'trading':>8} {'> 80 %':>7} {'|inv.|':>7} "
+        f"{'policy':<28} {'gain':>9} {'liquidation gain':>28} {'mean/std':>9} {'trading':>8} {'> 80 %':>7} {'|inv.|':>7} {'lean':>6} "
         f"{'refused':>8}"
     ]
     for name, figures in results.items():
@@ -186,7 +189,7 @@ def table(results: Mapping[str, Mapping[str, Any]], rivals: Sequence[str]) -> st
         steady = f"{figures['mean_over_deviation']['mean']:.2f}" if "mean_over_deviation" in figures else "-"
         lines.append(
             f"{name:<28} {figures['gain']:>9,.0f} {gain:>28} {steady:>9} {figures['trading_turns']:>8.1%} "
-            f"{figures['near_bound']:>7.2%} {figures['mean_abs_inventory']:>7.1f} {figures['refused_turns']:>8.1%}"
+            f"{figures['near_bound']:>7.2%} {figures['mean_abs_inventory']:>7.1f} {figures['lean']:>6.1%} {figures['refused_turns']:>8.1%}"
         )
     lines += ["", f"{'paired differences':<40} {'gain':>28} {'liquidation gain':>28}"]
     for name, figures in results.items():
@@ -202,7 +205,8 @@ def table(results: Mapping[str, Mapping[str, Any]], rivals: Sequence[str]) -> st
         "",
         f"Means over {next(iter(results.values()))['seeds']} seeds, tick-lots; liquidation: with the inventory closed in the book; "
         "[95 % bootstrap interval].",
-        "trading: share of turns with a trade before the next; > 80 %: time beyond 80 % of the bound; |inv.|: lots; refused: turns",
+        "trading: share of turns with a trade before the next; > 80 %: time beyond 80 % of the bound; |inv.|: mean absolute",
+        "inventory, lots; lean: mean inventory, either way, of the bound; refused: turns with an order refused or trimmed",
     ]
     return "\n".join(lines)
 

@@ -34,6 +34,7 @@ TALLY = np.dtype(
         ("refused_turns", "i8"),         # risk checks refused an order or a part of one
         ("timesteps", "i8"),
         ("near_timesteps", "i8"),        # ended beyond 80 % of the inventory bound
+        ("net_sum", "i8"),               # inventory at the end of each timestep, lots
         ("inventory_sum", "i8"),         # absolute inventory at the end of each timestep, lots
         ("maker_lots", "i8"),
         ("taker_lots", "i8"),
@@ -77,6 +78,7 @@ def play_out(market, events, key, seat, addresses, starts, parameters, observati
         # Timesteps that end between this turn and the next end with the inventory that it leaves.
         ended = market.timestep - tally.timesteps
         tally.timesteps += ended
+        tally.net_sum += ended * account.inventory
         tally.inventory_sum += ended * abs(account.inventory)
         tally.near_timesteps += ended * (abs(account.inventory) > NEAR_BOUND * account.inventory_bound)
     if account.outcome.turn != NONE:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from matplotlib import pyplot as plt
 
-from market_env.config import MarketConfig
+from market_env.config import ConfigError, MarketConfig, to_json
 from runners import card, evaluate, train
 from scripted_agents.frozen_ppo import DEFAULT_MODEL, FrozenPPO, sha256
 from tests.runners.test_train import TINY
@@ -27,6 +27,7 @@ def test_the_best_of_some_trainings_by_validation_is_published_with_its_card(
     monkeypatch.setattr(evaluate, "TEST_SEEDS", range(20, 36))
     for module in (train, card):
         monkeypatch.setattr(module, "within_limits", lambda point: True)
+    monkeypatch.setattr(card, "LARGEST_LEAN", 1.0)
     folders = [tmp_path / str(seed) for seed in (1, 2)]
     results = [
         train.train(replace(TINY, seed=seed, total_timesteps=1_024), folder)
@@ -51,6 +52,22 @@ def test_the_best_of_some_trainings_by_validation_is_published_with_its_card(
         assert f"]({picture.name})" in text
         assert plt.imread(picture).std() > 0.05
     assert len(list(out.parent.iterdir())) == 6
+    # The one that leans more is left out if only the other stays within the limit, and without any there is no card.
+    leans = [run["lean"] for run in found["trainings"]]
+    monkeypatch.setattr(card, "LARGEST_LEAN", sum(leans) / 2)
+    card.publish(folders, out)
+    straight = FrozenPPO(str(folders[int(np.argmin(leans))] / "policy.zip")).build(MarketConfig())
+    assert FrozenPPO(str(out)).build(MarketConfig()).parameter_hash() == straight.parameter_hash()
+    monkeypatch.setattr(card, "LARGEST_LEAN", -1.0)
+    with pytest.raises(ConfigError, match="every policy sits on one side"):
+        card.publish(folders, out)
+    with pytest.raises(ConfigError, match="expected each seed once"):
+        card.publish([folders[0], folders[0]], out)
+    other = json.loads((folders[1] / "training.json").read_text())
+    other["training"]["gamma"] = 0.5
+    (folders[1] / "training.json").write_text(json.dumps(other))
+    with pytest.raises(ConfigError, match=r"expected the settings of .* but for the seed"):
+        card.publish(folders, out)
 
 
 def test_behaviour_by_state_is_what_the_policy_does(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,9 +90,17 @@ def test_bad_input_is_one_clear_error(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "expected training.json, which a training writes when it ends" in capsys.readouterr().err
     folder = tmp_path / "run"
     folder.mkdir()
-    (folder / "training.json").write_text(json.dumps({"best": None}))
-    assert card.main([str(folder), "--out", str(tmp_path / "x.zip")]) == 2
-    assert "kept no policy" in capsys.readouterr().err
+    whole = {"best": None, "training": to_json(TINY)}
+    for content, message in (
+        (whole, "kept no policy"),
+        ({"best": 1}, "misses 'training'"),
+        ([], "expected the result"),
+    ):
+        (folder / "training.json").write_text(json.dumps(content))
+        assert card.main([str(folder), "--out", str(tmp_path / "x.zip")]) == 2
+        assert message in capsys.readouterr().err
+    assert card.main(["--out", str(tmp_path / "x.zip")]) == 2
+    assert "expected at least one folder" in capsys.readouterr().err
     assert not (tmp_path / "x.zip").exists()
 
 
@@ -90,6 +115,7 @@ def test_the_policy_in_the_repository_is_the_one_that_its_card_describes() -> No
     assert set(FIGURES["above"]["maker"]) == {"gain", "liquidation_gain"}
     assert 0.01 <= FIGURES["trading_turns"] <= 0.6
     assert FIGURES["near_bound"] < 0.01
+    assert FIGURES["lean"] < card.LARGEST_LEAN
 
 
 @pytest.mark.long

@@ -90,8 +90,9 @@ def test_the_same_seed_gives_the_same_weights_and_another_others(tmp_path: Path)
 
 
 KILLED = """
-import sys
+import signal, sys
 from runners import evaluate, train
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
 evaluate.VALIDATION_SEEDS = range(10, 18)
 train.within_limits = lambda point: True
 save = train.checkpoint.save

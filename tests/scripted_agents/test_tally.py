@@ -58,6 +58,7 @@ def test_a_tally_is_what_the_events_say(case: str) -> None:
         assert row["refused_turns"] == round(refused_share(events, seat) * row["turns"])
         assert row["timesteps"] == config.timesteps
         assert row["inventory_sum"] == held.sum()
+        assert row["net_sum"] == account["inventory"].sum()
         assert row["near_timesteps"] == (held > 0.8 * config.agents[seat].inventory_bound).sum()
         assert (row["maker_lots"], row["taker_lots"]) == (account["maker_lots"].sum(), account["taker_lots"].sum())
         assert row["wealth"] == account["cash"][-1] + account["inventory"][-1] * market.reference
