@@ -41,7 +41,7 @@ train: $(READY) ## train PPO in the default market (ARGS="--seed 6", "--learners
 	$(BIN)/python -m runners.train $(ARGS)
 
 .PHONY: card
-card: $(READY) ## publish the best of some trainings with its model card: make card ARGS="runs/train-5-0 runs/train-6-0"
+card: $(READY) ## publish the best of some trainings with its model card: make card ARGS="runs/train-5-0 --out models/mine.zip"
 	$(BIN)/python -m runners.card $(ARGS)
 
 .PHONY: tune

@@ -155,21 +155,24 @@ def draw_states(cells: Mapping[str, NDArray[np.float64]], path: Path) -> None:
     _save(figure, path)
 
 
-def draw_curves(trainings: Sequence[Trained], chosen: Trained, path: Path) -> None:
+def draw_curves(trainings: Sequence[Trained], leans: Sequence[float], chosen: Trained, path: Path) -> None:
     """The learning curves as a picture: each training, their mean and spread, and the checkpoint that was chosen."""
     figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
     curves = [trained.result["curve"] for trained in trainings]
-    for curve in curves:
+    for trained, lean, curve in zip(trainings, leans, curves, strict=True):
+        leaning = lean > LARGEST_LEAN
         axes.plot(
             [point["timesteps"] for point in curve], [point["liquidation_gain"] for point in curve], color=SHADE,
-            linewidth=0.9, label="a training" if curve is curves[0] else None,
+            linewidth=0.9, linestyle="--" if leaning else "-",
+            label=f"seed {trained.training.seed}: ends leaning by {lean:.0%}, not published" if leaning
+            else f"seed {trained.training.seed}",
         )  # fmt: skip
         outside = [point for point in curve if not within_limits(point)]
         axes.plot(
             [point["timesteps"] for point in outside], [point["liquidation_gain"] for point in outside], "o",
             color=SHADE, mfc="white", markersize=4,
-            label="beyond its limits: no candidate" if outside and curve is curves[-1] else None,
         )  # fmt: skip
+    axes.plot([], [], "o", color=SHADE, mfc="white", markersize=4, label="beyond the limits: no candidate")
     common = [points for points in zip(*curves, strict=False) if len({point["timesteps"] for point in points}) == 1]
     if len(curves) > 1 and common:
         turns = [points[0]["timesteps"] for points in common]
@@ -182,7 +185,7 @@ def draw_curves(trainings: Sequence[Trained], chosen: Trained, path: Path) -> No
     axes.plot(best["timesteps"], best["liquidation_gain"], "*", color="#D55E00", markersize=13, label="chosen")
     axes.axhline(0.0, color="0.4", linewidth=0.8)
     axes.set(
-        title=f"Deterministic policy on {len(evaluate.VALIDATION_SEEDS)} validation seeds, {len(curves)} training seeds",
+        title=f"Deterministic policy on {len(evaluate.VALIDATION_SEEDS)} validation seeds, {len(curves)} training seed{'s' * (len(curves) > 1)}",
         xlabel="training turns", ylabel="mean liquidation gain, tick-lots",
     )  # fmt: skip
     axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g} M")
@@ -196,6 +199,13 @@ def _save(figure: Any, path: Path) -> None:
     with whole_file(path) as partial:
         figure.savefig(partial, dpi=120, format="png")
     plt.close(figure)
+
+
+def verdict(run: Mapping[str, Any], published: int) -> str:
+    """What became of a training's best policy."""
+    if run["lean"] > LARGEST_LEAN:
+        return "not published: leans too far"
+    return "published" if run["seed"] == published else ""
 
 
 def card_text(stem: str, card: Mapping[str, Any]) -> str:
@@ -218,32 +228,39 @@ def card_text(stem: str, card: Mapping[str, Any]) -> str:
     )
     runs = "\n".join(
         f"| {run['seed']} | {run['timesteps']:,} | {run['seconds']:,} | {run['best']:,.0f} | {run['lean']:.1%} | "
-        f"`{run['weights'][:16]}` |"
+        f"{verdict(run, training['seed'])} | `{run['weights'][:16]}` |"
         for run in card["trainings"]
     )
+    low, high = figures["above"]["maker"]["liquidation_gain"]["interval"]
+    against_maker = (
+        "It earns more than that maker." if low > 0 else "It earns less than that maker." if high < 0
+        else "Neither earns clearly more than the other."
+    )  # fmt: skip
     seats = training["learners"] + training["opponents"]
-    seating = "the default market, against the scripted population"
-    if seats > 1:
+    seating, again = "the default market, against the scripted population", ""
+    if seats == 1:
+        again = f" Again with `python -m runners.evaluate` and the path of `{stem}.zip`."
+    else:
         seating = (
-            f"the default population with {seats} such seats: {training['learners']} learned together, "
-            f"{training['opponents']} were taken by its earlier selves; on test seeds it has all of them but the rival's"
+            f"a market with {seats} such seats beside the scripted population. {training['learners']} of them learned, "
+            f"{training['opponents']} were its earlier selves; on validation and test seeds all are its own but for the rival's"
         )
     settings = "\n".join(f"| `{name}` | `{value}` |" for name, value in training.items())
     versions = ", ".join(f"{name} {number}" for name, number in card["versions"].items())
     validation, test = card["validation_seeds"], card["test_seeds"]
     return f"""# Model card: `{stem}.zip`
 
-A PPO policy for the seat `{AGENT}` of {seating}, trained with Stable-Baselines3, frozen. Written by `python -m runners.card`; the same figures are in `{stem}.json`.
+A PPO policy, trained with Stable-Baselines3 and frozen, for the seat `{AGENT}` of {seating}. Written by `python -m runners.card`; the same figures are in `{stem}.json`.
 
 - **sha256**: `{card["sha256"]}`
-- **Chosen**: the checkpoint of all trainings below with the largest mean liquidation gain on the validation seeds {validation[0]} to
-  {validation[1]}, among those that trade on 1 to 60 % of their turns, spend under 1 % of the time beyond 80 % of the bound, and whose mean
-  inventory, either way (the lean), is at most {LARGEST_LEAN:.0%} of it: a policy that sits on one side and presses the price that way is not
-  published, whatever it earns
+- **Chosen**: each training kept the checkpoint with the largest mean liquidation gain on the validation seeds {validation[0]} to
+  {validation[1]}, of those that trade on 1 to 60 % of their turns and spend under 1 % of the time beyond 80 % of the bound. Of the kept ones
+  this is the best whose mean inventory, either way (the lean), is at most {LARGEST_LEAN:.0%} of the bound on the same seeds: a policy that
+  sits on one side and presses the price that way is not published, whatever it earns
 - **Versions**: {versions}
 
-| training seed | turns | seconds | best validation gain | its lean | weights at the end |
-|---|---|---|---|---|---|
+| training seed | turns | seconds | best validation gain | its lean | | weights at the end |
+|---|---|---|---|---|---|---|
 {runs}
 
 ![Learning curves]({stem}_curve.png)
@@ -251,14 +268,14 @@ A PPO policy for the seat `{AGENT}` of {seating}, trained with Stable-Baselines3
 ## Figures on seeds that it never saw
 
 {figures["seeds"]} seeds ({test[0]} to {test[1]}), 5,000 timesteps each, tick-lots: its mean less that of a rival in the same seat, with the
-seat's cash, bound and arrivals, paired by seed; in brackets 95 % bootstrap intervals. Again with `python -m runners.evaluate models/{stem}.zip`.
+seat's cash, bound and arrivals, paired by seed; in brackets 95 % bootstrap intervals.{again}
 
 | rival in its seat | wealth | liquidation wealth |
 |---|---|---|
 {rivals}
 
 The maker's parameters were tuned for this seat on the validation seeds (`python -m runners.tune`). Mean liquidation gain over its standard
-deviation across seeds:
+deviation across seeds is below. {against_maker}
 
 | policy | mean | mean over standard deviation |
 |---|---|---|
@@ -342,7 +359,7 @@ def publish(folders: Sequence[Path], out: Path) -> dict[str, Any]:
         "results": results,
     }
     mpl.use("Agg")
-    draw_curves(trainings, chosen, stem.with_name(f"{stem.name}_curve.png"))
+    draw_curves(trainings, leans, chosen, stem.with_name(f"{stem.name}_curve.png"))
     draw_states(by_state(config, policy, others), stem.with_name(f"{stem.name}_state.png"))
     evaluate.draw(results, list(evaluate.RIVALS), stem.with_name(f"{stem.name}_rivals.png"))
     for path, text in (
@@ -359,15 +376,18 @@ class Arguments:
     """Publish the best policy of some trainings, by validation seeds, with its model card from test seeds."""
 
     trainings: Annotated[tuple[Path, ...], tyro.conf.Positional]
-    """Folders of trainings that have ended."""
-    out: Path = Path("models/ppo_day5.zip")
-    """File for the policy; card and pictures go beside it."""
+    """Folders of trainings that have ended; they differ in the seed alone."""
+    out: Path
+    """File for the policy (.zip); card and pictures go beside it, and replace what lies there."""
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     arguments = tyro.cli(Arguments, args=argv, prog="python -m runners.card")
+    if arguments.out.suffix != ".zip":
+        raise ConfigError(f"out: expected a file ending in .zip, got {arguments.out}")
+    print("playing the validation and the test seeds, half a minute ...", flush=True)
     card = publish(arguments.trainings, arguments.out)
     print(evaluate.table(card["results"], list(evaluate.RIVALS)))
     print(f"wrote {arguments.out} and its card")

@@ -206,7 +206,8 @@ def table(results: Mapping[str, Mapping[str, Any]], rivals: Sequence[str]) -> st
         f"Means over {next(iter(results.values()))['seeds']} seeds, tick-lots; liquidation: with the inventory closed in the book; "
         "[95 % bootstrap interval].",
         "trading: share of turns with a trade before the next; > 80 %: time beyond 80 % of the bound; |inv.|: mean absolute",
-        "inventory, lots; lean: mean inventory, either way, of the bound; refused: turns with an order refused or trimmed",
+        "inventory, lots; lean: mean inventory, either way, of the bound; refused: turns with an order refused or trimmed (who always",
+        "has as many open orders as it may is refused at most turns, and loses nothing by it)",
     ]
     return "\n".join(lines)
 
@@ -269,12 +270,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = amend(MarketConfig(), timesteps=arguments.timesteps)
 
     def named(names: Sequence[str]) -> dict[str, PolicyConfig]:
+        for name in names:
+            if name not in RIVALS and not name.endswith(".zip"):
+                raise ConfigError(f"policies: expected a .zip file or one of {', '.join(RIVALS)}, got {name!r}")
         return {name: RIVALS[name] if name in RIVALS else FrozenPPO(name) for name in names}
 
     rivals = named(arguments.against)
     candidates = {name: policy for name, policy in named(arguments.policies).items() if name not in rivals}
     if not candidates:
-        raise ConfigError(f"policies: expected one that is not among those to compare with, got {arguments.policies}")
+        raise ConfigError(
+            f"policies: expected one that is not among those to compare with (see --against), got {arguments.policies}"
+        )
+    for file in (arguments.json, arguments.picture):
+        if file and not file.parent.is_dir():
+            raise ConfigError(f"{file}: expected a folder to write to, found none")
     if arguments.picture and arguments.picture.suffix not in PICTURES:
         raise ConfigError(f"picture: expected a file ending in {', '.join(PICTURES)}, got {arguments.picture}")
     if arguments.validation and arguments.seeds:

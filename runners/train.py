@@ -3,16 +3,17 @@
 Stable-Baselines3's PPO over the compiled batch. One learner among the scripted population by default; several that
 share one policy (``--learners``); learners against frozen earlier selves, a self-play league (``--opponents``).
 The deterministic policy is judged on validation seeds as training goes on and the best is kept as ``policy.zip``;
-test seeds are touched by :mod:`runners.card` alone. Everything lies in one folder, and a training that was stopped at
+test seeds are for :mod:`runners.card` and :mod:`runners.evaluate`. Everything lies in one folder, and a training that was stopped at
 any moment goes on (``--resume FOLDER``) to the same weights as if it had not been.
 
-Promise: same arguments, same machine and packages, same weights. Cost: about 25,000 turns a second on one core
-(``python -m benchmarks train``).
+Promise: same arguments, same machine and packages, same weights. Cost: about 17,000 turns a second
+(``python -m benchmarks train``), nearly all of it PyTorch's.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import json
 import platform
@@ -35,13 +36,15 @@ from stable_baselines3.common.logger import HParam, Logger, TensorBoardOutputFor
 from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
-from market_env.config import ConfigError, MarketConfig, checked, parse_json, roster, to_json
+from market_env.config import ConfigError, MarketConfig, checked, load_json, parse_json, roster, to_json
+from market_env.engine.kernel import compiled_marker
 from market_env.rewards import WealthReward
 from runners import checkpoint, evaluate
 from runners.command import command
 from runners.record import fresh_folder, whole_file
 from runners.vec_env import MarketVecEnv
 from scripted_agents.baselines import DoNothing
+from scripted_agents.batch import step_markets
 from scripted_agents.frozen_ppo import freeze, frozen_network, network_parameters, purpose
 from scripted_agents.policy import CompiledPolicy
 
@@ -257,7 +260,8 @@ class Schedule(BaseCallback):
         tqdm.write(
             f"{self.num_timesteps:>10,} turns  validation: liquidation gain {point['liquidation_gain']:7,.0f} "
             f"[{low:,.0f}, {high:,.0f}]  trading turns {point['trading_turns']:6.1%}  "
-            f"near bound {point['near_bound']:6.2%}{'  kept' if kept else ''}"
+            f"near bound {point['near_bound']:6.2%}"
+            f"{'  kept' if kept else '' if within_limits(point) else '  beyond the limits'}"
         )
 
     def _on_training_end(self) -> None:
@@ -289,6 +293,20 @@ def checkpoint_purpose(training: Training, env: MarketVecEnv) -> dict[str, Any]:
     }
 
 
+def compile_first(env: MarketVecEnv) -> None:
+    """Compile what a training needs, and say so the first time on a machine."""
+    marker = compiled_marker(step_markets, f"batch-{len(env.batch.records['orders'][0])}")
+    if marker.exists():
+        return
+    print("compiling a batch of markets (once on this machine) ...", file=sys.stderr, flush=True)
+    begun = time.perf_counter()
+    env.reset()
+    env.step(np.zeros((env.num_envs, 5), np.int64))
+    print(f"compiled in {time.perf_counter() - begun:.1f} s", file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):
+        marker.touch()
+
+
 def build(training: Training) -> tuple[PPO, MarketVecEnv]:
     """Model and environment of a training, at its start."""
     seats = training.seats()
@@ -300,6 +318,7 @@ def build(training: Training) -> tuple[PPO, MarketVecEnv]:
         policies={seat: DoNothing() for seat in seats[training.learners :]},
         reward=training.reward,
     )
+    compile_first(env)
     # Threads cost more than they bring for networks this small. Set after the batch has started its own, see there.
     torch.set_num_threads(1)
     model = PPO(
@@ -373,7 +392,8 @@ def train(training: Training, folder: Path, resume: bool = False) -> dict[str, A
         path.write_text(json.dumps(result, indent=2) + "\n")
     if schedule.best is None:
         raise ConfigError(
-            "training: no checkpoint traded on 1 to 60 % of its turns within 80 % of its bound; no policy was kept"
+            "training: no policy was kept: at no validation did it trade on 1 to 60 % of its turns and spend under 1 % of the "
+            "time beyond 80 % of its inventory bound"
         )
     return result
 
@@ -398,9 +418,16 @@ def stored_training(path: Path) -> Training:
         ConfigError: they cannot be read; names the file.
     """
     try:
-        return parse_json(Training, path.read_bytes())
+        text = path.read_text(errors="replace")
     except OSError as error:
-        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+        raise ConfigError(f"{path}: expected the settings of a training: {error.strerror}") from None
+    data = load_json(text, str(path))
+    known = Training.__dataclass_fields__
+    if not isinstance(data, dict) or not set(data) <= set(known):
+        found = sorted(set(data) - set(known))[:3] if isinstance(data, dict) else type(data).__name__
+        raise ConfigError(f"{path}: expected the settings of a training, found {found}")
+    try:
+        return parse_json(Training, text)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
 
@@ -435,6 +462,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ConfigError(
                 f"run folder {folder}: expected an empty folder or none; --resume {folder} goes on with a training"
             )
+    ended = stored is not None and (folder / RESULT).exists()
     try:
         result = train(training, folder, resume=stored is not None)
     except KeyboardInterrupt:
@@ -442,7 +470,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"\nstopped; to go on from the last checkpoint: python -m runners.train --resume {folder}", file=sys.stderr
         )
         return 130
-    print(f"best liquidation gain on validation seeds {result['best']:,.0f}; policy and checkpoint in {folder}")
+    print(
+        f"{'it had ended; ' if ended else ''}best liquidation gain on validation seeds {result['best']:,.0f}; "
+        f"policy and checkpoint in {folder}"
+    )
     return 0
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from scipy import optimize
 from tqdm import tqdm
 
-from market_env.config import MarketConfig, check_agents
+from market_env.config import ConfigError, MarketConfig, check_agents
 from runners import evaluate
 from runners.command import command
 from scripted_agents.maker import MarketMaker
@@ -66,6 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = tyro.cli(Arguments, args=argv, prog="python -m runners.tune")
     config = MarketConfig(timesteps=arguments.timesteps)
     check_agents("agent", config, [arguments.agent])
+    if arguments.generations < 1:
+        raise ConfigError(f"generations: expected at least 1, got {arguments.generations}")
 
     def loss(point: NDArray[np.float64]) -> float:
         policy = maker(point).build(config)

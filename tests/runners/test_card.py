@@ -99,6 +99,8 @@ def test_bad_input_is_one_clear_error(tmp_path: Path, capsys: pytest.CaptureFixt
         (folder / "training.json").write_text(json.dumps(content))
         assert card.main([str(folder), "--out", str(tmp_path / "x.zip")]) == 2
         assert message in capsys.readouterr().err
+    assert card.main([str(folder), "--out", str(tmp_path / "x")]) == 2
+    assert "expected a file ending in .zip" in capsys.readouterr().err
     assert card.main(["--out", str(tmp_path / "x.zip")]) == 2
     assert "expected at least one folder" in capsys.readouterr().err
     assert not (tmp_path / "x.zip").exists()

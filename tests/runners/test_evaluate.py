@@ -66,6 +66,7 @@ def test_bad_input_is_one_clear_error(capsys: pytest.CaptureFixture[str], tmp_pa
         evaluate.compare(CONFIG, "ppo_0", {}, [1])
     for arguments, message in (
         (["none.zip"], "model none.zip: expected"),
+        (["mines"], "policies: expected a .zip file or one of nothing, random, noise, momentum, maker, got 'mines'"),
         (["maker", "--against", "nothing", "--agent", "ppo_9"], "agent: expected one or more of"),
         (["maker", "--against", "nothing", "--timesteps", "0"], "timesteps"),
         (["maker", "--against", "nothing", "--seeds", "1", "2"], "seeds: expected at least 8"),

@@ -231,7 +231,7 @@ def test_bad_input_is_one_clear_error(tmp_path: Path, capsys: pytest.CaptureFixt
         (["--hidden", "0"], "hidden[0]: Input should be greater than or equal to 1, got 0"),
         (["--batch-size", "1"], "batch_size: Input should be greater than or equal to 2, got 1"),
         (["--seed", "1000000"], "seed: Input should be less than 900000, got 1000000"),
-        (["--resume", str(tmp_path / "none")], "cannot be read"),
+        (["--resume", str(tmp_path / "none")], "expected the settings of a training"),
     ):
         assert train.main([*arguments, "--run-dir", str(tmp_path / "new")]) == 2
         error = capsys.readouterr().err.splitlines()[-1]
@@ -263,7 +263,10 @@ def test_a_resumed_training_keeps_its_settings(tmp_path: Path, capsys: pytest.Ca
     assert (written["hidden"], written["seed"], written["total_timesteps"]) == ([8], 4, 256)
     (folder / "config.json").write_text("{")
     assert train.main(["--resume", str(folder)]) == 2
-    assert "config.json: Invalid JSON" in capsys.readouterr().err
+    assert "config.json: not JSON" in capsys.readouterr().err
+    (folder / "config.json").write_text(json.dumps({"schema": 1, "agents": [], "seed": 1}))
+    assert train.main(["--resume", str(folder)]) == 2
+    assert "expected the settings of a training, found ['agents', 'schema']" in capsys.readouterr().err
 
 
 def test_a_checkpoint_that_cannot_be_used_is_named_with_what_is_wrong(
