@@ -76,7 +76,7 @@ def test_bad_input_is_one_clear_error(capsys: pytest.CaptureFixture[str], tmp_pa
         (["maker"], "policies: expected one that is not among those to compare with"),
         (
             ["maker", "--against", "nothing", "--timesteps", "20", "--json", str(tmp_path / "no" / "x.json")],
-            "cannot be written",
+            "expected a folder to write to",
         ),
     ):
         assert evaluate.main(arguments) == 2
