@@ -341,6 +341,13 @@ def build(training: Training) -> tuple[PPO, MarketVecEnv]:
     return model, env
 
 
+def await_a_later_name(folder: Path) -> None:
+    """Let the second pass in which a killed process named its file: TensorBoard reads files in the order of their names."""
+    named = [int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.*")]
+    while named and time.time() < max(named) + 1:
+        time.sleep(0.05)
+
+
 def train(training: Training, folder: Path, resume: bool = False) -> dict[str, Any]:
     """Train, and leave the best policy and what became of it in ``folder``; return the latter.
 
@@ -361,6 +368,7 @@ def train(training: Training, folder: Path, resume: bool = False) -> dict[str, A
         folder.mkdir(parents=True, exist_ok=True)
         with whole_file(folder / CONFIG) as path:
             path.write_text(json.dumps(to_json(training), indent=2) + "\n")
+    await_a_later_name(folder / "tensorboard")
     board = TensorBoardOutputFormat(str(folder / "tensorboard"))
     if resume:
         # What a killed process wrote after its last checkpoint comes once more.
