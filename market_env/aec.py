@@ -233,17 +233,10 @@ class raw_env(AECEnv[str, Observation, Action], EzPickle):  # type: ignore[misc]
         Raises:
             ValueError: the environment was made without a render mode.
         """
-        match self.render_mode:
-            case "ansi":
-                return render.ladder(self.market)
-            case "human":
-                print(render.ladder(self.market))
-                return None
-            case "rgb_array":
-                return self._depth_history.image()
-        raise ValueError(
-            f"render(): make the environment with render_mode in {self.metadata['render_modes']}, it has None"
-        )
+        if self.render_mode == "human":
+            print(render.ladder(self.market))
+            return None
+        return render.picture(self.render_mode, self.metadata["render_modes"], self.market, self._depth_history)
 
     def policy_stream(self, agent: str) -> NDArray[np.uint64]:
         """The random stream of ``agent``'s policy: uint64 of shape (4,), a view that save and restore cover."""

@@ -137,10 +137,4 @@ class LearnerEnv(gym.Env[NDArray[np.float32], NDArray[np.int64]]):
 
     def render(self) -> Any:
         """The ladder as text (``ansi``) or recent depth as an image (``rgb_array``)."""
-        if self.render_mode == "ansi":
-            return render.ladder(self.market)
-        if self.render_mode == "rgb_array":
-            return self._depth_history.image()
-        raise ValueError(
-            f"render(): make the environment with render_mode in {self.metadata['render_modes']}, it has None"
-        )
+        return render.picture(self.render_mode, self.metadata["render_modes"], self.market, self._depth_history)

@@ -223,13 +223,7 @@ class parallel_env(ParallelEnv[str, Observation, Action], EzPickle):  # type: ig
         Raises:
             ValueError: the environment was made without a render mode.
         """
-        if self.render_mode == "ansi":
-            return render.ladder(self.market)
-        if self.render_mode == "rgb_array":
-            return self._depth_history.image()
-        raise ValueError(
-            f"render(): make the environment with render_mode in {self.metadata['render_modes']}, it has None"
-        )
+        return render.picture(self.render_mode, self.metadata["render_modes"], self.market, self._depth_history)
 
     def close(self) -> None:
         """Nothing is held open."""

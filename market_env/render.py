@@ -81,3 +81,16 @@ class DepthHistory:
                 if 0 <= mid < ROWS:
                     cells[mid, x] = MID_COLOUR
         return cells.repeat(PIXEL, axis=0).repeat(PIXEL, axis=1)
+
+
+def picture(mode: str | None, modes: Sequence[str], market: Market, history: DepthHistory) -> str | NDArray[np.uint8]:
+    """The ladder as text (``ansi``) or recent depth as an image (``rgb_array``).
+
+    Raises:
+        ValueError: the environment was made without a render mode.
+    """
+    if mode == "ansi":
+        return ladder(market)
+    if mode == "rgb_array":
+        return history.image()
+    raise ValueError(f"render(): make the environment with render_mode in {list(modes)}, it has None")

@@ -1,7 +1,7 @@
 """Publish the best policy of some trainings with its model card: ``python -m runners.card RUN ...``.
 
-The best is the one with the largest mean liquidation gain on the validation seeds; only then is it played on the
-test seeds, against every rival in its seat. The card is text, JSON and three pictures: the trainings' learning
+The best is the one with the largest mean liquidation gain on the validation seeds, of those that do not lean to one
+side of the market (:data:`LARGEST_LEAN`); only then is it played on the test seeds, against every rival in its seat. The card is text, JSON and three pictures: the trainings' learning
 curves, the policy's behaviour by state, and the paired differences. Cost: half a minute.
 """
 

@@ -35,6 +35,8 @@ TEST_SEEDS = range(1_000_000, 1_000_064)
 """Seeds that no training, no tuning and no choice of checkpoint has seen."""
 VALIDATION_SEEDS = range(2_000_000, 2_000_016)
 """Seeds for choosing between checkpoints, and for tuning."""
+NEAR_LIMIT = 0.01
+"""Share of the time that a candidate may spend beyond 80 % of its bound."""
 FEWEST_SEEDS = 8
 """Seeds below which a bootstrap interval means nothing."""
 

@@ -128,7 +128,7 @@ MEASURES = ("gain", "liquidation_gain", "trading_turns", "near_bound")
 
 def within_limits(point: dict[str, Any]) -> bool:
     """Whether a policy is a candidate: one that sits at its bound or hardly trades is none, whatever it earned."""
-    return bool(0.01 <= point["trading_turns"] <= 0.6 and point["near_bound"] < 0.01)
+    return bool(0.01 <= point["trading_turns"] <= 0.6 and point["near_bound"] < evaluate.NEAR_LIMIT)
 
 
 def frozen_parameters(model: PPO, config: MarketConfig) -> NDArray[np.float64]:

@@ -36,9 +36,6 @@ RANGES: dict[str, tuple[float, float]] = {
 }
 """Where each parameter of :class:`scripted_agents.MarketMaker` is sought."""
 
-NEAR_LIMIT = 0.01
-"""Share of the time that it may spend beyond 80 % of its bound."""
-
 
 def maker(point: NDArray[np.float64]) -> MarketMaker:
     """The maker at a point of the search, its parameters rounded to three digits."""
@@ -74,7 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         episodes = evaluate.play_seeds(config, arguments.agent, policy, evaluate.VALIDATION_SEEDS)
         near = float(evaluate.column(episodes, "near_bound").mean())
         # Held to the limit that a learned policy is held to; the slope leads the search back.
-        return 1e6 * max(near - NEAR_LIMIT, 0.0) - float(evaluate.column(episodes, "liquidation_gain").mean())
+        return 1e6 * max(near - evaluate.NEAR_LIMIT, 0.0) - float(evaluate.column(episodes, "liquidation_gain").mean())
 
     with tqdm(total=arguments.generations, unit=" generations", disable=None) as bar:
 

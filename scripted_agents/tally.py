@@ -1,6 +1,6 @@
 """Whole episodes of one seat, many markets at once, and what the seat did in each: for comparing policies.
 
-Promise: the figures are those of the events that the same market would log. Cost: about 0.25 µs a turn and core.
+Promise: the figures are those of the events that the same market would log. Cost: that of the rollout, on all cores.
 """
 
 from __future__ import annotations

@@ -131,7 +131,7 @@ def test_with_several_learners_the_market_is_the_aec_environments_fed_the_same_a
 
 
 def test_learners_see_the_book_as_it_stands_when_the_step_begins_and_act_in_the_order_of_their_turns() -> None:
-    """Two learners and nobody else: the first to act takes the only resting lot, the other finds it gone."""
+    """Three learners and nobody else: of two that want it, the first to act takes the only resting lot, the other finds it gone."""
     seats = tuple(AgentConfig(f"ppo_{n}", "ppo", arrivals=AT_ONCE) for n in range(3))
     config = MarketConfig(timesteps=50, first_price=100, agents=seats)
     env = made(config, [seat.id for seat in seats])
