@@ -8,7 +8,6 @@ how). Cost: reading takes most of the time, about 1 s for 100 MB; memory is 8 by
 
 from __future__ import annotations
 
-import contextlib
 import csv
 import datetime
 import json
@@ -27,7 +26,7 @@ from numpy.typing import NDArray
 
 from market_env.config import ConfigError, MarketConfig
 from market_env.engine import state
-from market_env.engine.kernel import compiled_marker
+from market_env.engine.kernel import announced
 from market_env.market import configure
 from runners import window
 from runners.command import command
@@ -415,7 +414,7 @@ def verify_pair(pair: Pair, read_seconds: float = 0.0) -> Verification:
     market = np.zeros(1, state.market_dtype(capacity))
     takes = np.zeros(2 * len(rows) + 8 * pair.levels, window.TAKE)
     prepared = time.perf_counter() - begun
-    compile_first(market, capacity)
+    compile_first(market)
     work = (np.full(len(ids), state.NONE, np.int32), np.full(2 * count + 1, state.NONE, np.int32),
             np.full(2 * count + 1, state.NONE, np.int64))  # fmt: skip
 
@@ -440,19 +439,15 @@ def different(columns: Iterable[pl.Series]) -> NDArray[np.int64]:
     return np.array([price for price in found if 0 < price < window.NO_ASK], np.int64)
 
 
-def compile_first(market: NDArray[np.void], capacity: state.Capacity) -> None:
-    """Compile the kernel for this size of book, or load it; say so where it takes long."""
-    marker = compiled_marker(window.follow, f"window-{capacity.orders}")
-    if not marker.exists():
-        print("compiling the book (once on this machine) ...", file=sys.stderr, flush=True)
+def compile_first(market: NDArray[np.void]) -> None:
+    """Compile the kernels for this size of book, or load them; say so where it takes long."""
     none, nowhere = np.zeros(0, np.int64), np.zeros(0, np.int32)
-    for pass_over in (window.follow, window.drive):
-        pass_over(
-            market, *[none] * 5, np.zeros((0, 4), np.int64), none, nowhere, nowhere, none, np.zeros(0, window.TAKE),
-            np.zeros(1, window.FOUND),
-        )  # fmt: skip
-    with contextlib.suppress(OSError):
-        marker.touch()
+    with announced("the book"):
+        for pass_over in (window.follow, window.drive):
+            pass_over(
+                market, *[none] * 5, np.zeros((0, 4), np.int64), none, nowhere, nowhere, none, np.zeros(0, window.TAKE),
+                np.zeros(1, window.FOUND),
+            )  # fmt: skip
 
 
 def _verification(

@@ -39,9 +39,8 @@ from market_env.config import (
     roster,
     to_json,
 )
-from market_env.engine.kernel import compiled_marker
+from market_env.engine.kernel import announced
 from market_env.engine.state import fitting
-from market_env.market import advance
 from market_env.rewards import DEFAULT_REWARD, WealthReward
 from runners import replay
 from runners.board import Board
@@ -288,24 +287,13 @@ def interruptible() -> Iterator[list[bool]]:
 def compile_first(market: MarketConfig, policies: Mapping[str, Policy]) -> None:
     """Compile the kernels that this market needs, or load them; say so where it takes long."""
     capacity = fitting(len(market.agents), sum(agent.max_open_orders for agent in market.agents))
-    marker = compiled_marker(advance, f"{capacity.agents}-{capacity.orders}-{capacity.levels}")
-    begun = time.perf_counter()
-    if not marker.exists():
-        print(
-            f"compiling a market of up to {capacity.agents} agents (once on this machine) ...",
-            file=sys.stderr,
-            flush=True,
-        )
-    for policy in policies.values():
-        if isinstance(policy, CompiledPolicy):
-            _ = policy.function.address
-    environment = raw_env(amend(market, timesteps=1), log=True)
-    drive(environment, policies, seed=0)
-    derive(environment.config, environment.drain())
-    if not marker.exists():
-        print(f"compiled in {time.perf_counter() - begun:.1f} s", file=sys.stderr, flush=True)
-        with contextlib.suppress(OSError):
-            marker.touch()
+    with announced(f"a market of up to {capacity.agents} agents"):
+        for policy in policies.values():
+            if isinstance(policy, CompiledPolicy):
+                _ = policy.function.address
+        environment = raw_env(amend(market, timesteps=1), log=True)
+        drive(environment, policies, seed=0)
+        derive(environment.config, environment.drain())
 
 
 def simulate(

@@ -13,7 +13,6 @@ Promise: same arguments, same machine and packages, same weights. Cost: about 17
 from __future__ import annotations
 
 import argparse
-import contextlib
 import hashlib
 import json
 import platform
@@ -37,14 +36,13 @@ from torch.utils.tensorboard import SummaryWriter
 from tqdm import tqdm
 
 from market_env.config import ConfigError, MarketConfig, checked, load_json, parse_json, roster, to_json
-from market_env.engine.kernel import compiled_marker
+from market_env.engine.kernel import announced
 from market_env.rewards import WealthReward
 from runners import checkpoint, evaluate
 from runners.command import command
 from runners.record import fresh_folder, whole_file
 from runners.vec_env import MarketVecEnv
 from scripted_agents.baselines import DoNothing
-from scripted_agents.batch import step_markets
 from scripted_agents.frozen_ppo import freeze, frozen_network, network_parameters, purpose
 from scripted_agents.policy import CompiledPolicy
 
@@ -294,17 +292,10 @@ def checkpoint_purpose(training: Training, env: MarketVecEnv) -> dict[str, Any]:
 
 
 def compile_first(env: MarketVecEnv) -> None:
-    """Compile what a training needs, and say so the first time on a machine."""
-    marker = compiled_marker(step_markets, f"batch-{len(env.batch.records['orders'][0])}")
-    if marker.exists():
-        return
-    print("compiling a batch of markets (once on this machine) ...", file=sys.stderr, flush=True)
-    begun = time.perf_counter()
-    env.reset()
-    env.step(np.zeros((env.num_envs, 5), np.int64))
-    print(f"compiled in {time.perf_counter() - begun:.1f} s", file=sys.stderr, flush=True)
-    with contextlib.suppress(OSError):
-        marker.touch()
+    """Compile what a training needs, and say so where it takes long."""
+    with announced("a batch of markets"):
+        env.reset()
+        env.step(np.zeros((env.num_envs, 5), np.int64))
 
 
 def build(training: Training) -> tuple[PPO, MarketVecEnv]:

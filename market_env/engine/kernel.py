@@ -2,11 +2,13 @@
 
 Promise: compiled code is kept on disk and is never stale. Numba's own cache looks only at the file that
 holds a function; a kernel that inlined another file's kernel would stay old when that file changes. Here
-the cache folder is named by a hash of every source file a kernel can reach (its own folder and the folders
-of all kernels that it can call, however many calls away), of the constants that they name, and of numba's version, and no other library's cache is moved.
+each kernel's machine code is filed under a hash of what numba compiles into it: the bytecode of every kernel that it
+reaches, however many calls away, the constants that they name, and numba's version. A comment, a docstring or a
+function that no kernel calls recompiles nothing, and no other library's cache is moved.
 
 Cost: the first call in a fresh cache compiles (seconds); later processes load machine code in a fraction of
-a second. The cache lies in ``$MARKET_ENV_CACHE`` if set, else in the user's cache folder.
+a second. The cache lies in ``$MARKET_ENV_CACHE`` if set, else in the user's cache folder. One that cannot be written
+is read, and what it lacks is compiled anew in each process, which is said once.
 
 No ``fastmath`` anywhere: the same seed gives the same bits. No kernel allocates, so reference counting, which cost
 a third of a turn, is switched off: work space is handed in, and one that allocates does not compile.
@@ -14,24 +16,27 @@ a third of a turn, is switched off: work space is handed in, and one that alloca
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
-import inspect
 import os
-from collections.abc import Callable
+import pickle
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import ModuleType
+from types import CodeType, ModuleType
 from typing import Any
 
 import numba
 import numpy as np
 import platformdirs
 from numba import types
-from numba.core.caching import CompileResultCacheImpl, FunctionCache, NullCache, _Cache, _CacheLocator
+from numba.core.caching import CompileResultCacheImpl, FunctionCache, _Cache, _CacheLocator
 from numba.core.ccallback import CFunc
 from numba.core.dispatcher import Dispatcher
-
-ENGINE_FOLDER = Path(__file__).resolve().parent
+from numba.core.extending import _Intrinsic
 
 POLICY_SIGNATURE = types.void(
     types.CPointer(types.float32),
@@ -42,103 +47,117 @@ POLICY_SIGNATURE = types.void(
 """C signature of every compiled policy: (observation, parameters, stream, action), four pointers."""
 
 
-def cache_root() -> Path:
-    """Folder that holds all compiled kernels."""
+def cache_root() -> Path | None:
+    """Folder that holds all compiled kernels; None if this user has no place for one."""
     chosen = os.environ.get("MARKET_ENV_CACHE")
-    return Path(chosen) if chosen else Path(platformdirs.user_cache_dir("market_env")) / "kernels"
+    root = Path(chosen) if chosen else Path(platformdirs.user_cache_dir("market_env")) / "kernels"
+    # A user without a home has a relative one, which would put a folder wherever the process was started.
+    return root.absolute() if chosen else root if root.is_absolute() else None
 
 
-@functools.cache
-def _file_digest(source: Path, modified: int, size: int) -> bytes:
-    return hashlib.sha256(source.name.encode() + source.read_bytes()).digest()
+def _code_parts(code: CodeType, doc: str | None) -> Iterator[str]:
+    """What the meaning of a function's bytecode depends on; where it stands and what it says of itself are no part."""
+    yield code.co_code.hex()
+    yield repr((code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, code.co_argcount, code.co_flags))
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _code_parts(constant, None)
+        elif isinstance(constant, frozenset):
+            yield repr(sorted(constant, key=repr))
+        elif constant is None or constant != doc:
+            yield repr(constant)
 
 
-def _folder_digest(folder: Path) -> bytes:
-    digest = hashlib.sha256()
-    for source in sorted(folder.glob("*.py")):
-        status = source.stat()
-        digest.update(_file_digest(source, status.st_mtime_ns, status.st_size))
-    return digest.digest()
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    yield from code.co_freevars
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _names(constant)
 
 
-def source_hash(function: Callable[..., Any]) -> str:
-    """Hash of all that can be compiled into ``function``, and of numba's version.
-
-    That is the sources beside every kernel that it reaches, by name or through modules, however many calls away,
-    and the values of the constants that they name, which numba freezes.
-    """
-    folders = {ENGINE_FOLDER, ENGINE_FOLDER.parent}
-    constants: set[str] = set()
+def code_hash(function: Callable[..., Any]) -> str:
+    """Hash of all that is compiled into ``function``: bytecode, by name or through modules, constants, versions."""
+    parts: set[str] = {numba.__version__, np.__version__, sys.version}
     seen: set[int] = set()
 
-    def reach(reached: Callable[..., Any]) -> None:
+    def reach(reached: Callable[..., Any], options: Any) -> None:
         if id(reached) in seen:
             return
         seen.add(id(reached))
-        folders.add(Path(inspect.getfile(reached)).resolve().parent)
-        names = reached.__code__.co_names
-        for name in names:
-            if name in reached.__globals__:
+        code = reached.__code__
+        found = [reached.__module__, reached.__qualname__, repr(options), repr(reached.__defaults__)]
+        parts.add("\n".join((*found, *_code_parts(code, reached.__doc__))))
+        cells = dict(zip(code.co_freevars, reached.__closure__ or (), strict=True))
+        names = set(_names(code))
+        for name in sorted(names):
+            if name in cells:
+                follow(name, cells[name].cell_contents, names)
+            elif name in reached.__globals__:
                 follow(name, reached.__globals__[name], names)
 
-    def follow(path: str, value: Any, names: tuple[str, ...]) -> None:
+    def follow(path: str, value: Any, names: set[str]) -> None:
         if isinstance(value, Dispatcher):
-            reach(value.py_func)
+            reach(value.py_func, value.targetoptions)
+        elif isinstance(value, _Intrinsic):
+            reach(value._defn, None)
         elif isinstance(value, ModuleType):
             # An attribute's name is among the names that the code uses; so is a submodule's.
             if value.__name__.split(".")[0] not in {"numba", "numpy"} and path.count(".") < 8:
-                for name in names:
+                for name in sorted(names):
                     if name in vars(value):
                         follow(f"{path}.{name}", vars(value)[name], names)
         elif isinstance(value, np.ndarray):
-            constants.add(f"{path}={value.dtype}{value.shape}{hashlib.sha256(value.tobytes()).hexdigest()}")
+            parts.add(f"{path}={value.dtype}{value.shape}{hashlib.sha256(value.tobytes()).hexdigest()}")
         elif isinstance(value, (bool, int, float, complex, str, bytes, tuple, np.generic)):
-            constants.add(f"{path}={value!r}")
+            parts.add(f"{path}={value!r}")
 
-    reach(function)
-    digest = hashlib.sha256(numba.__version__.encode())
-    for folder in sorted(folders):
-        digest.update(_folder_digest(folder))
-    for constant in sorted(constants):
-        digest.update(constant.encode())
-    return digest.hexdigest()[:16]
+    reach(function, getattr(function, "_kernel_options", None))
+    digest = hashlib.sha256()
+    for part in sorted(parts):
+        digest.update(part.encode() + b"\0")
+    return digest.hexdigest()[:20]
 
 
-class _SourceHashLocator(_CacheLocator):
-    def __init__(self, function: Callable[..., Any], file: str) -> None:
-        self._py_file = file
-        self._hash = source_hash(function)
-        # Module names repeat across packages; the line number alone would let them share a file.
-        self._tag = hashlib.sha256(f"{function.__module__}:{function.__code__.co_firstlineno}".encode()).hexdigest()[:8]
+class _CodeLocator(_CacheLocator):
+    """Files machine code under the hash of what is compiled; it neither needs nor looks at a source file."""
+
+    def __init__(self, function: Callable[..., Any], root: Path) -> None:
+        self._root = root
+        self._hash = code_hash(function)
 
     def get_cache_path(self) -> str:
-        return str(cache_root() / self._hash)
+        return str(self._root)
 
     def get_source_stamp(self) -> str:
         return self._hash
 
     def get_disambiguator(self) -> str:
-        return self._tag
+        return self._hash
 
     @classmethod
-    def from_function(cls, py_func: Callable[..., Any], py_file: str) -> _SourceHashLocator | None:
-        if not Path(py_file).exists():
-            return None
-        locator = cls(py_func, py_file)
-        try:
-            locator.ensure_cache_path()
-        except OSError:
-            return None
-        return locator
+    def from_function(cls, py_func: Callable[..., Any], py_file: str) -> _CodeLocator | None:
+        root = cache_root()
+        return None if root is None else cls(py_func, root)
 
 
 class _KernelCacheImpl(CompileResultCacheImpl):
-    # A function typed at a prompt or a read-only home falls back to numba's own places.
-    _locator_classes = [_SourceHashLocator, *CompileResultCacheImpl._locator_classes]  # noqa: RUF012
+    _locator_classes = [_CodeLocator]  # noqa: RUF012 (numba's own attribute)
 
 
 class _KernelCache(FunctionCache):
     _impl_class = _KernelCacheImpl
+
+
+@functools.cache
+def _warn_unkept(reason: str) -> None:
+    """Say once that machine code cannot be kept."""
+    warnings.warn(
+        f"compiled kernels cannot be kept and are compiled anew in each process: {reason}; "
+        "set MARKET_ENV_CACHE to a folder that can be written",
+        RuntimeWarning,
+        stacklevel=2,
+    )
 
 
 class _LazyCache(_Cache):
@@ -148,36 +167,74 @@ class _LazyCache(_Cache):
         self._function = function
 
     @functools.cached_property
-    def _cache(self) -> _Cache:
-        try:
-            return _KernelCache(self._function)
-        except (OSError, RuntimeError):  # no source file to go by (a prompt, standard input), or no place to write
-            return NullCache()
+    def _cache(self) -> _Cache | None:
+        return None if cache_root() is None else _KernelCache(self._function)
 
     @property
     def cache_path(self) -> Any:
         """Folder of the machine code; None if it is kept nowhere."""
-        return self._cache.cache_path
+        return self._cache and self._cache.cache_path
 
     def load_overload(self, sig: Any, target_context: Any) -> Any:
         """Machine code for a signature, None if there is none."""
-        return self._cache.load_overload(sig, target_context)
+        found = None
+        if self._cache:
+            # A file that cannot be read, or was cut off, is none.
+            with contextlib.suppress(OSError):
+                try:
+                    found = self._cache.load_overload(sig, target_context)
+                except (EOFError, pickle.UnpicklingError):
+                    self._cache.flush()
+        if found is None:
+            for announce in _on_compiling:
+                announce()
+        return found
 
     def save_overload(self, sig: Any, data: Any) -> None:
-        """Keep machine code."""
-        self._cache.save_overload(sig, data)
+        """Keep machine code, where there is a place for it."""
+        if self._cache is None:
+            _warn_unkept("this user has no home folder")
+            return
+        try:
+            self._cache.save_overload(sig, data)
+        except OSError as error:
+            _warn_unkept(f"{self._cache.cache_path}: {error.strerror}")
 
     def enable(self) -> None:
         """Use the cache."""
-        self._cache.enable()
 
     def disable(self) -> None:
         """Do not use the cache."""
-        self._cache.disable()
+        self._cache = None
 
     def flush(self) -> None:
         """Forget all machine code of this kernel."""
-        self._cache.flush()
+        if self._cache:
+            self._cache.flush()
+
+
+_on_compiling: list[Callable[[], None]] = []
+"""Told whenever something is not on disk and is about to be compiled."""
+
+
+@contextlib.contextmanager
+def announced(what: str) -> Iterator[None]:
+    """Say on standard error that ``what`` is compiled, as soon as something within must be, and how long it took."""
+    begun = time.perf_counter()
+    said: list[bool] = []
+
+    def announce() -> None:
+        if not said:
+            said.append(True)
+            print(f"compiling {what} (once on this machine) ...", file=sys.stderr, flush=True)
+
+    _on_compiling.append(announce)
+    try:
+        yield
+    finally:
+        _on_compiling.remove(announce)
+        if said:
+            print(f"compiled in {time.perf_counter() - begun:.1f} s", file=sys.stderr, flush=True)
 
 
 def kernel(function: Callable[..., Any]) -> Any:
@@ -192,6 +249,7 @@ def parallel_kernel(function: Callable[..., Any]) -> Any:
 
 def _compiled(function: Callable[..., Any], *, parallel: bool) -> Any:
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "parallel": parallel, "_nrt": False}
+    function._kernel_options = options  # type: ignore[attr-defined]  # part of what is compiled
     dispatcher: Any = numba.njit(**options)(function)
     dispatcher._cache = _LazyCache(function)
     return dispatcher
@@ -210,8 +268,10 @@ class PolicyFunction:
     @functools.cached_property
     def compiled(self) -> Any:
         """Numba's compiled C function."""
+        options = {"nogil": True}
+        self._function._kernel_options = {"policy": options}  # type: ignore[attr-defined]
         compiled: Any = CFunc(
-            self._function, (POLICY_SIGNATURE.args, POLICY_SIGNATURE.return_type), locals={}, options={"nogil": True}
+            self._function, (POLICY_SIGNATURE.args, POLICY_SIGNATURE.return_type), locals={}, options=options
         )
         compiled._cache = _LazyCache(self._function)
         compiled.compile()
@@ -235,8 +295,3 @@ def policy_kernel(function: Callable[..., Any]) -> PolicyFunction:
     zeros. Numba cannot check an index into a pointer: one out of range reads or writes foreign memory.
     """
     return PolicyFunction(function)
-
-
-def compiled_marker(entry: Any, name: str) -> Path:
-    """A file beside ``entry``'s machine code that says, if it exists, that ``name`` has been compiled."""
-    return Path(entry._cache.cache_path or cache_root()) / f"{name}.compiled"
