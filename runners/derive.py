@@ -8,9 +8,10 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
+import polars as pl
 from numpy.typing import NDArray
 
-from market_env.config import MarketConfig
+from market_env.config import ConfigError, MarketConfig
 from market_env.engine import state, tables
 from market_env.market import configure
 
@@ -29,16 +30,56 @@ class Tables(NamedTuple):
 
 
 def derive(config: MarketConfig, events: Rows, timesteps: int | None = None) -> Tables:
-    """Rebuild the tables of the first ``timesteps`` timesteps (all by default) from a run's events."""
-    count = config.timesteps if timesteps is None else timesteps
+    """Rebuild the tables of the first ``timesteps`` timesteps (all by default) from a run's events.
+
+    Raises:
+        ConfigError: no market could have written the events.
+    """
+    return _derive(config, events, config.timesteps if timesteps is None else timesteps)[0]
+
+
+def _derive(config: MarketConfig, events: Rows, timesteps: int) -> tuple[Tables, Rows]:
+    """The tables, and the market's record as it stands at the end of the last timestep."""
     result = Tables(
-        np.zeros(count, tables.QUOTE),
-        np.zeros(count, tables.LADDER),
-        np.zeros((count, len(config.agents)), tables.ACCOUNT),
+        np.zeros(timesteps, tables.QUOTE),
+        np.zeros(timesteps, tables.LADDER),
+        np.zeros((timesteps, len(config.agents)), tables.ACCOUNT),
     )
     orders = int(np.count_nonzero(events["kind"] == state.KIND_ACCEPT))
-    tables.derive(configure(config), events, count, np.zeros(2, np.int64), np.zeros(orders + 1, np.int32), *result)
-    return result
+    market = configure(config)
+    bad = tables.derive(market, events, timesteps, np.zeros(2, np.int64), np.zeros(orders + 1, np.int32), *result)
+    if bad != state.NONE:
+        raise ConfigError(f"events: seq {bad}: the log breaks the market's rules; python -m runners.replay says more")
+    return result, market
+
+
+def state_at(config: MarketConfig, events: Rows, timestep: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The book (side, price, lots, orders; best first) and the accounts at the end of a timestep.
+
+    Raises:
+        ConfigError: no market could have written the events.
+    """
+    result, market = _derive(config, events, timestep + 1)
+    resting = market[0]["orders"][market[0]["orders"]["id"] != state.NONE]
+    book = (
+        pl.DataFrame({name: resting[name].astype(np.int64) for name in ("side", "price", "lots")})
+        .group_by("side", "price")
+        .agg(pl.col("lots").sum(), pl.len().cast(pl.Int64).alias("orders"))
+        .sort("side", pl.when(pl.col("side") == state.BUY).then(-pl.col("price")).otherwise(pl.col("price")))
+        .with_columns(pl.col("side").replace_strict(dict(enumerate(state.SIDES)), return_dtype=pl.String))
+    )
+    rows, reference = result.agents[-1], result.quotes["reference"][-1]
+    accounts = pl.DataFrame(
+        {
+            "timestep": np.full(len(rows), timestep),
+            "agent": config.agent_ids,
+            "inventory": rows["inventory"],
+            "cash": rows["cash"],
+            "wealth": rows["cash"] + rows["inventory"] * reference,
+            **{name: rows[name] for name in ("open_bid_lots", "open_ask_lots", "turns", "maker_lots", "taker_lots")},
+        }
+    )
+    return book, accounts
 
 
 def turns_with_trades(events: Rows, agent: int) -> NDArray[np.bool_]:
@@ -48,11 +89,3 @@ def turns_with_trades(events: Rows, agent: int) -> NDArray[np.bool_]:
     trades = np.searchsorted(events["seq"][is_own], own_turns)
     traded: NDArray[np.bool_] = np.diff(trades) > 0
     return traded
-
-
-def refused_share(events: Rows, agent: int) -> float:
-    """Share of an agent's turns in which risk checks refused an order or a part of one."""
-    own = events[events["agent"] == agent]
-    turns = own["seq"][own["kind"] == state.KIND_TURN]
-    refused = own["seq"][own["kind"] == state.KIND_REJECT]
-    return len(np.unique(np.searchsorted(turns, refused))) / len(turns) if len(turns) else 0.0

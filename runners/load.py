@@ -12,8 +12,8 @@ from typing import Any
 import polars as pl
 
 from market_env.config import ConfigError
-from runners.replay import state_at
-from runners.stored import market_of, read_parts, read_summary
+from runners import derive
+from runners.stored import load_events, market_of, read_parts, read_summary, recorded_timesteps
 
 NAMES = ("trades", "quotes", "depth", "agents", "turns")
 """Tables beside the events."""
@@ -100,6 +100,20 @@ class Run:
             ConfigError: the timestep is not one of the run's.
         """
         return state_at(self.path, timestep)
+
+
+def state_at(path: Path, timestep: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The book (side, price, lots, orders; best first) and the accounts of a run, cut off or not, at the end of a timestep.
+
+    Raises:
+        ConfigError: there is no run, its log is damaged, or the timestep is not one of its own.
+    """
+    _, config = market_of(path)
+    events = load_events(path)
+    timesteps = recorded_timesteps(path)
+    if not 0 <= timestep < timesteps:
+        raise ConfigError(f"timestep: expected 0 to {timesteps - 1}, which were recorded, got {timestep}")
+    return derive.state_at(config, events, timestep)
 
 
 def load_run(path: Path | str) -> Run:

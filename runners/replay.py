@@ -29,6 +29,7 @@ from market_env.config import ConfigError, parse_json
 from market_env.engine.state import KINDS, REJECT_REASONS
 from market_env.rewards import DEFAULT_REWARD, WealthReward
 from runners.command import command
+from runners.load import state_at
 from runners.rebuild import Event, Replay, twin_of
 from runners.record import file_hashes, write_json, write_table
 from runners.schema import TABLES, arrow_schema
@@ -349,28 +350,6 @@ def keep_result(rebuilt: Replay, path: Path) -> None:
             },
         },
     )
-
-
-def state_at(path: Path, timestep: int) -> tuple[pl.DataFrame, pl.DataFrame]:
-    """The book (side, price, lots, orders; best first) and the accounts at the end of a timestep.
-
-    Raises:
-        ConfigError: there is no run, or the timestep is not one of the run's.
-    """
-    _, config = market_of(path)
-    if not 0 <= timestep < config.timesteps:
-        raise ConfigError(f"timestep: expected 0 to {config.timesteps - 1}, got {timestep}")
-    rebuilt = replay(path, timestep)
-    if rebuilt.differences:
-        raise ConfigError(f"run {path}: the log breaks the market's rules: {rebuilt.differences[0]}")
-    levels = [
-        {"side": side, "price": price, "lots": lots, "orders": len(rebuilt.book.sides[side][price])}
-        for side in ("buy", "sell")
-        for price, lots in rebuilt.book.levels(side)
-    ]
-    book = pl.DataFrame(levels, schema={"side": pl.String, "price": pl.Int64, "lots": pl.Int64, "orders": pl.Int64})
-    rows = {name: values[-len(config.agents) :] for name, values in rebuilt.tables["agents"].items()}
-    return book, pl.DataFrame(rows)
 
 
 def complete(path: Path) -> int:

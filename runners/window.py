@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from market_env.engine import book, tables
+from market_env.engine import book, playback
 from market_env.engine.kernel import kernel
 from market_env.engine.state import (
     BUY,
@@ -109,32 +109,28 @@ def show(markets, events, working, slots, prices, lots, scale, size, messages, b
             dummies, the empty book.
     """
     market = markets[0]
-    tables.empty(market, working)
+    playback.empty(market, working)
     count = 0
-    for i in range(len(events) + 1):
-        if i == len(events) or not tables.continues(events[i]):
-            if not tables.can_rest(market, events, working):
-                return -1 - working[0]
-            accepted = working[0]
-            left = tables.come_to_rest(market, events, working, slots)
-            if left > 0 and changed(market, prices, lots, scale, size, books, count):
-                order = events[accepted]
-                write(messages[count], order.time, NEW, order.order_id, left * size, order.price * scale, order.side)
-                count += 1
-        if i == len(events):
-            break
+    for i in range(len(events)):
         event = events[i]
-        if not tables.stands(market, events, i, working, slots):
+        if not playback.take(market, events, i, working, slots):
             return -1 - i
         kind = 0
         if event.kind == KIND_TRADE:
             kind, order_id, side = EXECUTE, event.maker_order_id, 1 - event.side
         elif event.kind == KIND_CANCEL and event.reason != REASON_IOC:
-            partial = market.orders[slots[event.order_id]].lots > event.lots
-            kind, order_id, side = PARTIAL if partial else DELETE, event.order_id, event.side
-        tables.play(market, events, i, working, slots)
+            rests_on = market.orders[slots[event.order_id]].id == event.order_id
+            kind, order_id, side = PARTIAL if rests_on else DELETE, event.order_id, event.side
         if kind != 0 and changed(market, prices, lots, scale, size, books, count):
             write(messages[count], event.time, kind, order_id, event.lots * size, event.price * scale, side)
+            count += 1
+        accepted = working[0]
+        left = playback.rest_if_due(market, events, i, working, slots)
+        if left == NONE:
+            return -1 - accepted
+        if left > 0 and changed(market, prices, lots, scale, size, books, count):
+            order = events[accepted]
+            write(messages[count], order.time, NEW, order.order_id, left * size, order.price * scale, order.side)
             count += 1
     return count
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market_env.config import ConfigError
-from market_env.engine import accounts, book, state, tables
+from market_env.engine import accounts, book, playback, state
 from market_env.engine.kernel import kernel
 from market_env.engine.state import BUY, KIND_CANCEL, KIND_TRADE, KIND_TURN, NONE, REASON_IOC, SELL
 from market_env.market import configure
@@ -69,12 +69,12 @@ def follow(
         liquidation: float64, shape (agents,): liquidation wealth at the end.
     """
     market = markets[0]
-    tables.empty(market, working)
+    playback.empty(market, working)
     count = 0
     written = 0
     for i in range(len(events)):
         event = events[i]
-        if not tables.stands(market, events, i, working, slots):
+        if not playback.take(market, events, i, working, slots):
             return -1 - i
         if event.kind == KIND_TURN:
             book.quote_reference(market)
@@ -95,20 +95,18 @@ def follow(
                 begin(stretches[count], event.time, event.timestep, left)
                 open_stretch[order_id] = count
                 count += 1
-        tables.play(market, events, i, working, slots)
-        if i + 1 == len(events) or not tables.continues(events[i + 1]):
-            if not tables.can_rest(market, events, working):
-                return -1 - i
-            accepted = working[0]
-            left = tables.come_to_rest(market, events, working, slots)
-            if left > 0:
-                order = events[accepted]
-                stretch = stretches[count]
-                stretch.order_id, stretch.agent = order.order_id, order.agent
-                stretch.price, stretch.side = order.price, order.side
-                begin(stretch, order.time, order.timestep, left)
-                open_stretch[order.order_id] = count
-                count += 1
+        accepted = working[0]
+        left = playback.rest_if_due(market, events, i, working, slots)
+        if left == NONE:
+            return -1 - i
+        if left > 0:
+            order = events[accepted]
+            stretch = stretches[count]
+            stretch.order_id, stretch.agent = order.order_id, order.agent
+            stretch.price, stretch.side = order.price, order.side
+            begin(stretch, order.time, order.timestep, left)
+            open_stretch[order.order_id] = count
+            count += 1
         quote = quotes[i]
         quote.best_bid, quote.best_ask = market.best_bid, market.best_ask
         for side in (BUY, SELL):

@@ -18,7 +18,7 @@ from market_env.config import MarketConfig, roster
 from market_env.engine import state
 from market_env.market import Market
 from runners import simulate
-from runners.derive import derive, refused_share, turns_with_trades
+from runners.derive import derive, turns_with_trades
 from runners.drive import drive
 from runners.rebuild import Event, Replay
 from runners.record import (
@@ -142,9 +142,6 @@ def test_turns_with_trades_counts_turns_since_whose_predecessor_an_order_traded(
         event["kind"], event["agent"], event["maker"] = state.KINDS.index(kind), agent, maker
     assert turns_with_trades(events, 0).tolist() == [True, False, True]
     assert turns_with_trades(events, 1).tolist() == [True]
-    assert refused_share(events, 0) == 0.0
-    events["kind"][2] = state.KINDS.index("reject")
-    assert refused_share(events, 1) == 0.5
 
 
 def test_a_file_is_whole_or_absent(tmp_path: Path) -> None:

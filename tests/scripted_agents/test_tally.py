@@ -9,9 +9,10 @@ import pytest
 
 import scripted_agents
 from market_env.config import AgentConfig, ConfigError, Every, MarketConfig, Poisson, roster
+from market_env.engine import state
 from market_env.engine.kernel import policy_kernel
 from market_env.market import Market
-from runners.derive import derive, refused_share, turns_with_trades
+from runners.derive import derive, turns_with_trades
 from scripted_agents import MarketMaker, RandomActions, run_compiled
 from scripted_agents.policy import CompiledPolicy
 from scripted_agents.population import build_others
@@ -55,7 +56,10 @@ def test_a_tally_is_what_the_events_say(case: str) -> None:
         assert row["turns"] == account["turns"].sum()
         assert row["settled_turns"] == len(traded)
         assert row["trading_turns"] == traded.sum()
-        assert row["refused_turns"] == round(refused_share(events, seat) * row["turns"])
+        own = events[events["agent"] == seat]
+        turns = own["seq"][own["kind"] == state.KIND_TURN]
+        refused = np.unique(np.searchsorted(turns, own["seq"][own["kind"] == state.KIND_REJECT]))
+        assert row["refused_turns"] == len(refused)
         assert row["timesteps"] == config.timesteps
         assert row["inventory_sum"] == held.sum()
         assert row["net_sum"] == account["inventory"].sum()
