@@ -37,11 +37,12 @@ from market_env.config import AgentConfig, Every, MarketConfig, roster
 from market_env.engine import book, state, turn
 from market_env.engine.kernel import kernel
 from market_env.market import Market, configure
-from runners import lobster, replay
-from runners.drive import drive
+from runners.audit import compare
+from runners.exchange import pairs, verify
+from runners.files.read import load_events
 from runners.report import write_html, write_report
-from runners.simulate import RunConfig, simulate
-from runners.stored import load_events
+from runners.simulation.drive import drive
+from runners.simulation.run import RunConfig, simulate
 from scripted_agents.rollout import CompiledBackground
 
 
@@ -337,17 +338,17 @@ def bench_record() -> None:
             simulate(
                 RunConfig(market=MarketConfig(timesteps=40_000)), long, tensorboard=False, report=False, audit=False
             )
-        audit = median_seconds(lambda: replay.audit(path), 3)
+        audit = median_seconds(lambda: compare.audit(path), 3)
         events = load_events(path)
         show("audit of the run's 5,000 timesteps", f"{audit:.1f} s", f"{len(events) / audit / 1e3:.0f} k events/s")
         for levels in (10, 50):
-            pair = lobster.pair_of_run(long, levels)
+            pair = pairs.pair_of_run(long, levels)
             count = len(pair.messages)
-            export = median_seconds(lambda levels=levels: lobster.pair_of_run(long, levels), 3)
-            files = lobster.write_pair(pair, Path(folder) / "files", "MARKET", "2000-01-03", 74_200)
+            export = median_seconds(lambda levels=levels: pairs.pair_of_run(long, levels), 3)
+            files = pairs.write_pair(pair, Path(folder) / "files", "MARKET", "2000-01-03", 74_200)
             reading = median_seconds(lambda files=files: [pl.read_csv(f, has_header=False) for f in files], 3)
-            lobster.verify(*files)
-            found = [lobster.verify(*files) for _ in range(3)]
+            verify.verify(*files)
+            found = [verify.verify(*files) for _ in range(3)]
             book_seconds = statistics.median(f.book_seconds for f in found)
             compared = statistics.median(f.compared_seconds for f in found)
             whole = statistics.median(f.read_seconds + f.compared_seconds for f in found)

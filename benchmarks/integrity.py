@@ -25,8 +25,10 @@ import pyarrow.parquet as pq
 import tyro
 
 from market_env.config import ConfigError
-from runners import replay, simulate
-from runners.schema import TABLES
+from runners import simulate
+from runners.audit import compare
+from runners.files.folder import file_hashes
+from runners.files.schema import TABLES
 from tests import kit
 
 
@@ -51,7 +53,7 @@ def audits(runs: int, timesteps: int) -> int:
         with tempfile.TemporaryDirectory() as folder:
             path = recorded(config, Path(folder))
             begun = time.perf_counter()
-            rebuilt = replay.audit(path)
+            rebuilt = compare.audit(path)
             seconds = time.perf_counter() - begun
         counts = {
             "events": sum(rebuilt.kinds.values()),
@@ -72,7 +74,7 @@ def audits(runs: int, timesteps: int) -> int:
 def noticed(path: Path) -> bool:
     """Whether the audit notices anything."""
     try:
-        return bool(replay.audit(path).failed)
+        return bool(compare.audit(path).failed)
     except ConfigError:
         return True
 
@@ -98,7 +100,7 @@ def mutations(repeats: int) -> int:
                         (path / name).write_bytes(whole[: int(rng.integers(1, len(whole)))])
                     else:
                         kit.rewrite(path / name, table, mutate(columns))
-                    fitting = json.loads(summary) | {"sha256": replay.file_hashes(path)}
+                    fitting = json.loads(summary) | {"sha256": file_hashes(path)}
                     (path / "summary.json").write_text(json.dumps(fitting))
                     found = "rebuilding" if noticed(path) else None
                     (path / "summary.json").write_bytes(summary)

@@ -22,9 +22,9 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 import market_env
 import scripted_agents
 from market_env.config import MarketConfig
-from runners.drive import drive
-from runners.train import Training
-from runners.vec_env import MarketVecEnv
+from runners.learn.settings import Training
+from runners.learn.vec_env import MarketVecEnv
+from runners.simulation.drive import drive
 from scripted_agents.batch import Batch, market_bytes
 from scripted_agents.frozen_ppo import DEFAULT_MODEL, FrozenPPO
 from scripted_agents.population import build_others

@@ -17,9 +17,10 @@ import tyro
 
 from market_env import actions, observations
 from market_env.config import MarketConfig
-from runners import board, schema
 from runners.command import command
-from runners.simulate import RunConfig, simulate
+from runners.files import schema
+from runners.simulation import board
+from runners.simulation.run import RunConfig, simulate
 
 FOLDER = Path("docs")
 
@@ -71,7 +72,7 @@ def tensorboard_page() -> str:
     lines = [
         "# A run on TensorBoard",
         "",
-        "Made by `python -m runners.docs` from `runners/board.py`. Look at runs with `tensorboard --logdir runs`; the step is the",
+        "Made by `python -m runners.docs` from `runners/simulation/board.py`. Look at runs with `tensorboard --logdir runs`; the step is the",
         "timestep. A timestep is one summary, written when its part of the log is closed; one without a turn has none. Begin with the",
         "CUSTOM SCALARS page: its charts belong together. The HPARAMS page compares runs, by folder's name, on seed, market, population,",
         "policies, reward and metrics (tick the columns on its left). What the infos say is as of the turns, so a value can differ from the",

@@ -1,83 +1,31 @@
 """The measurement run: one frozen population, learning disabled, everything recorded.
 
-``python run_simulation.py`` or ``market-env-simulate``. Everything that can be wrong with the input is found before
-anything is written. Ctrl-C ends the run at the last whole timestep and keeps what was recorded.
+``python run_simulation.py``, ``python -m runners.simulate`` or ``market-env-simulate``. Everything that can be wrong with the
+input is found before anything is written. Ctrl-C ends the run at the last whole timestep and keeps what was recorded.
 """
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import json
-import platform
-import signal
 import sys
-import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any
 
 import matplotlib as mpl
-import numpy as np
 import tyro
-from numpy.typing import NDArray
-from pydantic import Field
-from tqdm import tqdm
 
-from market_env.aec import raw_env
 from market_env.config import (
     ConfigError,
-    MarketConfig,
     amend,
-    check_agents,
-    checked,
-    load_json,
-    parse_json,
     roster,
-    to_json,
 )
-from market_env.engine.kernel import announced
-from market_env.engine.state import fitting
-from market_env.rewards import DEFAULT_REWARD, WealthReward
-from runners import replay
-from runners.board import Board
 from runners.command import command
-from runners.derive import derive
-from runners.drive import Watcher, drive
-from runners.record import OWN_NAMES, Recorder, check_folder, file_hashes, fresh_folder, open_folder, write_json
-from runners.report import write_report
-from runners.schema import VERSION
-from runners.summary import closing_table, summarise
+from runners.files.folder import fresh_folder
+from runners.simulation.run import RunConfig, read_file, simulate
 from scripted_agents import population
-from scripted_agents.baselines import DoNothing
 from scripted_agents.frozen_ppo import DEFAULT_MODEL, FrozenPPO, locate, sha256
-from scripted_agents.policy import CompiledPolicy, Policy
-
-PACKAGES = ("market-env", "pettingzoo", "gymnasium", "stable-baselines3", "numpy", "numba", "torch", "pyarrow")
-DESCRIPTIVE = ("schema", "versions", "models", "parameters")
-"""Keys of a ``config.json`` that describe a run and change nothing when it is run again."""
-
-
-RUN_KEYS = ("seed", "policies", "reward")
-"""Keys of a ``config.json`` beside the market's own."""
-
-
-@checked
-class RunConfig:
-    """All that decides what a run does."""
-
-    market: MarketConfig = field(default_factory=MarketConfig)
-    """The market and its roster."""
-    policies: dict[str, population.AnyPolicy] = field(default_factory=dict)
-    """Policy parameters by agent id or kind; the others have their defaults."""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
-    """The run's seed."""
-    reward: WealthReward = DEFAULT_REWARD
-    """What the recorded rewards are."""
-
 
 FRESH = Path("runs/seed-SEED-N")
 """Stands for a folder of its own for every run."""
@@ -113,34 +61,6 @@ class Arguments:
     """Write report.pdf, its pages as pictures, and heatmap.png."""
     tensorboard: bool = True
     """Write TensorBoard files."""
-
-
-def read_file(path: Path) -> tuple[RunConfig, dict[str, Any]]:
-    """The run that a JSON file describes, and the file's own data.
-
-    Raises:
-        ConfigError: the file cannot be read, has an unknown key, or a value is bad; names the file.
-    """
-    where = f"config {path}"
-    try:
-        given = load_json(path.read_text(encoding="utf-8"), where)
-    except OSError as error:
-        raise ConfigError(f"{where}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{where}: not JSON: not UTF-8 text") from None
-    if not isinstance(given, dict):
-        raise ConfigError(f"{where}: expected a JSON object, got {type(given).__name__}")
-    names = [*MarketConfig.__dataclass_fields__, *RUN_KEYS]
-    if given.get("schema", VERSION) != VERSION:
-        raise ConfigError(f"{where}: expected schema version {VERSION}, got {given['schema']!r}")
-    for key in given.keys() - {*names, *DESCRIPTIVE}:
-        raise ConfigError(f"{where}: unknown key {key!r}, expected some of {', '.join(names)}")
-    market = {key: value for key, value in given.items() if key not in (*DESCRIPTIVE, *RUN_KEYS)}
-    try:
-        run = parse_json(RunConfig, json.dumps({"market": market} | {k: given[k] for k in RUN_KEYS if k in given}))
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {str(error).removeprefix('market.')}") from None
-    return run, given
 
 
 def parse(argv: Sequence[str] | None) -> tuple[Arguments, RunConfig]:
@@ -195,224 +115,6 @@ def parse(argv: Sequence[str] | None) -> tuple[Arguments, RunConfig]:
             raise ConfigError(f"--model {known.model}: there is no agent with a frozen policy to use it")
     market = amend(base.market, timesteps=arguments.timesteps, agents=agents)
     return arguments, RunConfig(market=market, policies=policies, seed=arguments.seed, reward=base.reward)
-
-
-def package_versions() -> dict[str, str | None]:
-    """Versions of what decides a run's bytes."""
-    found: dict[str, str | None] = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = None
-    return found
-
-
-def parameter_hashes(policies: Mapping[str, Policy]) -> dict[str, str]:
-    """Hash of the parameters of every compiled policy, by agent."""
-    return {agent: policy.parameter_hash() for agent, policy in policies.items() if isinstance(policy, CompiledPolicy)}
-
-
-def describe(run: RunConfig, policies: Mapping[str, Policy]) -> dict[str, Any]:
-    """What ``config.json`` holds: the run, and what it ran with."""
-    resolved = population.resolve(run.market, run.policies)
-    models = sorted({chosen.model for chosen in resolved.values() if isinstance(chosen, FrozenPPO)})
-    return {
-        "schema": VERSION,
-        "seed": run.seed,
-        **to_json(run.market),
-        "policies": {agent: to_json(chosen) for agent, chosen in resolved.items()},
-        "reward": to_json(run.reward),
-        "models": {model: sha256(locate(model)) for model in models},
-        "parameters": parameter_hashes(policies),
-        "versions": package_versions(),
-    }
-
-
-class Tracker:
-    """Hands turns and log to the recorder, the log to the board too, and moves the progress bar."""
-
-    def __init__(self, env: raw_env, recorder: Recorder, board: Board | None, bar: tqdm[Any]) -> None:
-        self._env = env
-        self._recorder = recorder
-        self._board = board
-        self._bar = bar
-        self.timestep = 0
-
-    def turn(self, agent: str, reward: float, info: dict[str, Any], action: NDArray[np.int64]) -> None:
-        """Record a turn; every part's end drains the log."""
-        self._recorder.rewarded(agent, reward)
-        self._recorder.acted(agent, action)
-        timestep = info["timestep"]
-        if timestep != self.timestep:
-            if timestep >= self._recorder.part_ends():
-                self.drain(timestep)
-            if not self._bar.disable and timestep // 100 != self.timestep // 100:
-                self._bar.set_postfix_str(f"mid {info['mid']:.1f}", refresh=False)
-            self._bar.update(timestep - self.timestep)
-            self.timestep = timestep
-
-    def drain(self, timestep: int) -> None:
-        """Hand on what the market has logged; all of it before ``timestep`` is in."""
-        events = self._env.drain()
-        self._recorder.keep(events, timestep)
-        if self._board:
-            self._board.drained(events, timestep)
-
-    def end(self, agent: str, reward: float, info: dict[str, Any]) -> None:
-        """Record the reward of an agent's last turn."""
-        self._recorder.rewarded(agent, reward)
-        self._bar.update(info["timestep"] - self.timestep)
-        self.timestep = info["timestep"]
-
-
-@contextlib.contextmanager
-def interruptible() -> Iterator[list[bool]]:
-    """A list that an interrupt (Ctrl-C, or a request to terminate) makes non-empty; a third one ends at once."""
-    asked: list[bool] = []
-
-    def ask(number: int, frame: Any) -> None:
-        asked.append(True)
-        if len(asked) > 2:
-            raise KeyboardInterrupt
-
-    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
-def compile_first(market: MarketConfig, policies: Mapping[str, Policy]) -> None:
-    """Compile the kernels that this market needs, or load them; say so where it takes long."""
-    capacity = fitting(len(market.agents), sum(agent.max_open_orders for agent in market.agents))
-    with announced(f"a market of up to {capacity.agents} agents"):
-        for policy in policies.values():
-            if isinstance(policy, CompiledPolicy):
-                _ = policy.function.address
-        environment = raw_env(amend(market, timesteps=1), log=True)
-        drive(environment, policies, seed=0)
-        derive(environment.config, environment.drain())
-
-
-def simulate(
-    run: RunConfig,
-    path: Path,
-    *,
-    overwrite: bool = False,
-    audit: bool = True,
-    report: bool = True,
-    tensorboard: bool = True,
-    guests: Mapping[str, Policy] | None = None,
-) -> dict[str, Any]:
-    """Run, record, audit and report; return the summary.
-
-    Args:
-        run: what to run.
-        path: its folder.
-        overwrite: whether to replace a run that lies there.
-        audit: whether to rebuild the record from its log.
-        report: whether to draw the report.
-        tensorboard: whether to write TensorBoard's files.
-        guests: policies of your own, by agent id, in place of those that a file can name. ``config.json`` says what
-            they are; it cannot bring them back.
-
-    Raises:
-        ConfigError: the population cannot be built, or the folder cannot be used; nothing is written then.
-        RunFolderError: the disk is full or a file cannot be written; finished parts stay.
-    """
-    own = dict(guests or {})
-    if own:
-        check_agents("guests", run.market, list(own))
-        run = replace(run, policies={**run.policies, **dict.fromkeys(own, DoNothing())})
-    policies = population.build(run.market, run.policies) | own
-    description = describe(run, policies)
-    for agent, policy in own.items():
-        kind = policy.function if isinstance(policy, CompiledPolicy) else type(policy)
-        description["policies"][agent] = {"policy": "own", "name": f"{kind.__module__}.{kind.__qualname__}"}
-    check_folder(path, overwrite)
-    compile_first(run.market, policies)
-    open_folder(path, overwrite)
-    write_json(path / "config.json", description)
-    with (
-        contextlib.closing(Board(path / "tensorboard", run.market))
-        if tensorboard
-        else contextlib.nullcontext() as board
-    ):
-        if board:
-            board.describe(description, path.name)
-        summary = play(run, path, policies, description, board)
-        try:
-            if audit and summary["timesteps"]:
-                print("auditing the record ...", end=" ", flush=True)
-                checked, differ = audit_run(path)
-                print(f"{checked:,} values rebuilt from the log alone, {differ or 'none'} differ")
-            if report:
-                print("drawing the report ...", flush=True)
-                figures = write_report(path)
-                if board:
-                    board.figures(figures, max(summary["timesteps"] - 1, 0))
-        except KeyboardInterrupt:
-            if report:
-                print(
-                    f"interrupted: the data are whole; for the report: python -m runners.report {path}", file=sys.stderr
-                )
-                summary["complete"] = False
-    print(f"run folder: {path}")
-    for name in OWN_NAMES:
-        if (path / name).exists():
-            print(f"  {name}")
-    if tensorboard:
-        print(f"to look at it: {Path(sys.executable).with_name('tensorboard')} --logdir {path.parent}")
-    return summary
-
-
-def audit_run(path: Path) -> tuple[int, int]:
-    """Audit a record and keep the result beside it; return how many values were checked, and how many differ."""
-    rebuilt = replay.audit(path)
-    replay.keep_result(rebuilt, path)
-    return rebuilt.checked.total(), rebuilt.failed.total()
-
-
-def play(
-    run: RunConfig, path: Path, policies: dict[str, Policy], description: dict[str, Any], board: Board | None
-) -> dict[str, Any]:
-    """Simulate and record into an opened folder; return the summary."""
-    environment = raw_env(run.market, run.reward, log=True)
-    recorder = Recorder(path, run.market)
-    bar = tqdm(total=run.market.timesteps, unit=" timesteps", disable=None, mininterval=0.2)
-    tracker = Tracker(environment, recorder, board, bar)
-    watchers: list[Watcher] = [tracker, *([board] if board else [])]
-    with interruptible() as asked:
-        begun = time.perf_counter()
-        try:
-            complete = drive(environment, policies, run.seed, watchers, lambda: bool(asked))
-        finally:
-            bar.close()
-        seconds = time.perf_counter() - begun
-        timesteps = run.market.timesteps if complete else tracker.timestep
-        tracker.drain(timesteps)
-        events, tables = recorder.finish(timesteps)
-        after = parameter_hashes(policies)
-        summary = {
-            "complete": complete,
-            **summarise(run.market, events, tables),
-            "learning": False,
-            "parameters_before": description["parameters"],
-            "parameters_after": after,
-            "parameters_unchanged": after == description["parameters"],
-            "sha256": file_hashes(path),
-        }
-        write_json(path / "summary.json", summary)
-        if board:
-            board.conclude(summary, closing_table(summary))
-    print(f"\n{closing_table(summary)}\n")
-    print(f"simulated in {seconds:.1f} s ({timesteps / max(seconds, 1e-9):,.0f} timesteps/s); policies unchanged: "
-          f"{'yes' if summary['parameters_unchanged'] else 'NO'}")  # fmt: skip
-    if not complete:
-        print(f"stopped after {timesteps:,} of {run.market.timesteps:,} timesteps; what was recorded is kept")
-    return summary
 
 
 @command

@@ -88,5 +88,5 @@ def parallel_env(
 gymnasium.register(
     id="market_env/Learner-v1",
     entry_point="scripted_agents:learner_env",
-    vector_entry_point="runners.vector:MarketVectorEnv",
+    vector_entry_point="scripted_agents.vector:MarketVectorEnv",
 )

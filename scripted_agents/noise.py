@@ -9,12 +9,12 @@ markets (Lillo and Farmer, 2004), and away from the agent's own inventory, since
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
 from pydantic import Field
-from scipy import special
 
 from market_env.actions import CANCEL_KEEP, CANCEL_OLDEST
 from market_env.config import MarketConfig, checked
@@ -111,7 +111,8 @@ class NoiseTrader:
 
     def _below(self, lots: Sequence[int]) -> list[float]:
         """Chance of a size below the grid's entry after the code, for every code."""
-        following = np.array([*lots[1:], np.inf])
+        following = (*lots[1:], math.inf)
         if self.log_spread == 0.0:  # every size is the median
-            return list((following > self.median_lots).astype(np.float64))
-        return list(special.ndtr(np.log(following / self.median_lots) / self.log_spread))
+            return [float(size > self.median_lots) for size in following]
+        deviations = (math.log(size / self.median_lots) / self.log_spread for size in following)
+        return [0.5 * math.erfc(-deviation / math.sqrt(2.0)) for deviation in deviations]

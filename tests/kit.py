@@ -18,7 +18,7 @@ from market_env.config import AgentConfig, Every, Hawkes, MarketConfig, Poisson
 from market_env.engine import state
 from market_env.market import Market
 from market_env.twin import Line
-from runners.schema import arrow_schema
+from runners.files.schema import arrow_schema
 
 
 @st.composite

@@ -1,12 +1,16 @@
-"""Imports run one way: runners -> scripted_agents -> market_env, engine below faces."""
+"""Imports run one way: runners -> scripted_agents -> market_env, engine below faces; and the rooms of runners likewise."""
 
 from __future__ import annotations
 
 import ast
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+import runners
 
 ROOT = Path(__file__).parents[1]
 MAY_IMPORT = {
@@ -16,6 +20,19 @@ MAY_IMPORT = {
 }
 ENCODINGS = {"market_env.actions", "market_env.observations"}
 """Named and documented once, used by the engine and every face."""
+BELOW: dict[str, set[str]] = {
+    "files": set(),
+    "audit": {"files"},
+    "measures": {"files", "audit"},
+    "exchange": {"files", "audit"},
+    "report": {"files", "audit", "measures", "exchange"},
+    "simulation": {"files", "audit", "measures", "exchange", "report"},
+    "learn": {"files"},
+}
+"""By room of runners the rooms that it stands on."""
+COMMANDS = {"simulate", "replay", "facts", "lobster", "train", "evaluate", "tune", "card", "docs"}
+ANOTHER_NAME = {"load": "runners.files.run", "drive": "runners.simulation.drive", "vec_env": "runners.learn.vec_env"}
+"""Paths that docs have named, kept as re-exports, and what they stand for."""
 
 
 def imports(source: Path) -> Iterator[str]:
@@ -38,6 +55,55 @@ def test_a_package_imports_only_those_below_it(package: str) -> None:
             assert top not in {"tests", "benchmarks"}, f"{source} imports {name}"
 
 
+@pytest.mark.parametrize("room", BELOW)
+def test_a_room_of_runners_imports_only_those_below_it(room: str) -> None:
+    commands = {*COMMANDS, "report.__main__"}
+    for source in (ROOT / "runners" / room).glob("*.py"):
+        if source.name == "__main__.py":
+            continue
+        for name in imports(source):
+            top, _, rest = name.partition(".")
+            if top == "runners":
+                assert rest, f"{source} imports the public page"
+                assert rest.split(".")[0] in {room, *BELOW[room]}, f"{source} imports {name}"
+                assert rest not in commands, f"{source} imports {name}"
+
+
+def test_everything_of_runners_lies_in_a_room_is_a_command_or_another_name() -> None:
+    folders = {path.name for path in (ROOT / "runners").iterdir() if (path / "__init__.py").exists()}
+    assert folders == set(BELOW)
+    modules = {path.stem for path in (ROOT / "runners").glob("*.py")}
+    assert modules == {"__init__", "command", *COMMANDS, *ANOTHER_NAME}
+
+
+def test_no_module_imports_a_command() -> None:
+    commands = {f"runners.{name}" for name in COMMANDS} | {"runners.report.__main__"}
+    for package in MAY_IMPORT:
+        for source in (ROOT / package).rglob("*.py"):
+            # The documentation is made from a run.
+            for name in imports(source):
+                home = name if name in commands else name.rpartition(".")[0]
+                assert home not in commands, f"{source} imports {name}"
+
+
+@pytest.mark.parametrize("name", ANOTHER_NAME)
+def test_a_path_that_docs_have_named_stays_importable_and_is_a_mere_re_export(name: str) -> None:
+    source = ROOT / "runners" / f"{name}.py"
+    body = ast.parse(source.read_text()).body
+    assert all(isinstance(node, (ast.Expr, ast.ImportFrom, ast.Assign)) for node in body)
+    assert {node.module for node in body if isinstance(node, ast.ImportFrom)} == {ANOTHER_NAME[name]}
+
+
+def test_the_public_page_is_whole_and_no_name_is_a_modules() -> None:
+    modules = {path.stem for path in (ROOT / "runners").iterdir()}
+    for name in runners.__all__:
+        assert getattr(runners, name).__name__ == name
+        assert name not in modules
+    assert dir(runners) == sorted(runners.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'simulate_nothing'"):
+        _ = runners.simulate_nothing
+
+
 def test_the_engine_knows_no_face_and_no_environment_library() -> None:
     for source in (ROOT / "market_env" / "engine").glob("*.py"):
         for name in imports(source):
@@ -51,6 +117,14 @@ def test_the_twin_shares_no_code_with_the_engine() -> None:
     assert not [name for name in imports(ROOT / "market_env" / "twin.py") if name.startswith(("market_env", "numba"))]
 
 
+def test_nothing_in_scripted_agents_or_market_env_points_up_by_a_string() -> None:
+    for package in ("market_env", "scripted_agents"):
+        for source in (ROOT / package).rglob("*.py"):
+            for node in ast.walk(ast.parse(source.read_text())):
+                if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                    assert not node.value.startswith(("runners.", "runners:")), f"{source}: {node.value}"
+
+
 def test_nothing_but_the_frozen_policy_and_training_imports_torch() -> None:
     users = {
         str(source.relative_to(ROOT))
@@ -58,4 +132,24 @@ def test_nothing_but_the_frozen_policy_and_training_imports_torch() -> None:
         for source in (ROOT / package).rglob("*.py")
         if any(name.split(".")[0] in {"torch", "stable_baselines3"} for name in imports(source))
     }
-    assert users == {"scripted_agents/frozen_ppo.py", "runners/checkpoint.py", "runners/train.py", "runners/vec_env.py"}
+    learn = {f"runners/learn/{name}.py" for name in ("checkpoint", "schedule", "training", "vec_env")}
+    assert users == {"scripted_agents/frozen_ppo.py", *learn}
+
+
+HEAVY = ("torch", "stable_baselines3", "matplotlib", "plotly", "tensorboard", "tyro")
+
+
+@pytest.mark.parametrize(
+    ("statement", "unwanted"),
+    [
+        ("import market_env, market_env.engine.turn", (*HEAVY, "polars", "pyarrow")),
+        ("import scripted_agents", (*HEAVY, "polars", "pyarrow")),
+        ("import runners", (*HEAVY, "polars", "pyarrow", "numba")),
+        ("import runners.load", (*HEAVY, "market_env.twin", "runners.audit")),
+        ("from runners.learn.settings import read_training", ("torch", "stable_baselines3", "matplotlib", "tyro")),
+    ],
+)
+def test_an_import_loads_nothing_that_it_does_not_need(statement: str, unwanted: tuple[str, ...]) -> None:
+    program = f"{statement}\nimport sys\nprint([name for name in {unwanted!r} if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "[]"

@@ -1,4 +1,4 @@
 """What a run's record says, measured: the numbers under the report, for notebooks too.
 
-Everything here reads a :class:`runners.load.Run`; nothing draws.
+Everything here reads a :class:`runners.files.run.Run`; nothing draws.
 """

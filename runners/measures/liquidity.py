@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market_env.engine.state import BUY, KIND_TURN, SELL
+from runners.files.summary import OPENING
 from runners.measures.intervals import Floats, Interval, around, block_means, interval, ratio_of, shifted
 from runners.measures.timeline import Timeline
-from runners.summary import OPENING
 
 WALL_SIZE = 4.0
 """A wall has at least so many times the lots of a typical level,"""

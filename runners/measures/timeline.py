@@ -17,8 +17,8 @@ from market_env.engine import accounts, book, playback, state
 from market_env.engine.kernel import kernel
 from market_env.engine.state import BUY, KIND_CANCEL, KIND_TRADE, KIND_TURN, NONE, REASON_IOC, SELL
 from market_env.market import configure
-from runners.load import Run
-from runners.stored import load_events
+from runners.files.read import load_events
+from runners.files.run import Run
 
 NEAR_TICKS = 10
 """How far from the mid depth still counts as near it, in ticks."""

@@ -1,27 +1,22 @@
 """The market report: ``report.pdf`` and its pages as pictures, from a run's files alone.
 
-``python -m runners.report RUN_DIR``, also at the end of every run. Every number stands in the run's files or is measured
-from them (:mod:`runners.measures`); the sentences of the first page are written from the numbers. Each page is a
-function of a :class:`Story` that returns a matplotlib figure. Cost: ``python -m benchmarks run``.
+Every number stands in the run's files or is measured from them (:mod:`runners.measures`); the sentences of the first page
+are written from the numbers. Each page is a function of a :class:`Story` that returns a matplotlib figure. Cost:
+``python -m benchmarks run``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
 
-import matplotlib as mpl
-import tyro
 from matplotlib import pyplot as plt
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 
 from market_env.config import ConfigError
-from runners.command import command
-from runners.record import whole_file
-from runners.replay import complete
+from runners.audit.complete import complete
+from runners.files.whole import whole_file
 from runners.report import agents, book, market, opening, reality
 from runners.report.story import Story
 from runners.report.style import MUTED, STYLE, empty
@@ -47,7 +42,7 @@ PAGES: dict[str, Callable[[Story], Figure]] = {
 def write_report(path: Path, compare: Sequence[Path] = ()) -> list[Path]:
     """Write ``report.pdf``, each of its pages as a picture in ``figures/``, and ``heatmap.png``; return the pictures.
 
-    A run that was cut off gets its tables first, from its finished parts (:func:`runners.replay.complete`).
+    A run that was cut off gets its tables first, from its finished parts (:func:`runners.audit.complete.complete`).
 
     Args:
         path: the run's folder.
@@ -128,36 +123,3 @@ def drawn(name: str, page: Callable[[Story], Figure], story: Story) -> Figure:
         figure = blank(name.replace("_", " ").capitalize())
         empty(figure.subplots(), f"this page cannot be made:\n{str(error).split(';')[0]}")
         return figure
-
-
-@dataclass(frozen=True)
-class Arguments:
-    """Write report.pdf, its pages as pictures and heatmap.png of a run, from its files alone."""
-
-    run_dir: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_DIR")]
-    """A run's folder."""
-    compare: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN_DIR ...", help_behavior_hint="")] = ()
-    """Folders of runs to set beside it."""
-    html: bool = False
-    """Also write report.html: the run to zoom, pan and hover over, in one file."""
-
-
-@command
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the command; return its exit status."""
-    arguments = tyro.cli(Arguments, args=argv, prog="python -m runners.report")
-    mpl.use("Agg")
-    path = arguments.run_dir
-    cut_off = not (path / "summary.json").exists()
-    pictures = write_report(path, arguments.compare)
-    if cut_off:
-        print(
-            f"the run was cut off: wrote its tables first, {Story(path).run.timesteps:,} whole timesteps, marked incomplete"
-        )
-    print(
-        f"wrote {path / 'report.pdf'}, {len(pictures)} pages, each also a picture in {path / 'figures'}; {path / 'heatmap.png'}"
-    )
-    if arguments.html:
-        write_html(path, pictures)
-        print(f"wrote {path / 'report.html'}")
-    return 0

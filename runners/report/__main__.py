@@ -1,7 +1,53 @@
-"""``python -m runners.report``."""
+"""Write a run's report: ``python -m runners.report RUN_DIR``, also done at the end of every run (:mod:`runners.report`)."""
+
+from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
 
-from runners.report import main
+import matplotlib as mpl
+import tyro
 
-sys.exit(main())
+from runners.command import command
+from runners.report import write_html, write_report
+from runners.report.story import Story
+
+
+@dataclass(frozen=True)
+class Arguments:
+    """Write report.pdf, its pages as pictures and heatmap.png of a run, from its files alone."""
+
+    run_dir: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN_DIR")]
+    """A run's folder."""
+    compare: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="RUN_DIR ...", help_behavior_hint="")] = ()
+    """Folders of runs to set beside it."""
+    html: bool = False
+    """Also write report.html: the run to zoom, pan and hover over, in one file."""
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    arguments = tyro.cli(Arguments, args=argv, prog="python -m runners.report")
+    mpl.use("Agg")
+    path = arguments.run_dir
+    cut_off = not (path / "summary.json").exists()
+    pictures = write_report(path, arguments.compare)
+    if cut_off:
+        print(
+            f"the run was cut off: wrote its tables first, {Story(path).run.timesteps:,} whole timesteps, marked incomplete"
+        )
+    print(
+        f"wrote {path / 'report.pdf'}, {len(pictures)} pages, each also a picture in {path / 'figures'}; {path / 'heatmap.png'}"
+    )
+    if arguments.html:
+        write_html(path, pictures)
+        print(f"wrote {path / 'report.html'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

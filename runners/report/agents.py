@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from runners.measures import trading
 from runners.report.story import Story
-from runners.report.style import (
+from runners.report.style import (  # fmt: skip
     ASK,
     BID,
     INK,
@@ -30,7 +30,7 @@ from runners.report.style import (
     page,
     rows,
     short,
-)  # fmt: skip
+)
 
 MOST_LINES = 60
 """Agents of a kind that are drawn one by one."""

@@ -12,7 +12,7 @@ from runners.measures import discovery, liquidity, timeline
 from runners.measures.intervals import Interval, mean_of
 from runners.measures.trading import signed_flow_by_kind
 from runners.report.story import Story
-from runners.report.style import (
+from runners.report.style import (  # fmt: skip
     ASK,
     BAND,
     BID,
@@ -29,7 +29,7 @@ from runners.report.style import (
     over_time,
     page,
     short,
-)  # fmt: skip
+)
 
 
 def flow(story: Story) -> Figure:

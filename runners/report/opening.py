@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
-from runners import facts
+from runners.exchange import facts
 from runners.measures import liquidity, timeline, trading
 from runners.report.story import Story
 from runners.report.style import ASK, BID, INK, MUTED, OTHER_COLOURS, caption, number, over_time, page, rows, short
@@ -185,7 +185,7 @@ DEFINITIONS = (
     ("Edge against a kind", "Lots times the signed distance of the trade's price from the mid just before the order, over all trades with agents of that kind. The rest of the change in wealth is the gain of the inventory held."),
     ("Thin liquidity", f"Depth near the mid, both sides, below {liquidity.THIN_SHARE:.0%} of its usual level (median over {liquidity.USUAL_TIMESTEPS} timesteps around); an episode ends at {liquidity.RECOVERED_SHARE:.0%}. None is counted in the first 50 timesteps, while the book fills."),
     ("Arrivals around thinning", f"Turns a timestep in the {liquidity.BEFORE} timesteps up to an episode's start against the same after all starts were moved round the run by one random offset, 1,000 times: p is the share of these with as many arrivals. Clear: p < {liquidity.CLEAR}; weak: p < {liquidity.WEAK}; nothing is said of fewer than {liquidity.FEWEST_EPISODES} episodes."),
-    ("Facts", f"runners/market_facts.json has each definition. {facts.REAL['limits'][0].upper()}{facts.REAL['limits'][1:]}."),
+    ("Facts", f"runners/exchange/market_facts.json has each definition. {facts.REAL['limits'][0].upper()}{facts.REAL['limits'][1:]}."),
 )  # fmt: skip
 """Every measure with its definition and source."""
 

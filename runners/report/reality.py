@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from runners import facts
+from runners.exchange import facts
 from runners.report.story import Story
 from runners.report.style import ASK, BID, INK, MUTED, caption, empty, page
 

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from market_env.config import ConfigError
 from market_env.engine.state import BUY, KIND_TURN, SELL
-from runners import facts
-from runners.load import NAMES, Run
+from runners.exchange import facts
+from runners.files.run import NAMES, Run
 from runners.measures import discovery, liquidity, timeline
 from runners.measures import trading as terms
 
@@ -97,7 +97,7 @@ class Story:
 
     @functools.cached_property
     def facts(self) -> dict[str, Any] | None:
-        """Statistics beside real markets' (:func:`runners.facts.measure`); None if no order ever rested."""
+        """Statistics beside real markets' (:func:`runners.exchange.facts.measure`); None if no order ever rested."""
         try:
             return facts.facts_of_run(self.run.path)
         except ConfigError:

@@ -16,11 +16,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from market_env.config import AgentConfig, ConfigError, Every, MarketConfig, roster
-from runners import replay
-from runners.record import OWN_NAMES
-from runners.schema import TABLES, arrow_schema
-from runners.simulate import RunConfig, main
-from runners.simulate import simulate as simulate_here
+from runners.audit import compare
+from runners.files.folder import OWN_NAMES
+from runners.files.schema import TABLES, arrow_schema
+from runners.simulate import main
+from runners.simulation.run import RunConfig
+from runners.simulation.run import simulate as simulate_here
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["--no-audit", "--no-report", "--no-tensorboard"]
@@ -173,7 +174,7 @@ def test_an_interrupt_keeps_what_was_recorded_up_to_the_last_whole_timestep(tmp_
     events = pl.concat([pl.read_parquet(path) for path in sorted((folder / "events").iterdir())])
     assert events["timestep"].max() == summary["timesteps"] - 1
     assert not list(folder.rglob("*.partial"))
-    rebuilt = replay.audit(folder)
+    rebuilt = compare.audit(folder)
     assert not rebuilt.differences, rebuilt.differences[:3]
     # The last turn of each agent was never settled.
     assert pl.read_parquet(folder / "turns.parquet")["reward"].null_count() >= 24

@@ -14,7 +14,7 @@ from market_env.config import AgentConfig, ConfigError, Every, MarketConfig, Poi
 from market_env.engine.kernel import policy_kernel
 from market_env.engine.streams import integer
 from market_env.market import Market
-from runners.drive import drive
+from runners.simulation.drive import drive
 from scripted_agents.policy import OWN, CompiledPolicy
 from scripted_agents.rollout import CompiledBackground, PythonBackground, run_compiled
 

@@ -12,7 +12,7 @@ from market_env.config import AgentConfig, ConfigError, Every, MarketConfig, Poi
 from market_env.engine import state
 from market_env.engine.kernel import policy_kernel
 from market_env.market import Market
-from runners.derive import derive, turns_with_trades
+from runners.files.derive import derive, turns_with_trades
 from scripted_agents import MarketMaker, RandomActions, run_compiled
 from scripted_agents.policy import CompiledPolicy
 from scripted_agents.population import build_others

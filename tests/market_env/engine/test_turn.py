@@ -11,7 +11,7 @@ from market_env.config import AgentConfig, Every, MarketConfig
 from market_env.engine import state, turn
 from market_env.engine.streams import draw
 from market_env.market import Market
-from runners.rebuild import twin_of
+from runners.audit.rebuild import twin_of
 from tests.kit import (
     as_lines,
     check_accounts,

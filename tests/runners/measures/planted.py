@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market_env.config import AgentConfig, Every, MarketConfig
-from runners.record import open_folder, write_json
-from runners.simulate import RunConfig, describe, play
+from runners.files.folder import open_folder
+from runners.files.whole import write_json
+from runners.simulation.run import RunConfig, describe, play
 from scripted_agents.baselines import DoNothing
 
 KEEP, ALL = 0, 4

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from runners import simulate
-from runners.load import load_run
+from runners.files.run import load_run
 from runners.measures import liquidity
 from runners.measures.timeline import Timeline, timeline
 from tests.runners.measures import planted

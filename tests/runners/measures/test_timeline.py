@@ -11,7 +11,7 @@ import pytest
 from market_env.config import ConfigError
 from market_env.engine.tables import DEPTH_LEVELS
 from runners import simulate
-from runners.load import Run, load_run
+from runners.files.run import Run, load_run
 from runners.measures.timeline import NEAR_TICKS, Timeline, timeline
 from tests import kit
 

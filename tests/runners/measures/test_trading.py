@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from runners import simulate
-from runners.load import load_run
+from runners.files.run import load_run
 from runners.measures import discovery, trading
 from runners.measures.timeline import Timeline, timeline
 

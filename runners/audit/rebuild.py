@@ -1,0 +1,560 @@
+"""A market rebuilt from its log, with its invariants checked on the way.
+
+Nothing but the events is used, and nothing of the engine: the plain-Python book of :mod:`market_env.twin`. An invariant
+that does not hold is a :class:`Difference` with its place in the log. Cost: about 15 µs an event.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from market_env.config import MarketConfig
+from market_env.engine.state import PRESETS, REJECT_REASONS
+from market_env.engine.tables import DEPTH_LEVELS
+from market_env.rewards import DEFAULT_REWARD, EXCESS, WealthReward
+from market_env.twin import Line, Resting, TwinAccount, TwinBook, TwinMarket, next_reference
+from runners.files.schema import TABLES
+
+WINDOW = PRESETS[0].levels
+"""Price levels that the exchange keeps around the reference price."""
+KEPT = 100
+"""Differences that are kept in full; the others are counted."""
+
+
+class Difference(NamedTuple):
+    """Something that is not as it must be."""
+
+    check: str
+    timestep: int | None
+    seq: int | None
+    column: str
+    recorded: Any
+    rebuilt: Any
+
+    def __str__(self) -> str:
+        where = ", ".join(
+            f"{name} {value}" for name, value in (("timestep", self.timestep), ("seq", self.seq)) if value is not None
+        )
+        return (
+            f"{self.check}: {where or 'whole run'}, {self.column}: recorded {self.recorded!r}, rebuilt {self.rebuilt!r}"
+        )
+
+
+@dataclass
+class Account:
+    """One agent as the log says."""
+
+    cash: int
+    inventory: int
+    inventory_bound: int
+    cash_floor: int
+    max_open_orders: int
+    post_only: bool
+    bids: int = 0
+    """Lots in open bids; the next two likewise."""
+    asks: int = 0
+    reserved: int = 0
+    bid_orders: int = 0
+    ask_orders: int = 0
+    seen_wealth: float = 0.0
+    """At its last turn, tick-lots; the next three likewise."""
+    seen_time: float = 0.0
+    seen_inventory: int = 0
+    seen_reference: float = 0.0
+    refused: int = 0
+    """Lots since its last turn."""
+    last_turn: int | None = None
+    turns: int = 0
+    """Within the timestep, as the next two."""
+    maker_lots: int = 0
+    taker_lots: int = 0
+
+
+class Event(NamedTuple):
+    """One line of the log."""
+
+    seq: int
+    time: float
+    timestep: int
+    kind: str
+    agent: str
+    order_id: int
+    side: str | None
+    price: int | None
+    lots: int
+    maker_order_id: int
+    maker: str | None
+    reason: str | None
+
+
+def twin_of(config: MarketConfig) -> TwinMarket:
+    """The plain-Python market of a configuration, at its start."""
+    accounts = {
+        agent.id: TwinAccount(
+            agent.cash, agent.inventory, agent.inventory_bound, agent.cash_floor, agent.max_open_orders, agent.post_only
+        )
+        for agent in config.agents
+    }
+    return TwinMarket(accounts, config.first_price, config.price_band, WINDOW)
+
+
+class Incoming:
+    """An accepted order while it matches."""
+
+    def __init__(self, event: Event) -> None:
+        assert event.side is not None
+        assert event.price is not None
+        self.order_id = event.order_id
+        self.agent = event.agent
+        self.side = event.side
+        self.price = event.price
+        self.left = event.lots
+
+
+class Turn:
+    """What an agent did in one turn, as the log says.
+
+    Args:
+        reference: the reference price that it saw, ticks.
+        own: its open orders then, oldest first: order id and side.
+    """
+
+    def __init__(self, reference: float, own: tuple[tuple[int, str], ...]) -> None:
+        self.reference = reference
+        self.own = own
+        self.cancelled: list[int] = []
+        self.ordered: dict[str, tuple[int, int]] = {}
+        self.lines: list[Line] = []
+        """What the log says of it, cancels of other turns' orders by the exchange included."""
+
+    def order(self, side: str, price: int, lots: int) -> None:
+        """Lots that passed risk or were refused: together what was ordered."""
+        self.ordered[side] = (price, self.ordered.get(side, (price, 0))[1] + lots)
+
+    def cancels(self, which: str) -> list[int]:
+        """Orders that an action's ``cancel`` takes out."""
+        match which:
+            case "oldest":
+                return [order_id for order_id, _ in self.own[:1]]
+            case "bids":
+                return [order_id for order_id, side in self.own if side == "buy"]
+            case "asks":
+                return [order_id for order_id, side in self.own if side == "sell"]
+            case "all":
+                return [order_id for order_id, _ in self.own]
+        return []
+
+
+class Replay:
+    """A market rebuilt from its log, one event after another, with its invariants checked on the way.
+
+    Args:
+        config: the market.
+        reward: the run's reward.
+    """
+
+    def __init__(self, config: MarketConfig, reward: WealthReward = DEFAULT_REWARD) -> None:
+        self.config = config
+        self.reward = reward
+        self.rewards: list[float | None] = []
+        """Of each turn; None while it is not settled, and for good where a run was cut off before it was."""
+        self.turns: list[Turn] = []
+        self.book = TwinBook()
+        self.reference = float(config.first_price)
+        self.accounts = {
+            agent.id: Account(
+                agent.cash,
+                agent.inventory,
+                agent.inventory_bound,
+                agent.cash_floor,
+                agent.max_open_orders,
+                agent.post_only,
+            )
+            for agent in config.agents
+        }
+        self.totals = (
+            sum(agent.inventory for agent in config.agents),
+            sum(agent.cash for agent in config.agents),
+        )
+        self.checked: Counter[str] = Counter()
+        self.failed: Counter[str] = Counter()
+        self.differences: list[Difference] = []
+        self.tables: dict[str, dict[str, list[Any]]] = {
+            name: {column.name: [] for column in columns} for name, (_, columns) in TABLES.items() if name != "events"
+        }
+        self.kinds: Counter[str] = Counter()
+        self.rejected: Counter[str] = Counter()
+        self.agent_trades: Counter[str] = Counter()
+        self.accepted = 0
+        self.timestep = 0
+        self._incoming: Incoming | None = None
+        self._acting: str | None = None
+        self._stage = 0
+        self._referenced = True
+        self._last: Event | None = None
+
+    # --- checks -----------------------------------------------------------------------------------------------
+
+    def expect(self, check: str, event: Event | None, column: str, recorded: Any, rebuilt: Any) -> bool:
+        """Count a check; remember the difference if the two are not equal."""
+        self.checked[check] += 1
+        if recorded == rebuilt:
+            return True
+        self.differ(check, event.timestep if event else None, event.seq if event else None, column, recorded, rebuilt)
+        return False
+
+    def differ(
+        self, check: str, timestep: int | None, seq: int | None, column: str, recorded: Any, rebuilt: Any
+    ) -> None:
+        """Remember a difference."""
+        self.failed[check] += 1
+        if len(self.differences) < KEPT:
+            self.differences.append(Difference(check, timestep, seq, column, recorded, rebuilt))
+
+    # --- events -----------------------------------------------------------------------------------------------
+
+    def feed(self, event: Event) -> None:
+        """Take the next line of the log."""
+        self._follow(event)
+        goes_on = event.kind == "trade" or (event.kind == "cancel" and event.reason in {"self_trade", "ioc"})
+        if self._incoming and not goes_on:
+            self._come_to_rest(event)
+        self.kinds[event.kind] += 1
+        if event.kind != "turn" and self.turns:
+            self.turns[-1].lines.append(Line(event.kind, event.agent, *event[5:]))
+        match event.kind:
+            case "turn":
+                self._turn(event)
+            case "accept":
+                self._accept(event)
+            case "trade":
+                self._trade(event)
+            case "cancel":
+                self._cancel(event)
+            case "reject":
+                self._stage = 1
+                self.rejected[str(event.reason)] += event.lots
+                self.accounts[event.agent].refused += event.lots
+                self._order(event)
+                self.expect("log", event, "reason", event.reason in REJECT_REASONS, True)
+                self.expect("log", event, "lots", event.lots > 0, True)
+            case _:
+                self.differ(
+                    "log", event.timestep, event.seq, "kind", event.kind, "turn, accept, trade, cancel or reject"
+                )
+        self._last = event
+
+    def _follow(self, event: Event) -> None:
+        last = self._last
+        self.expect("log", event, "seq", event.seq, last.seq + 1 if last else 0)
+        self.expect("log", event, "timestep", event.timestep, math.floor(event.time))
+        if last and event.kind != "turn":
+            self.expect("log", event, "time", event.time, last.time)
+        elif last:
+            self.expect("log", event, "time", event.time >= last.time, True)
+        self.expect("log", event, "timestep", 0 <= event.timestep < self.config.timesteps, True)
+        if event.kind not in {"turn", "cancel"}:
+            self.expect("log", event, "agent", event.agent, self._acting)
+        absent = (event.order_id, event.side, event.price, event.lots) if event.kind == "turn" else None
+        if absent:
+            self.expect("log", event, "order_id, side, price, lots", absent, (-1, None, None, 0))
+        if event.kind != "trade":
+            self.expect("log", event, "maker_order_id, maker", (event.maker_order_id, event.maker), (-1, None))
+        if event.kind == "reject":
+            self.expect("log", event, "order_id", event.order_id, -1)
+        if event.kind in {"turn", "accept", "trade"}:
+            self.expect("log", event, "reason", event.reason, None)
+
+    def _turn(self, event: Event) -> None:
+        self._end_turn(event)
+        self._close_until(event.timestep)
+        rows = self.tables["turns"]
+        if rows["last_seq"]:
+            rows["last_seq"][-1] = event.seq - 1
+        for name, value in (
+            ("turn", len(rows["turn"])),
+            ("time", event.time),
+            ("timestep", event.timestep),
+            ("agent", event.agent),
+            ("first_seq", event.seq),
+            ("last_seq", event.seq),
+        ):
+            rows[name].append(value)
+        self._acting = event.agent
+        self._stage = 0
+        self._referenced = False
+        account = self.accounts[event.agent]
+        self._settle(account, event.time)
+        account.last_turn = len(rows["turn"]) - 1
+        account.turns += 1
+        self.rewards.append(None)
+        self.turns.append(Turn(self.reference, self._own_orders(event.agent)))
+
+    def _settle(self, account: Account, time: float) -> None:
+        wealth = float(account.cash) + account.inventory * self.reference
+        if account.last_turn is not None:
+            reward, held, elapsed = self.reward, account.inventory, time - account.seen_time
+            excess = max(abs(held) - EXCESS * account.inventory_bound, 0.0)
+            gained = wealth - account.seen_wealth - reward.inventory_penalty * held * held * elapsed
+            gained -= reward.damping * (account.seen_inventory * (self.reference - account.seen_reference))
+            gained -= reward.excess_penalty * excess * excess * elapsed
+            self.rewards[account.last_turn] = (gained - reward.refusal_penalty * account.refused) / reward.scale
+        account.seen_wealth = wealth
+        account.seen_time = time
+        account.seen_inventory = account.inventory
+        account.seen_reference = self.reference
+        account.refused = 0
+
+    def _own_orders(self, agent: str) -> tuple[tuple[int, str], ...]:
+        account = self.accounts[agent]
+        if not account.bid_orders + account.ask_orders:
+            return ()
+        return tuple((order.order_id, order.side) for order in self.book.orders.values() if order.agent == agent)
+
+    def _end_turn(self, event: Event | None) -> None:
+        if self._referenced:
+            return
+        bid, ask = self.book.best("buy"), self.book.best("sell")
+        self.expect("book not crossed", event, "best_bid < best_ask", bid is None or ask is None or bid < ask, True)
+        self.reference = float(next_reference(self.reference, bid, ask))
+        self._referenced = True
+
+    def _within_window(self, price: int) -> bool:
+        lowest = math.ceil(self.reference) - WINDOW // 2
+        return lowest <= price < lowest + WINDOW
+
+    def _order(self, event: Event) -> None:
+        side, price = str(event.side), event.price or 0
+        known = self.turns[-1].ordered.get(side)
+        if known:
+            self.expect("log", event, "price", price, known[0])
+        self.turns[-1].order(side, price, event.lots)
+
+    def _accept(self, event: Event) -> None:
+        self._stage = 1
+        self.expect("log", event, "order_id", event.order_id, self.accepted)
+        self.accepted += 1
+        incoming = Incoming(event)
+        self._order(event)
+        account = self.accounts[event.agent]
+        self.expect("log", event, "lots", event.lots > 0, True)
+        self.expect(
+            "price band", event, "price", event.price is not None and event.price >= 1
+            and abs(event.price - self.reference) <= self.config.price_band, True,
+        )  # fmt: skip
+        if incoming.side == "buy":
+            worst = account.inventory + account.bids + event.lots
+            left = account.cash - account.reserved - incoming.price * event.lots
+            self.expect("cash floor", event, "lots", left >= account.cash_floor, True)
+        else:
+            worst = account.asks + event.lots - account.inventory
+        self.expect("inventory bound", event, "lots", worst <= account.inventory_bound, True)
+        self._incoming = incoming
+
+    def _trade(self, event: Event) -> None:
+        incoming = self._incoming
+        if incoming is None:
+            self.differ("log", event.timestep, event.seq, "kind", "trade", "no order is matching")
+            return
+        other = "sell" if incoming.side == "buy" else "buy"
+        best = self.book.best(other)
+        if not self.expect("best price first", event, "price", event.price, best) or best is None:
+            return
+        reaches = best <= incoming.price if incoming.side == "buy" else best >= incoming.price
+        self.expect("best price first", event, "price", reaches, True)
+        maker = self.book.sides[other][best][0]
+        self.expect("oldest first", event, "maker_order_id", event.maker_order_id, maker.order_id)
+        self.expect("oldest first", event, "maker", event.maker, maker.agent)
+        self.expect("no self-trade", event, "maker", event.maker != event.agent, True)
+        self.expect("log", event, "order_id, side", (event.order_id, event.side), (incoming.order_id, incoming.side))
+        lots = min(maker.lots, incoming.left)
+        self.expect("full fills", event, "lots", event.lots, lots)
+        incoming.left -= lots
+        self._take(maker, lots)
+        buyer, seller = (event.agent, maker.agent) if incoming.side == "buy" else (maker.agent, event.agent)
+        for who, sign in ((buyer, 1), (seller, -1)):
+            self.accounts[who].inventory += sign * lots
+            self.accounts[who].cash -= sign * lots * maker.price
+            self.agent_trades[who] += 1
+        self.accounts[event.agent].taker_lots += lots
+        self.accounts[maker.agent].maker_lots += lots
+        for name, value in (
+            ("seq", event.seq),
+            ("time", event.time),
+            ("timestep", event.timestep),
+            ("price", maker.price),
+            ("lots", lots),
+            ("buyer", buyer),
+            ("seller", seller),
+            ("aggressor", event.agent),
+            ("maker_order_id", maker.order_id),
+            ("taker_order_id", incoming.order_id),
+        ):
+            self.tables["trades"][name].append(value)
+
+    def _take(self, order: Resting, lots: int) -> None:
+        account = self.accounts[order.agent]
+        if order.side == "buy":
+            account.bids -= lots
+            account.reserved -= order.price * lots
+        else:
+            account.asks -= lots
+        if lots >= order.lots:
+            self.book.cancel(order.order_id)
+            if order.side == "buy":
+                account.bid_orders -= 1
+            else:
+                account.ask_orders -= 1
+        else:
+            self.book.reduce(order.order_id, lots)
+
+    def _cancel(self, event: Event) -> None:
+        incoming = self._incoming
+        if event.reason == "ioc":
+            if incoming is None:
+                self.differ("log", event.timestep, event.seq, "reason", "ioc", "no order is matching")
+                return
+            self.expect(
+                "log", event, "order_id, lots", (event.order_id, event.lots), (incoming.order_id, incoming.left)
+            )
+            self.expect("log", event, "side, price", (event.side, event.price), (incoming.side, incoming.price))
+            left = self.book.reaches(incoming.side, incoming.price)
+            self.expect("IOC takes all within its limit", event, "reason", left, False)
+            self._incoming = None
+            return
+        order = self.book.orders.get(event.order_id)
+        if order is None:
+            self.differ("log", event.timestep, event.seq, "order_id", event.order_id, "no such order rests")
+            return
+        self.expect("log", event, "agent", event.agent, order.agent)
+        self.expect("log", event, "side, price", (event.side, event.price), (order.side, order.price))
+        self.expect("log", event, "lots", 0 < event.lots <= order.lots, True)
+        match event.reason:
+            case "agent":
+                self.expect("log", event, "agent", event.agent, self._acting)
+                self.expect("log", event, "kind", self._stage, 0)
+                self.turns[-1].cancelled.append(event.order_id)
+            case "self_trade":
+                self.expect("log", event, "agent", event.agent, incoming.agent if incoming else None)
+                best = self.book.best(order.side)
+                self.expect(
+                    "oldest first",
+                    event,
+                    "order_id",
+                    best is not None and self.book.sides[order.side][best][0] is order,
+                    True,
+                )
+            case "price_band":
+                self._end_turn(event)
+                self.expect("price window", event, "price", self._within_window(order.price), False)
+            case _:
+                self.differ(
+                    "log", event.timestep, event.seq, "reason", event.reason, "agent, self_trade, ioc or price_band"
+                )
+        self._take(order, min(event.lots, order.lots))
+
+    def _come_to_rest(self, event: Event | None) -> None:
+        incoming, self._incoming = self._incoming, None
+        assert incoming is not None
+        if not incoming.left:
+            return
+        crosses = self.book.reaches(incoming.side, incoming.price)
+        self.expect("book not crossed", event, "price", crosses, False)
+        account = self.accounts[incoming.agent]
+        self.book.rest(incoming.order_id, incoming.agent, incoming.side, incoming.price, incoming.left)
+        if incoming.side == "buy":
+            account.bid_orders += 1
+        else:
+            account.ask_orders += 1
+        open_orders = account.bid_orders + account.ask_orders
+        self.expect("open orders", event, "agent", open_orders <= account.max_open_orders, True)
+        if incoming.side == "buy":
+            account.bids += incoming.left
+            account.reserved += incoming.price * incoming.left
+        else:
+            account.asks += incoming.left
+
+    # --- timesteps --------------------------------------------------------------------------------------------
+
+    def finish(self, timesteps: int) -> None:
+        """Close the log after ``timesteps`` whole timesteps."""
+        if self._incoming:
+            self._come_to_rest(None)
+        self._end_turn(None)
+        if self._last and self.tables["turns"]["last_seq"]:
+            self.tables["turns"]["last_seq"][-1] = self._last.seq
+        self._close_until(timesteps)
+        if timesteps == self.config.timesteps:
+            for account in self.accounts.values():
+                self._settle(account, float(timesteps))
+
+    def _close_until(self, timestep: int) -> None:
+        while self.timestep < timestep:
+            self._close()
+            self.timestep += 1
+
+    def _close(self) -> None:
+        bids, asks = self.book.levels("buy", DEPTH_LEVELS), self.book.levels("sell", DEPTH_LEVELS)
+        for price in [side.peekitem(end)[0] for side in self.book.sides.values() if side for end in (0, -1)]:
+            self.expect(
+                "price window",
+                None,
+                f"price {price} at the end of timestep {self.timestep}",
+                self._within_window(price),
+                True,
+            )
+        self._close_quotes(bids[0] if bids else None, asks[0] if asks else None)
+        depth = self.tables["depth"]
+        depth["timestep"].append(self.timestep)
+        for level in range(DEPTH_LEVELS):
+            for side, levels in (("bid", bids), ("ask", asks)):
+                price, lots = levels[level] if level < len(levels) else (None, 0)
+                depth[f"{side}_price_{level + 1}"].append(price)
+                depth[f"{side}_lots_{level + 1}"].append(lots)
+        agents = self.tables["agents"]
+        for agent, account in self.accounts.items():
+            for name, value in (
+                ("timestep", self.timestep),
+                ("agent", agent),
+                ("inventory", account.inventory),
+                ("cash", account.cash),
+                ("wealth", float(account.cash) + account.inventory * self.reference),
+                ("open_bid_lots", account.bids),
+                ("open_ask_lots", account.asks),
+                ("turns", account.turns),
+                ("maker_lots", account.maker_lots),
+                ("taker_lots", account.taker_lots),
+            ):
+                agents[name].append(value)
+            within = -account.inventory_bound <= account.inventory <= account.inventory_bound
+            self.expect("inventory bound", None, f"{agent} at the end of timestep {self.timestep}", within, True)
+            floor = min(account.cash_floor, account.cash - account.reserved) == account.cash_floor
+            self.expect("cash floor", None, f"{agent} at the end of timestep {self.timestep}", floor, True)
+            account.turns = account.maker_lots = account.taker_lots = 0
+        held = (sum(a.inventory for a in self.accounts.values()), sum(a.cash for a in self.accounts.values()))
+        self.expect(
+            "lots and cash conserved", None, f"totals at the end of timestep {self.timestep}", held, self.totals
+        )
+
+    def _close_quotes(self, bid: tuple[int, int] | None, ask: tuple[int, int] | None) -> None:
+        spread = microprice = imbalance = None
+        if bid and ask:
+            total = float(bid[1] + ask[1])
+            spread = ask[0] - bid[0]
+            microprice = (bid[0] * float(ask[1]) + ask[0] * float(bid[1])) / total
+            imbalance = (float(bid[1]) - float(ask[1])) / total
+        for name, value in (
+            ("timestep", self.timestep),
+            ("best_bid", bid[0] if bid else None),
+            ("bid_lots", bid[1] if bid else 0),
+            ("best_ask", ask[0] if ask else None),
+            ("ask_lots", ask[1] if ask else 0),
+            ("spread", spread),
+            ("microprice", microprice),
+            ("imbalance", imbalance),
+            ("mid", float(self.reference)),
+        ):
+            self.tables["quotes"][name].append(value)

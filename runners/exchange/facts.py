@@ -1,0 +1,471 @@
+"""Statistics of a market beside those of real ones, by one code for both.
+
+A run is first turned into the messages and the ten levels that LOBSTER would show of it. The facts, their definitions
+and the ranges of three real days stand in ``market_facts.json``; a fact with a range over half hours is also measured
+over each whole window of 1,800 timesteps, as that range was. Cost: about a second for 100,000 messages.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from market_env.config import ConfigError
+from runners.exchange import pairs, window
+from runners.files.read import market_of, recorded_timesteps
+
+LEVELS = 10
+"""Levels that are looked at; more of a pair are left out, with the messages behind them."""
+
+WINDOW_SECONDS = 1_800
+
+REAL: dict[str, Any] = json.loads((Path(__file__).parent / "market_facts.json").read_text(encoding="utf-8"))
+"""The real markets' figures, with source and limits."""
+
+Floats = NDArray[np.float64]
+Value = float | list[float | None] | None
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Messages of a stretch of time, and the levels before the first and after each.
+
+    Args:
+        messages: :data:`runners.exchange.window.MESSAGE`, shape (rows,).
+        books: int64, shape (rows + 1, 4 K): row 0 is the book before the first message.
+        start: seconds.
+        end: seconds, whole ones after ``start``.
+        tick: price units.
+    """
+
+    messages: NDArray[np.void]
+    books: NDArray[np.int64]
+    start: float
+    end: float
+    tick: float
+
+    @functools.cached_property
+    def sides(self) -> dict[int, tuple[Floats, Floats]]:
+        """By direction: prices in ticks and sizes, shape (rows + 1, K), NaN where a level is empty."""
+        found = {}
+        for direction, column in ((-1, 0), (1, 2)):
+            sizes = self.books[:, column + 1 :: 4].astype(np.float64)
+            prices = np.where(sizes > 0, self.books[:, column::4] / self.tick, np.nan)
+            sizes[sizes == 0] = np.nan
+            found[direction] = (prices, sizes)
+        return found
+
+    @functools.cached_property
+    def mid(self) -> Floats:
+        """Mid after each message in ticks, the last one where a side is empty; shape (rows + 1,)."""
+        mid = (self.sides[1][0][:, 0] + self.sides[-1][0][:, 0]) / 2
+        known = np.maximum.accumulate(np.where(np.isnan(mid), 0, np.arange(len(mid))))
+        filled: Floats = mid[known]
+        return filled
+
+    @functools.cached_property
+    def weights(self) -> Floats:
+        """Seconds for which each book stood, shape (rows + 1,)."""
+        return np.diff(np.concatenate([[self.start], self.messages["time"], [self.end]]))
+
+    def mid_at(self, seconds: int) -> Floats:
+        """Mid at the start and after every so many seconds, undefined ones at the start left out."""
+        grid = np.arange(self.start, self.end + 1e-9, seconds)
+        mids = self.mid[np.searchsorted(self.messages["time"], grid, side="right")]
+        return mids[~np.isnan(mids)]
+
+    def returns(self, seconds: int = 1) -> Floats:
+        """Log mid returns."""
+        return np.diff(np.log(self.mid_at(seconds)))
+
+    @functools.cached_property
+    def counts(self) -> Floats:
+        """Messages in each second."""
+        bins = int(self.end - self.start)
+        index = np.minimum((self.messages["time"] - self.start).astype(np.int64), bins - 1)
+        return np.bincount(index, minlength=bins).astype(np.float64)
+
+    def of_type(self, *types: int) -> NDArray[np.bool_]:
+        """Which messages are of these types."""
+        return np.isin(self.messages["type"], types)
+
+    @functools.cached_property
+    def signs(self) -> Floats:
+        """Signs of market orders, buys 1; visible executions of one moment and side are one order's."""
+        prints = self.messages[self.of_type(window.EXECUTE)]
+        new = np.ones(len(prints), np.bool_)
+        new[1:] = (np.diff(prints["time"]) > 0) | (np.diff(prints["direction"]) != 0)
+        return -prints["direction"][new].astype(np.float64)
+
+    def mean_over_time(self, values: Floats) -> float | None:
+        """Time-weighted mean of what each book shows, where it is defined."""
+        known = ~np.isnan(values)
+        total = self.weights[known].sum()
+        return float((values[known] * self.weights[known]).sum() / total) if total > 0 else None
+
+
+def finite(value: float) -> float | None:
+    """The value; None if it is undefined."""
+    return float(value) if math.isfinite(value) else None
+
+
+def ratio(part: float, whole: float) -> float | None:
+    """Their ratio; None if there is nothing to divide by."""
+    return finite(part / whole) if whole else None
+
+
+def autocorrelation(values: Floats, lag: int) -> float | None:
+    """Autocorrelation at a lag; None if the values are fewer than ten lags or all equal."""
+    if len(values) < max(10 * lag, 10):
+        return None
+    apart = values - values.mean()
+    return ratio(float((apart[:-lag] * apart[lag:]).sum()), float((apart**2).sum()))
+
+
+def excess_kurtosis(values: Floats) -> float | None:
+    """Fisher's excess kurtosis; None for fewer than ten values or equal ones."""
+    return finite(stats.kurtosis(values)) if len(values) >= 10 and values.std() > 0 else None
+
+
+def hill(values: Floats, share: float) -> float | None:
+    """Hill's estimator on the largest share of absolute non-zero values (Hill 1975); None for fewer than five."""
+    sizes = np.sort(np.abs(values[values != 0]))[::-1]
+    count = int(share * len(sizes))
+    if count < 5:
+        return None
+    return ratio(1.0, float(np.mean(np.log(sizes[:count] / sizes[count]))))
+
+
+def variance_ratio(sample: Sample, seconds: int) -> float | None:
+    """Variance of returns over ``seconds`` against that of 1 s returns, scaled (Lo and MacKinlay 1988)."""
+    long, short = sample.returns(seconds), sample.returns()
+    return ratio(float(long.var()), seconds * float(short.var())) if len(long) >= 10 else None
+
+
+def mean_autocorrelation(values: Floats, lags: Sequence[int]) -> float | None:
+    """Mean of the autocorrelations at several lags."""
+    found = [autocorrelation(values, lag) for lag in lags]
+    return float(np.mean([value for value in found if value is not None])) if None not in found else None
+
+
+def spread_ticks(sample: Sample) -> float | None:
+    """Time-weighted mean spread in ticks."""
+    return sample.mean_over_time(sample.sides[-1][0][:, 0] - sample.sides[1][0][:, 0])
+
+
+def by_level(sample: Sample, what: Callable[[Floats, Floats], Floats]) -> list[float | None]:
+    """Time-weighted mean over both sides of what a side's prices and sizes say of each level."""
+    sides = [what(*sample.sides[direction]) for direction in (1, -1)]
+    found: list[float | None] = []
+    for level in range(sides[0].shape[1]):
+        means = [mean for side in sides if (mean := sample.mean_over_time(side[:, level])) is not None]
+        found.append(float(np.mean(means)) if means else None)
+    return found
+
+
+def depth_by_level(sample: Sample) -> list[float | None]:
+    """Time-weighted mean size of each level, where there is one."""
+    return by_level(sample, lambda prices, sizes: sizes)
+
+
+def print_moves_best(sample: Sample) -> float | None:
+    """Share of visible executions after which the best price of the side that they hit is another."""
+    moved = np.zeros(len(sample.messages), np.bool_)
+    for direction in (1, -1):
+        best = np.nan_to_num(sample.sides[direction][0][:, 0])
+        moved |= (sample.messages["direction"] == direction) & (best[1:] != best[:-1])
+    prints = sample.of_type(window.EXECUTE)
+    return ratio(int((moved & prints).sum()), int(prints.sum()))
+
+
+def order_flow_imbalance(sample: Sample) -> Floats:
+    """Each message's contribution (Cont, Kukanov and Stoikov 2014, eq. 4), shape (rows,)."""
+    flow = np.zeros(len(sample.messages))
+    for direction in (1, -1):
+        prices, sizes = (values[:, 0] for values in sample.sides[direction])
+        worst = -np.inf if direction == 1 else np.inf
+        price = np.where(np.isnan(prices), worst, prices) * direction
+        size = np.nan_to_num(sizes)
+        flow += direction * (size[1:] * (price[1:] >= price[:-1]) - size[:-1] * (price[1:] <= price[:-1]))
+    return flow
+
+
+def ofi_r2(sample: Sample, seconds: int = 10) -> float | None:
+    """R2 of mid changes over ``seconds`` on order-flow imbalance, with an intercept."""
+    count = int((sample.end - sample.start) // seconds)
+    grid = sample.start + seconds * np.arange(count + 1)
+    rows = np.searchsorted(sample.messages["time"], grid, side="right")
+    change = np.diff(sample.mid[rows])
+    flow = np.diff(np.concatenate([[0.0], np.cumsum(order_flow_imbalance(sample))])[rows])
+    known = ~np.isnan(change)
+    change, flow = change[known], flow[known]
+    if len(change) < 10 or change.std() == 0 or flow.std() == 0:
+        return None
+    return finite(np.corrcoef(change, flow)[0, 1] ** 2)
+
+
+def up_by_imbalance(sample: Sample) -> list[float | None]:
+    """P(next mid move is up) in five equal bins of touch imbalance, each message's book counted once."""
+    (_, bids), (_, asks) = sample.sides[1], sample.sides[-1]
+    imbalance = (bids[:, 0] - asks[:, 0]) / (bids[:, 0] + asks[:, 0])
+    change = np.diff(sample.mid)
+    moves = np.flatnonzero(np.nan_to_num(change) != 0)
+    following = np.searchsorted(moves, np.arange(len(imbalance)))
+    known = (following < len(moves)) & ~np.isnan(imbalance)
+    bins = np.clip(((imbalance[known] + 1) / 0.4).astype(np.int64), 0, 4)
+    up = change[moves[following[known]]] > 0
+    return [float(up[bins == number].mean()) if (bins == number).any() else None for number in range(5)]
+
+
+def placement(sample: Sample) -> list[float | None]:
+    """Shares of submissions better than, at and behind the best price of their side just before."""
+    submitted = sample.of_type(window.NEW)
+    distance = np.zeros(len(sample.messages))
+    for direction in (1, -1):
+        best = sample.sides[direction][0][:-1, 0]
+        own = direction * (sample.messages["price"] / sample.tick - best)
+        distance = np.where(sample.messages["direction"] == direction, np.where(np.isnan(best), 1.0, own), distance)
+    distance = distance[submitted]
+    return [
+        ratio(int(count), len(distance))
+        for count in ((distance > 0).sum(), (distance == 0).sum(), (distance < 0).sum())
+    ]
+
+
+MEASURES: dict[str, Callable[[Sample], Value]] = {
+    "excess_kurtosis_1s": lambda s: excess_kurtosis(s.returns()),
+    "excess_kurtosis_1min": lambda s: excess_kurtosis(s.returns(60)),
+    "hill_tail_index_1s": lambda s: hill(s.returns(), 0.02),
+    "hill_tail_index_1s_5pct": lambda s: hill(s.returns(), 0.05),
+    "acf_abs_return_lag1": lambda s: autocorrelation(np.abs(s.returns()), 1),
+    "acf_abs_return_mean_lag1_10": lambda s: mean_autocorrelation(np.abs(s.returns()), range(1, 11)),
+    "acf_return_lag1": lambda s: autocorrelation(s.returns(), 1),
+    "variance_ratio_10s": lambda s: variance_ratio(s, 10),
+    "variance_ratio_60s": lambda s: variance_ratio(s, 60),
+    "zero_return_share_1s": lambda s: ratio(int((s.returns() == 0).sum()), len(s.returns())),
+    "volatility_1s_bp": lambda s: finite(1e4 * s.returns().std()) if len(s.returns()) >= 10 else None,
+    "sign_acf_lag1": lambda s: autocorrelation(s.signs, 1),
+    "sign_acf_lag5": lambda s: autocorrelation(s.signs, 5),
+    "sign_acf_lag10": lambda s: autocorrelation(s.signs, 10),
+    "sign_acf_lags_2_5_10_20": lambda s: [autocorrelation(s.signs, lag) for lag in (2, 5, 10, 20)],
+    "events_per_second": lambda s: ratio(len(s.messages), s.end - s.start),
+    "event_count_fano_1s": lambda s: ratio(float(s.counts.var()), float(s.counts.mean())),
+    "event_count_acf_1s": lambda s: autocorrelation(s.counts, 1),
+    "event_count_acf_1_10_60s": lambda s: [autocorrelation(s.counts, lag) for lag in (1, 10, 60)],
+    "cancel_per_submit": lambda s: ratio(
+        int(s.of_type(window.PARTIAL, window.DELETE).sum()), int(s.of_type(window.NEW).sum())
+    ),
+    "exec_per_submit": lambda s: ratio(int(s.of_type(window.EXECUTE).sum()), int(s.of_type(window.NEW).sum())),
+    "submit_log_size_sd": lambda s: (
+        finite(np.log(s.messages["size"][s.of_type(window.NEW)]).std()) if s.of_type(window.NEW).any() else None
+    ),
+    "print_moves_best_share": print_moves_best,
+    "placement_inside_atbest_behind": placement,
+    "spread_ticks": spread_ticks,
+    "best_depth_shares": lambda s: depth_by_level(s)[0],
+    "depth_by_level_shares": depth_by_level,
+    "level_distance_ticks": lambda s: by_level(s, lambda prices, sizes: np.abs(prices - prices[:, :1])),
+    "ofi_r2_10s": ofi_r2,
+    "p_up_by_imbalance": up_by_imbalance,
+}
+"""By the name of each fact how it is measured; what it means says :data:`REAL`."""
+
+PARTS: dict[str, Sequence[str]] = {
+    "sign_acf_lags_2_5_10_20": ("lag 2", "lag 5", "lag 10", "lag 20"),
+    "event_count_acf_1_10_60s": ("1 s", "10 s", "60 s"),
+    "p_up_by_imbalance": ("-1.0 to -0.6", "-0.6 to -0.2", "-0.2 to 0.2", "0.2 to 0.6", "0.6 to 1.0"),
+    "placement_inside_atbest_behind": ("inside", "at the best", "behind"),
+    "depth_by_level_shares": tuple(f"level {level}" for level in range(1, LEVELS + 1)),
+    "level_distance_ticks": tuple(f"level {level}" for level in range(1, LEVELS + 1)),
+}
+"""Names of the parts of facts that are lists."""
+
+
+def sample_of(pair: pairs.Pair, start: float, end: float, tick: float) -> Sample:
+    """A pair's first :data:`LEVELS` levels, with the messages that changed them, between two moments.
+
+    Messages about hidden orders, crosses and halts stay. Before the first row stands what the pair knows of that, else
+    the first row's own book.
+    """
+    books = pair.books[:, : 4 * LEVELS]
+    seen = np.ones(len(pair.messages), np.bool_)
+    if pair.levels > LEVELS:
+        seen[1:] = (books[1:] != books[:-1]).any(axis=1) | (pair.messages["type"][1:] > window.EXECUTE)
+    times = pair.messages["time"]
+    within = seen & (times >= start) & (times < end)
+    rows = np.flatnonzero(within)
+    before = int(np.searchsorted(times, start)) - 1
+    opening = pair.before[: 4 * LEVELS] if before < 0 and pair.before is not None else books[max(before, 0)]
+    return Sample(pair.messages[rows], np.concatenate([opening[None], books[rows]]), start, end, tick)
+
+
+def measure(pair: pairs.Pair, start: float, end: float, tick: float) -> dict[str, Any]:
+    """All facts of a pair, beside the real ones.
+
+    Args:
+        pair: messages and levels.
+        start: seconds; where the first window begins.
+        end: seconds.
+        tick: price units of a tick.
+
+    Returns:
+        ``name``, ``seconds``, ``messages``, ``windows`` (how many whole ones), and ``facts``: by name the definition,
+        the ``value`` over all, its ``windows``, the ``real`` ranges, and whether it is ``inside`` them. A list fact has
+        lists. What cannot be measured is None.
+    """
+    whole = sample_of(pair, start, end, tick)
+    starts = np.arange(start, end - WINDOW_SECONDS + 1e-9, WINDOW_SECONDS)
+    windows = [sample_of(pair, begin, begin + WINDOW_SECONDS, tick) for begin in starts]
+    facts = {}
+    for name, how in MEASURES.items():
+        real = REAL["facts"][name]
+        value = how(whole)
+        band = real.get("half_hour_min_median_max")
+        within = [how(part) for part in windows] if band else None
+        days = list(real.get("whole_day", {}).values())
+        facts[name] = {
+            "definition": real["definition"],
+            "value": value,
+            "windows": within,
+            "real_half_hours": band,
+            "real_days": days,
+            "inside": verdicts(value, within, band, days, judged=bool(windows)),
+            **({"note": real["note"]} if "note" in real else {}),
+        }
+    return {
+        "name": pair.name,
+        "seconds": end - start,
+        "messages": len(whole.messages),
+        "windows": len(windows),
+        "real_source": REAL["source"],
+        "real_limits": REAL["limits"],
+        "facts": facts,
+    }
+
+
+def verdicts(
+    value: Value, windows: list[Value] | None, band: list[float] | None, days: list[Any], *, judged: bool
+) -> Any:
+    """Inside, below or above the real range; None if it cannot be said.
+
+    A fact with a half-hour range is judged by the median of its windows, another by its value against the lowest and
+    highest of two or three days. Less than one window of data (``judged`` False) is not judged.
+    """
+    if isinstance(value, list):
+        parts = [[day[number] for day in days if number < len(day)] for number in range(len(value))]
+        return [
+            _verdict(part, real) if judged and len(real) > 1 else None for part, real in zip(value, parts, strict=True)
+        ]
+    if not judged:
+        return None
+    if band:
+        known = [part for part in windows or [] if isinstance(part, float)]
+        return _verdict(float(np.median(known)) if known else None, [band[0], band[2]])
+    return _verdict(value, days)
+
+
+def _verdict(value: float | None, real: Sequence[float]) -> str | None:
+    if value is None or not real:
+        return None
+    return "below" if value < min(real) else "above" if value > max(real) else "inside"
+
+
+def tally(found: dict[str, Any]) -> tuple[int, int]:
+    """Facts within the real range, and facts that could be judged."""
+    judged: list[str] = []
+    for fact in found["facts"].values():
+        inside = (
+            fact["inside"][1:] if fact is found["facts"]["level_distance_ticks"] else fact["inside"]
+        )  # level 1: 0 by definition
+        judged += [verdict for verdict in (inside if isinstance(inside, list) else [inside]) if verdict]
+    return judged.count("inside"), len(judged)
+
+
+def table_rows(found: dict[str, Any]) -> list[tuple[str, str, str, str, str, str]]:
+    """The facts as text: name, over all, lowest and highest window, real half hours, real days, verdict."""
+
+    def number(value: float | None) -> str:
+        if value is None:
+            return "-"
+        return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
+
+    def span(values: Sequence[float]) -> str:
+        return f"{number(min(values))} … {number(max(values))}" if values else ""
+
+    lines = []
+    for name, fact in found["facts"].items():
+        if isinstance(fact["value"], list):
+            for part, (value, verdict) in enumerate(zip(fact["value"], fact["inside"], strict=True)):
+                real = [day[part] for day in fact["real_days"] if part < len(day)]
+                lines.append((f"{name}: {PARTS[name][part]}", number(value), "", "", span(real), verdict or ""))
+            continue
+        windows = [value for value in fact["windows"] or [] if value is not None]
+        band, days = fact["real_half_hours"] or [], fact["real_days"]
+        lines.append((name, number(fact["value"]), span(windows), span(band), span(days), fact["inside"] or ""))
+    return lines
+
+
+def table(found: dict[str, Any]) -> str:
+    """The facts as lines of text."""
+    header = ("fact", "all", "windows", "real half hours", "real days", "")
+    lines = [
+        f"{found['name']}: {found['messages']:,} messages in {found['seconds']:,.0f} s, first {LEVELS} levels, "
+        f"{found['windows']} windows of {WINDOW_SECONDS:,} s",
+        "",
+        *(f"{n:<45}{v:>9}{w:>17}{h:>18}{d:>17}  {verdict}" for n, v, w, h, d, verdict in (header, *table_rows(found))),
+    ]
+    inside, judged = tally(found)
+    lines += ["", f"{inside} of {judged} within the real range"]
+    if not found["windows"]:
+        lines.append(f"not judged: shorter than one window of {WINDOW_SECONDS:,} s")
+    lines += [f"real: {found['real_source']}", f"      {found['real_limits']}"]
+    lines += [f"{name}: {fact['note']}" for name, fact in found["facts"].items() if "note" in fact]
+    lines.append("definitions: runners/exchange/market_facts.json, or --json")
+    return "\n".join(line.rstrip() for line in lines)
+
+
+def facts_of_run(path: Path) -> dict[str, Any]:
+    """All facts of a run; see :func:`measure`.
+
+    Raises:
+        ConfigError: there is no run, its log is damaged, it has no orders, or its tick or lot cannot be said in
+            LOBSTER's units.
+    """
+    return measure(*_span_of_run(path))
+
+
+def sample_of_run(path: Path) -> Sample:
+    """A whole run as the facts look at it; raises as :func:`facts_of_run`."""
+    return sample_of(*_span_of_run(path))
+
+
+def _span_of_run(path: Path) -> tuple[pairs.Pair, float, float, float]:
+    _, config = market_of(path)
+    pair = pairs.pair_of_run(path, LEVELS)
+    if not len(pair.messages):
+        raise ConfigError(f"run {path}: expected orders, found none in its log")
+    timesteps = recorded_timesteps(path)
+    if not timesteps:
+        raise ConfigError(f"run {path}: expected a whole timestep, found none")
+    end = pairs.OPENING + float(timesteps)
+    return pair, float(pairs.OPENING), end, config.tick_size * pairs.PRICE_UNITS
+
+
+def facts_of_pair(message: Path, orderbook: Path, tick_size: float = 0.01) -> dict[str, Any]:
+    """All facts of a LOBSTER pair; see :func:`measure`. It counts from its first whole second to its last.
+
+    Raises:
+        FormatError: see :func:`runners.exchange.pairs.read_pair`.
+    """
+    pair = pairs.read_pair(message, orderbook)
+    times = pair.messages["time"]
+    return measure(pair, math.floor(times[0]), math.floor(times[-1]) + 1.0, tick_size * pairs.PRICE_UNITS)

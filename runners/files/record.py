@@ -1,0 +1,239 @@
+"""What is written of a run, and when.
+
+Events go to parts of 500 timesteps; a part is complete once its name appears. The other tables are made from the events
+when the run ends. Nothing here decides anything about the market: the engine writes events, the recorder moves them to
+disk. Cost: under a second for 5,000 timesteps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
+
+from market_env.actions import CANCELS
+from market_env.config import MarketConfig
+from market_env.engine import state
+from market_env.engine.tables import DEPTH_LEVELS
+from runners.files.derive import Rows, Tables, derive
+from runners.files.schema import arrow_schema
+from runners.files.whole import whole_file
+
+PART_TIMESTEPS = 500
+"""Timesteps of one part of the event log."""
+
+
+def write_table(path: Path, name: str, columns: dict[str, Any]) -> None:
+    """Write a table of the schema, whole or not at all."""
+    schema = arrow_schema(name)
+    arrays = [
+        values if isinstance(values, (pa.Array, pa.ChunkedArray)) else pa.array(values, field.type)
+        for field in schema
+        for values in [columns[field.name]]
+    ]
+    with whole_file(path) as partial:
+        pq.write_table(pa.Table.from_arrays(arrays, schema=schema), partial, compression="zstd", compression_level=3)
+
+
+def text(codes: NDArray[np.integer[Any]], words: Sequence[str]) -> pa.DictionaryArray:
+    """Codes as dictionary-encoded words; negative codes are null."""
+    mask = codes < 0
+    return pa.DictionaryArray.from_arrays(
+        pa.array(np.where(mask, 0, codes).astype(np.int32), mask=mask), pa.array(list(words), pa.string())
+    )
+
+
+def maybe(values: NDArray[Any], known: NDArray[np.bool_], kind: pa.DataType) -> pa.Array:
+    """Values where ``known``, null elsewhere."""
+    return pa.array(values, kind, mask=~known)
+
+
+def event_columns(events: Rows, agent_ids: Sequence[str]) -> dict[str, Any]:
+    """Columns of the events table."""
+    is_turn = events["kind"] == state.KIND_TURN
+    return {
+        **{name: events[name] for name in ("seq", "time", "timestep", "order_id", "lots", "maker_order_id")},
+        "kind": text(events["kind"], state.KINDS),
+        "agent": text(events["agent"], agent_ids),
+        "side": text(events["side"], state.SIDES),
+        "price": maybe(events["price"], ~is_turn, pa.int32()),
+        "maker": text(events["maker"], agent_ids),
+        "reason": text(events["reason"], state.REASONS),
+    }
+
+
+def trade_columns(events: Rows, agent_ids: Sequence[str]) -> dict[str, Any]:
+    """Columns of the trades table."""
+    trades = events[events["kind"] == state.KIND_TRADE]
+    bought = trades["side"] == state.BUY
+    return {
+        **{name: trades[name] for name in ("seq", "time", "timestep", "price", "lots", "maker_order_id")},
+        "taker_order_id": trades["order_id"],
+        "buyer": text(np.where(bought, trades["agent"], trades["maker"]), agent_ids),
+        "seller": text(np.where(bought, trades["maker"], trades["agent"]), agent_ids),
+        "aggressor": text(trades["agent"], agent_ids),
+    }
+
+
+def quote_columns(quotes: Rows) -> dict[str, Any]:
+    """Columns of the quotes table."""
+    bid, ask = quotes["best_bid"] > 0, quotes["best_ask"] > 0
+    both = bid & ask
+    bid_lots, ask_lots = quotes["bid_lots"].astype(np.float64), quotes["ask_lots"].astype(np.float64)
+    total = np.where(both, bid_lots + ask_lots, 1.0)
+    return {
+        "timestep": np.arange(len(quotes), dtype=np.int32),
+        "best_bid": maybe(quotes["best_bid"], bid, pa.int32()),
+        "bid_lots": quotes["bid_lots"],
+        "best_ask": maybe(quotes["best_ask"], ask, pa.int32()),
+        "ask_lots": quotes["ask_lots"],
+        "spread": maybe(quotes["best_ask"] - quotes["best_bid"], both, pa.int32()),
+        "microprice": maybe(
+            (quotes["best_bid"] * ask_lots + quotes["best_ask"] * bid_lots) / total, both, pa.float64()
+        ),
+        "imbalance": maybe((bid_lots - ask_lots) / total, both, pa.float64()),
+        "mid": quotes["reference"],
+    }
+
+
+def depth_columns(ladders: Rows) -> dict[str, Any]:
+    """Columns of the depth table."""
+    columns: dict[str, Any] = {"timestep": np.arange(len(ladders), dtype=np.int32)}
+    for level in range(DEPTH_LEVELS):
+        for side in ("bid", "ask"):
+            prices = np.ascontiguousarray(ladders[f"{side}_price"][:, level])
+            columns[f"{side}_price_{level + 1}"] = maybe(prices, prices > 0, pa.int32())
+            columns[f"{side}_lots_{level + 1}"] = np.ascontiguousarray(ladders[f"{side}_lots"][:, level])
+    return columns
+
+
+def agent_columns(tables: Tables, agent_ids: Sequence[str]) -> dict[str, Any]:
+    """Columns of the agents table."""
+    count = len(tables.quotes)
+    rows = tables.agents.ravel()
+    mid = np.repeat(tables.quotes["reference"], len(agent_ids))
+    return {
+        "timestep": np.repeat(np.arange(count, dtype=np.int32), len(agent_ids)),
+        "agent": text(np.tile(np.arange(len(agent_ids)), count), agent_ids),
+        **{name: np.ascontiguousarray(rows[name]) for name in rows.dtype.names or ()},
+        "wealth": rows["cash"] + rows["inventory"] * mid,
+    }
+
+
+def turn_columns(
+    events: Rows, config: MarketConfig, actions: NDArray[np.int64], rewards: NDArray[np.float64]
+) -> dict[str, Any]:
+    """Columns of the turns table; turns beyond ``actions`` have none recorded, a NaN reward is null."""
+    turns = events[events["kind"] == state.KIND_TURN]
+    count = len(turns)
+    known = np.arange(count) < len(actions)
+    codes = np.zeros((count, 5), np.int64)
+    codes[: len(actions)] = actions[:count]
+    reward = np.full(count, np.nan)
+    reward[: len(rewards)] = rewards[:count]
+    offsets = np.array([*config.offsets, 0], np.int32)
+    lots = np.array(config.lots, np.int32)
+    market_code = len(config.offsets)
+    seqs = turns["seq"]
+    return {
+        "turn": np.arange(count, dtype=np.int64),
+        **{name: turns[name] for name in ("time", "timestep")},
+        "agent": text(turns["agent"], config.agent_ids),
+        "cancel": text(np.where(known, codes[:, 0], -1), CANCELS),
+        "bid_offset": maybe(offsets[codes[:, 1]], known & (codes[:, 1] != market_code), pa.int32()),
+        "bid_lots": maybe(lots[codes[:, 2]], known, pa.int32()),
+        "ask_offset": maybe(offsets[codes[:, 3]], known & (codes[:, 3] != market_code), pa.int32()),
+        "ask_lots": maybe(lots[codes[:, 4]], known, pa.int32()),
+        "reward": maybe(reward, ~np.isnan(reward), pa.float64()),
+        "first_seq": seqs,
+        "last_seq": np.append(seqs[1:] - 1, events["seq"][-1]) if count else seqs,
+    }
+
+
+class Recorder:
+    """Moves a run's events to disk as it goes, and writes its tables at the end.
+
+    Args:
+        path: an opened run folder.
+        config: the market.
+    """
+
+    def __init__(self, path: Path, config: MarketConfig) -> None:
+        self.path = path
+        self.config = config
+        self.parts = 0
+        self.events: list[Rows] = []
+        self.actions: list[NDArray[np.int64]] = []
+        self.rewards: list[float] = []
+        self._open: Rows = np.zeros(0, state.EVENT)
+        self._last_turn: dict[str, int] = {}
+        self._settled: list[int] = []
+        """For each turn the number of turns begun when its reward was settled."""
+
+    def part_ends(self) -> int:
+        """First timestep of the next part."""
+        return (self.parts + 1) * PART_TIMESTEPS
+
+    def acted(self, agent: str, action: NDArray[np.int64]) -> None:
+        """An agent's action, in the order of turns."""
+        self._last_turn[agent] = len(self.actions)
+        self.actions.append(action)
+        self.rewards.append(np.nan)
+        self._settled.append(-1)
+
+    def rewarded(self, agent: str, reward: float) -> None:
+        """The reward of the agent's last turn."""
+        turn = self._last_turn.get(agent)
+        if turn is not None:
+            self.rewards[turn] = reward
+            self._settled[turn] = len(self.actions)
+
+    def keep(self, events: Rows, timestep: int) -> None:
+        """Take drained events; write every part that ``timestep`` has passed."""
+        self._open = np.concatenate([self._open, events])
+        while timestep >= self.part_ends():
+            self._close_part(int(np.searchsorted(self._open["timestep"], self.part_ends())))
+
+    def _close_part(self, count: int) -> None:
+        rows, self._open = self._open[:count], self._open[count:]
+        path = self.path / "events" / f"part-{self.parts:05d}.parquet"
+        write_table(path, "events", event_columns(rows, self.config.agent_ids))
+        self.events.append(rows)
+        self.parts += 1
+
+    def finish(self, timesteps: int) -> tuple[Rows, Tables]:
+        """Write the last part and all tables, cut after ``timesteps`` whole timesteps; return events and tables."""
+        cut = int(np.searchsorted(self._open["timestep"], timesteps))
+        self._open = self._open[:cut]
+        if cut:
+            self._close_part(cut)
+        events = np.concatenate([np.zeros(0, state.EVENT), *self.events])
+        if timesteps < self.config.timesteps:
+            # What was settled after the cut is nothing that the log still tells.
+            kept = int(np.count_nonzero(events["kind"] == state.KIND_TURN))
+            self.rewards = [
+                reward if settled < kept else np.nan
+                for reward, settled in zip(self.rewards, self._settled, strict=True)
+            ]
+        tables = derive(self.config, events, timesteps)
+        self.write_tables(events, tables)
+        return events, tables
+
+    def write_tables(self, events: Rows, tables: Tables) -> None:
+        """Write the tables that are derived from events."""
+        ids = self.config.agent_ids
+        actions = np.array(self.actions, np.int64).reshape(-1, 5)
+        rewards = np.array(self.rewards, np.float64)
+        for name, columns in (
+            ("trades", trade_columns(events, ids)),
+            ("quotes", quote_columns(tables.quotes)),
+            ("depth", depth_columns(tables.depth)),
+            ("agents", agent_columns(tables, ids)),
+            ("turns", turn_columns(events, self.config, actions, rewards)),
+        ):
+            write_table(self.path / f"{name}.parquet", name, columns)

@@ -1,0 +1,129 @@
+"""Read a run: ``load_run(path)`` gives its tables as polars data frames, and the book at any time.
+
+A table is read when first asked for. The files are plain Parquet, so any reader works on them directly too.
+"""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from market_env.config import ConfigError
+from runners.files import derive
+from runners.files.read import load_events, market_of, read_parts, read_summary, recorded_timesteps
+
+NAMES = ("trades", "quotes", "depth", "agents", "turns")
+"""Tables beside the events."""
+
+
+IF_CUT_OFF = "if the run was cut off: python -m runners.replay {} --complete"
+
+
+class Run:
+    """A recorded run; a table that is missing or damaged is an error when it is asked for.
+
+    Args:
+        path: its folder.
+
+    Raises:
+        ConfigError: there is no run, its summary is missing or damaged, or it is of another schema version.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.config: dict[str, Any]
+        """What ``config.json`` holds."""
+        self.config, self.market = market_of(self.path)
+        if not (self.path / "summary.json").is_file():
+            raise ConfigError(f"run {self.path}: summary.json is missing; {IF_CUT_OFF.format(self.path)}")
+        self.summary = read_summary(self.path, self.market)
+
+    def __repr__(self) -> str:
+        """Where it lies and how long it is."""
+        return f"Run({str(self.path)!r}, {self.timesteps:,} timesteps, {', '.join(NAMES)}, events)"
+
+    def _table(self, name: str) -> pl.DataFrame:
+        if not (self.path / f"{name}.parquet").is_file():
+            raise ConfigError(f"run {self.path}: {name}.parquet is missing; {IF_CUT_OFF.format(self.path)}")
+        try:
+            return pl.read_parquet(self.path / f"{name}.parquet")
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise ConfigError(f"run {self.path}: {name}.parquet is damaged: {str(error).splitlines()[0]}") from None
+
+    @functools.cached_property
+    def trades(self) -> pl.DataFrame:
+        """A row a trade."""
+        return self._table("trades")
+
+    @functools.cached_property
+    def quotes(self) -> pl.DataFrame:
+        """L1 at the end of every timestep."""
+        return self._table("quotes")
+
+    @functools.cached_property
+    def depth(self) -> pl.DataFrame:
+        """L2 at the end of every timestep."""
+        return self._table("depth")
+
+    @functools.cached_property
+    def agents(self) -> pl.DataFrame:
+        """Accounts, a row an agent at the end of every timestep."""
+        return self._table("agents")
+
+    @functools.cached_property
+    def turns(self) -> pl.DataFrame:
+        """A row a turn, with action and reward."""
+        return self._table("turns")
+
+    @functools.cached_property
+    def events(self) -> pl.DataFrame:
+        """The log, all parts."""
+        return pl.concat([rows for _, rows in read_parts(self.path)])
+
+    @property
+    def timesteps(self) -> int:
+        """Timesteps recorded."""
+        return int(self.summary["timesteps"])
+
+    @property
+    def kinds(self) -> list[str]:
+        """Kinds of agents in the roster's order."""
+        return list(dict.fromkeys(agent.kind for agent in self.market.agents))
+
+    def state_at(self, timestep: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+        """The book (side, price, lots, orders; best first) and the accounts at the end of a timestep, from the log.
+
+        Raises:
+            ConfigError: the timestep is not one of the run's.
+        """
+        return state_at(self.path, timestep)
+
+
+def state_at(path: Path, timestep: int) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """The book (side, price, lots, orders; best first) and the accounts of a run, cut off or not, at the end of a timestep.
+
+    Raises:
+        ConfigError: there is no run, its log is damaged, or the timestep is not one of its own.
+    """
+    _, config = market_of(path)
+    events = load_events(path)
+    timesteps = recorded_timesteps(path)
+    if not 0 <= timestep < timesteps:
+        raise ConfigError(f"timestep: expected 0 to {timesteps - 1}, which were recorded, got {timestep}")
+    return derive.state_at(config, events, timestep)
+
+
+def load_run(path: Path | str) -> Run:
+    """Read a run's folder.
+
+    Raises:
+        ConfigError: there is no run, a file is missing or damaged, or it is of another schema version.
+    """
+    run = Run(path)
+    for name in NAMES:
+        if not (run.path / f"{name}.parquet").is_file():
+            raise ConfigError(f"run {run.path}: {name}.parquet is missing; {IF_CUT_OFF.format(run.path)}")
+    return run

@@ -1,0 +1,107 @@
+"""The figures of a run, from its events and tables: what the closing table prints and the report quotes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from market_env.config import MarketConfig
+from market_env.engine import state
+from runners.files.derive import Rows, Tables, turns_with_trades
+
+OPENING = 50
+"""Timesteps at the start that the share of two-sided books leaves out: the book begins empty."""
+
+
+def _ratio(part: Any, whole: int) -> float | None:
+    return float(part / whole) if whole else None
+
+
+def summarise(config: MarketConfig, events: Rows, tables: Tables) -> dict[str, Any]:
+    """Figures of the market, of each kind and of each agent; undefined ones are None."""
+    quotes = tables.quotes
+    both = (quotes["best_bid"] > 0) & (quotes["best_ask"] > 0)
+    spread = (quotes["best_ask"] - quotes["best_bid"])[both]
+    trades = events[events["kind"] == state.KIND_TRADE]
+    kinds = {name: int(np.count_nonzero(events["kind"] == code)) for code, name in enumerate(state.KINDS)}
+    agents = {agent.id: _agent(config, events, trades, tables, index) for index, agent in enumerate(config.agents)}
+    names = list(dict.fromkeys(agent.kind for agent in config.agents))
+    return {
+        "timesteps": len(quotes),
+        "events": {"all": len(events), **kinds},
+        "trades": len(trades),
+        "traded_lots": int(trades["lots"].sum()),
+        "two_sided_share": _ratio(np.count_nonzero(both), len(both)),
+        "two_sided_share_after_opening": _ratio(np.count_nonzero(both[OPENING:]), len(both[OPENING:])),
+        "first_price": config.first_price,
+        "last_mid": float(quotes["reference"][-1]) if len(quotes) else None,
+        "lowest_mid": float(quotes["reference"].min()) if len(quotes) else None,
+        "highest_mid": float(quotes["reference"].max()) if len(quotes) else None,
+        "mean_spread": float(spread.mean()) if len(spread) else None,
+        "rejected_lots": {
+            name: int(events["lots"][(events["kind"] == state.KIND_REJECT) & (events["reason"] == code)].sum())
+            for code, name in enumerate(state.REASONS)
+            if name in state.REJECT_REASONS
+        },
+        "kinds": {kind: _kind(config, agents, trades, kind) for kind in names},
+        "agents": agents,
+    }
+
+
+def _kind(config: MarketConfig, agents: dict[str, dict[str, Any]], trades: Rows, kind: str) -> dict[str, Any]:
+    seats = [index for index, agent in enumerate(config.agents) if agent.kind == kind]
+    members = [agents[config.agents[index].id] for index in seats]
+    took_part = np.isin(trades["agent"], seats) | np.isin(trades["maker"], seats)
+    return {
+        "agents": len(members),
+        # A trade between two agents of the kind is one trade.
+        "trades": int(np.count_nonzero(took_part)),
+        **{name: sum(m[name] for m in members) for name in ("turns", "maker_lots", "taker_lots", "wealth_change")},
+    }
+
+
+def _agent(config: MarketConfig, events: Rows, trades: Rows, tables: Tables, index: int) -> dict[str, Any]:
+    agent = config.agents[index]
+    rows = tables.agents[:, index]
+    inventory = np.abs(rows["inventory"])
+    traded = turns_with_trades(events, index)
+    last = tables.quotes["reference"][-1] if len(tables.quotes) else config.first_price
+    cash, lots = (rows["cash"][-1], rows["inventory"][-1]) if len(rows) else (agent.cash, agent.inventory)
+    start = agent.cash + agent.inventory * config.first_price
+    return {
+        "kind": agent.kind,
+        "turns": int(rows["turns"].sum()),
+        "trades": int(np.count_nonzero((trades["agent"] == index) | (trades["maker"] == index))),
+        "maker_lots": int(rows["maker_lots"].sum()),
+        "taker_lots": int(rows["taker_lots"].sum()),
+        "inventory": int(lots),
+        "largest_inventory": int(inventory.max()) if len(rows) else abs(agent.inventory),
+        "inventory_bound": agent.inventory_bound,
+        "near_bound_share": _ratio(np.count_nonzero(inventory > 0.8 * agent.inventory_bound), len(rows)),
+        "trading_turns_share": _ratio(np.count_nonzero(traded), len(traded)),
+        "wealth_change": float(cash + lots * last - start),
+    }
+
+
+def closing_table(summary: dict[str, Any]) -> str:
+    """What happened, as text."""
+
+    def number(value: float | None, form: str) -> str:
+        return "-" if value is None else format(value, form)
+
+    lines = [
+        f"{summary['timesteps']:,} timesteps, {summary['events']['turn']:,} turns, {summary['events']['all']:,} events, "
+        f"{summary['trades']:,} trades of {summary['traded_lots']:,} lots",
+        f"mid {number(summary['lowest_mid'], '.1f')} to {number(summary['highest_mid'], '.1f')}, last "
+        f"{number(summary['last_mid'], '.1f')} ticks; mean spread {number(summary['mean_spread'], '.2f')} ticks; two-sided "
+        f"in {number(summary['two_sided_share_after_opening'], '.2%')} of timesteps after the first {OPENING}",
+        "",
+        f"{'kind':<10} {'agents':>6} {'turns':>8} {'trades':>7} {'maker lots':>11} {'taker lots':>11} {'wealth change':>14}  (tick-lots)",
+    ]
+    for kind, figures in summary["kinds"].items():
+        lines.append(
+            f"{kind:<10} {figures['agents']:>6} {figures['turns']:>8,} {figures['trades']:>7,} "
+            f"{figures['maker_lots']:>11,} {figures['taker_lots']:>11,} {figures['wealth_change']:>14,.1f}"
+        )
+    return "\n".join(lines)

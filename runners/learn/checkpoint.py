@@ -1,0 +1,142 @@
+"""A training's state on disk: all that it takes to go on as if nothing had happened.
+
+Promise: a checkpoint replaces the last one whole or not at all, and a training that goes on from one ends with the
+same weights as one that was never stopped. A file that is not to the bit what was written is refused, and nothing in
+it is unpickled. Cost: of the order of 0.1 s for 128 markets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from collections import deque
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from stable_baselines3 import PPO
+
+from market_env.config import ConfigError
+from runners.files.whole import whole_file
+from runners.learn.vec_env import MarketVecEnv
+
+FILE = "checkpoint.pt"
+FORMAT = 1
+
+
+def as_tensor(array: NDArray[Any]) -> torch.Tensor:
+    """An array's bytes."""
+    return torch.from_numpy(np.ascontiguousarray(array).view(np.uint8).reshape(-1).copy())
+
+
+def as_array(tensor: torch.Tensor, like: NDArray[Any] | None = None) -> NDArray[Any]:
+    """An array from its bytes, of another's dtype and shape."""
+    raw: NDArray[Any] = tensor.numpy()
+    return raw if like is None else raw.view(like.dtype).reshape(like.shape)
+
+
+def save(
+    folder: Path,
+    model: PPO,
+    env: MarketVecEnv,
+    purpose: Mapping[str, Any],
+    progress: Mapping[str, Any],
+    extra: list[NDArray[np.float64]],
+) -> None:
+    """Write ``folder``'s checkpoint.
+
+    Args:
+        folder: the training's.
+        model: between two updates.
+        env: its environment.
+        purpose: what the training is, as plain JSON data; a checkpoint of another is refused.
+        progress: what its callbacks know, as plain JSON data.
+        extra: arrays that go with it.
+    """
+    generator = np.random.get_state(legacy=False)  # noqa: NPY002 (Stable-Baselines3 draws from numpy's global one)
+    state = {
+        "format": FORMAT,
+        "purpose": json.dumps(purpose),
+        "progress": json.dumps(progress),
+        "timesteps": model.num_timesteps,
+        "updates": model._n_updates,
+        "policy": model.policy.state_dict(),
+        "optimizer": model.policy.optimizer.state_dict(),
+        "torch": torch.get_rng_state(),
+        "numpy": {
+            "key": torch.from_numpy(generator["state"]["key"].astype(np.int64)),
+            "rest": json.dumps([generator["state"]["pos"], generator["has_gauss"], generator["gauss"]]),
+        },
+        "episodes": json.dumps(list(model.ep_info_buffer or [])),
+        "observations": torch.from_numpy(np.asarray(model._last_obs)),
+        "starts": torch.from_numpy(np.asarray(model._last_episode_starts)),
+        "env": {name: as_tensor(array) for name, array in env.save().items()},
+        "extra": [torch.from_numpy(array) for array in extra],
+    }
+    content = io.BytesIO()
+    torch.save(state, content)
+    with whole_file(folder / FILE) as path, path.open("wb") as file:
+        file.write(hashlib.sha256(content.getbuffer()).hexdigest().encode() + b"\n")
+        file.write(content.getbuffer())
+
+
+def read(path: Path) -> dict[str, Any]:
+    """A checkpoint's content.
+
+    Raises:
+        ConfigError: there is none, or it is not what was written.
+    """
+    try:
+        digest, _, content = path.read_bytes().partition(b"\n")
+    except OSError as error:
+        raise ConfigError(f"checkpoint {path}: cannot be read: {error.strerror}") from None
+    # The records index memory: what is not to the bit what was written must not get there.
+    if hashlib.sha256(content).hexdigest().encode() != digest:
+        raise ConfigError(f"checkpoint {path}: damaged: its content has another SHA-256 than was written with it")
+    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    if state["format"] != FORMAT:
+        raise ConfigError(f"checkpoint {path}: expected format {FORMAT}, found {state['format']}")
+    return state
+
+
+def load(
+    folder: Path, model: PPO, env: MarketVecEnv, purpose: Mapping[str, Any]
+) -> tuple[dict[str, Any], list[NDArray[np.float64]]]:
+    """Bring model and environment to where ``folder``'s checkpoint stands; return progress and extra arrays.
+
+    Raises:
+        ConfigError: there is none, it is damaged, or it is of another training.
+    """
+    state = read(folder / FILE)
+    check_purpose(folder / FILE, json.loads(json.dumps(purpose)), json.loads(state["purpose"]))
+    model.policy.load_state_dict(state["policy"])
+    model.policy.optimizer.load_state_dict(state["optimizer"])
+    model.num_timesteps = state["timesteps"]
+    model._n_updates = state["updates"]
+    model._last_obs = state["observations"].numpy()
+    model._last_episode_starts = state["starts"].numpy()
+    model.ep_info_buffer = deque(json.loads(state["episodes"]), maxlen=model._stats_window_size)
+    model.ep_success_buffer = deque(maxlen=model._stats_window_size)
+    ours = env.save()
+    env.restore(
+        {name: as_array(tensor, None if name == "generators" else ours[name]) for name, tensor in state["env"].items()}
+    )
+    position, has_gauss, gauss = json.loads(state["numpy"]["rest"])
+    key = state["numpy"]["key"].numpy().astype(np.uint32)
+    np.random.set_state(("MT19937", key, position, has_gauss, gauss))  # noqa: NPY002
+    torch.set_rng_state(state["torch"])
+    return json.loads(state["progress"]), [tensor.numpy() for tensor in state["extra"]]
+
+
+def check_purpose(path: Path, expected: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    """Raise a ConfigError that names the first entry in which a checkpoint is of another training."""
+    for name in sorted({*expected, *found}):
+        if expected.get(name) != found.get(name):
+            raise ConfigError(
+                f"checkpoint {path}: expected one of a training with {name} {expected.get(name)!r}, "
+                f"found {found.get(name)!r}"
+            )

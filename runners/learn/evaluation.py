@@ -1,0 +1,216 @@
+"""Policies compared in one seat over many seeds, paired by seed.
+
+Every policy plays the same markets (same seeds, same others) from the same seat, with the seat's cash, bound and
+arrivals, in the compiled batch. Differences are taken seed by seed, with bootstrap intervals of 95 %. An agent that does
+nothing gains exactly 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+from market_env.config import ConfigError, MarketConfig, check_agents
+from runners.files.whole import whole_file
+from runners.learn.rivals import RIVALS
+from scripted_agents.policy import Policy, PolicyConfig
+from scripted_agents.population import build_others
+from scripted_agents.tally import tally_episodes
+
+FEWEST_SEEDS = 8
+"""Seeds below which a bootstrap interval means nothing."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """What one policy did in one market."""
+
+    seed: int
+    gain: float
+    """Change in wealth, tick-lots."""
+    liquidation_gain: float
+    """Change in wealth with the inventory closed against the others' orders, tick-lots."""
+    trading_turns: float
+    """Share of turns, the last one left out, before whose successor one of its orders traded."""
+    near_bound: float
+    """Share of timesteps that ended with more than 80 % of the inventory bound."""
+    traded_lots: int
+    mean_abs_inventory: float
+    """Lots."""
+    lean: float
+    """Mean inventory as a share of its bound, either way: large where a policy sits on one side of the market."""
+    refused_turns: float
+    """Share of turns in which risk checks refused an order or a part of one."""
+
+
+PICTURES = (".png", ".svg", ".pdf")
+"""Kinds of pictures that :func:`draw` makes."""
+FIGURES = tuple(name for name in Episode.__dataclass_fields__ if name != "seed")
+GAINS = ("gain", "liquidation_gain")
+
+
+def play_seeds(
+    config: MarketConfig,
+    agent: str,
+    chosen: Policy,
+    seeds: Sequence[int],
+    others: Mapping[str, Policy] | None = None,
+) -> list[Episode]:
+    """Play ``chosen`` in ``agent``'s seat over many seeds, the others with their usual policies or with ``others``.
+
+    Raises:
+        ConfigError: the agent is not in the market, or a policy is not compiled.
+    """
+    own = {**(others or {}), agent: chosen}
+    rows = tally_episodes(config, {**build_others(config, list(own)), **own}, agent, seeds)
+    seat = config.agents[config.agent_ids.index(agent)]
+    start = seat.cash + seat.inventory * config.first_price
+    return [
+        Episode(
+            seed,
+            float(row["wealth"] - start),
+            float(row["liquidation_wealth"] - start),
+            float(row["trading_turns"] / max(row["settled_turns"], 1)),
+            float(row["near_timesteps"] / config.timesteps),
+            int(row["maker_lots"] + row["taker_lots"]),
+            float(row["inventory_sum"] / config.timesteps),
+            abs(float(row["net_sum"] / config.timesteps)) / seat.inventory_bound,
+            float(row["refused_turns"] / max(row["turns"], 1)),
+        )
+        for seed, row in zip(seeds, rows, strict=True)
+    ]
+
+
+def column(episodes: Sequence[Episode], name: str) -> NDArray[np.float64]:
+    """One figure of all episodes."""
+    return np.array([getattr(episode, name) for episode in episodes], np.float64)
+
+
+def mean_over_deviation(values: NDArray[np.float64], axis: int = -1) -> Any:
+    """Mean over standard deviation; 0 where a resample happens to have none."""
+    mean, deviation = values.mean(axis=axis), values.std(axis=axis, ddof=1)
+    return np.divide(mean, deviation, out=np.zeros_like(mean), where=deviation > 0.0)
+
+
+def interval(values: NDArray[np.float64], statistic: Any = np.mean) -> tuple[float, float]:
+    """95 % bootstrap interval of a statistic, bias-corrected and accelerated; the value twice if all are equal."""
+    if np.ptp(values) == 0.0:
+        return float(values[0]), float(values[0])
+    found = stats.bootstrap((values,), statistic, n_resamples=9_999, rng=np.random.default_rng(0)).confidence_interval
+    return float(found.low), float(found.high)
+
+
+def summarise(episodes: Sequence[Episode], rivals: Mapping[str, Sequence[Episode]]) -> dict[str, Any]:
+    """Means over seeds, and paired differences to each rival, with intervals."""
+    figures: dict[str, Any] = {name: float(column(episodes, name).mean()) for name in FIGURES}
+    gains = column(episodes, "liquidation_gain")
+    figures["seeds"] = len(episodes)
+    figures["liquidation_interval"] = interval(gains)
+    if np.ptp(gains) > 0.0:
+        figures["mean_over_deviation"] = {
+            "mean": float(mean_over_deviation(gains)),
+            "interval": interval(gains, mean_over_deviation),
+        }
+    figures["above"] = {
+        rival: {
+            measure: {"mean": float(difference.mean()), "interval": interval(difference)}
+            for measure in GAINS
+            for difference in [column(episodes, measure) - column(rows, measure)]
+        }
+        for rival, rows in rivals.items()
+    }
+    return figures
+
+
+def compare(
+    config: MarketConfig,
+    agent: str,
+    candidates: Mapping[str, PolicyConfig],
+    seeds: Sequence[int],
+    rivals: Mapping[str, PolicyConfig] = RIVALS,
+    others: Mapping[str, Policy] | None = None,
+) -> dict[str, dict[str, Any]]:
+    """Figures of every candidate and every rival, by name; each has its differences to the rivals.
+
+    Raises:
+        ConfigError: too few seeds for an interval, one of them twice, or a policy cannot be used.
+    """
+    check_agents("agent", config, [agent])
+    if len(set(seeds)) < len(seeds):
+        raise ConfigError("seeds: expected each once, since an episode counts once")
+    if len(seeds) < FEWEST_SEEDS:
+        raise ConfigError(f"seeds: expected at least {FEWEST_SEEDS} for an interval, got {len(seeds)}")
+    # Everything is built before anything is played, so that a bad file is named at once.
+    built = {name: chosen.build(config) for name, chosen in {**candidates, **rivals}.items()}
+    played = {name: play_seeds(config, agent, policy, seeds, others) for name, policy in built.items()}
+    return {name: summarise(rows, {r: played[r] for r in rivals if r != name}) for name, rows in played.items()}
+
+
+def table(results: Mapping[str, Mapping[str, Any]], rivals: Sequence[str]) -> str:
+    """The comparison as text: a line a policy, then a line a difference."""
+    lines = [
+        f"{'policy':<28} {'gain':>9} {'liquidation gain':>28} {'mean/std':>9} {'trading':>8} {'> 80 %':>7} {'|inv.|':>7} {'lean':>6} "
+        f"{'refused':>8}"
+    ]
+    for name, figures in results.items():
+        low, high = figures["liquidation_interval"]
+        gain = f"{figures['liquidation_gain']:,.0f} [{low:,.0f}, {high:,.0f}]"
+        steady = f"{figures['mean_over_deviation']['mean']:.2f}" if "mean_over_deviation" in figures else "-"
+        lines.append(
+            f"{name:<28} {figures['gain']:>9,.0f} {gain:>28} {steady:>9} {figures['trading_turns']:>8.1%} "
+            f"{figures['near_bound']:>7.2%} {figures['mean_abs_inventory']:>7.1f} {figures['lean']:>6.1%} {figures['refused_turns']:>8.1%}"
+        )
+    lines += ["", f"{'paired differences':<40} {'gain':>28} {'liquidation gain':>28}"]
+    for name, figures in results.items():
+        if name in rivals:
+            continue
+        for rival, found in figures["above"].items():
+            cells = [
+                f"{found[measure]['mean']:,.0f} [{found[measure]['interval'][0]:,.0f}, {found[measure]['interval'][1]:,.0f}]"
+                for measure in GAINS
+            ]
+            lines.append(f"{f'{name} above {rival}':<40} {cells[0]:>28} {cells[1]:>28}")
+    lines += [
+        "",
+        f"Means over {next(iter(results.values()))['seeds']} seeds, tick-lots; liquidation: with the inventory closed in the book; "
+        "[95 % bootstrap interval].",
+        "trading: share of turns with a trade before the next; > 80 %: time beyond 80 % of the bound; |inv.|: mean absolute",
+        "inventory, lots; lean: mean inventory, either way, of the bound; refused: turns with an order refused or trimmed (who always",
+        "has as many open orders as it may is refused at most turns, and loses nothing by it)",
+    ]
+    return "\n".join(lines)
+
+
+def draw(results: Mapping[str, Mapping[str, Any]], rivals: Sequence[str], path: Path) -> None:
+    """The paired differences in liquidation gain with their intervals, as a picture."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    candidates = [name for name in results if name not in rivals]
+    rows = [(name, rival) for name in candidates for rival in results[name]["above"]]
+    figure, axes = plt.subplots(figsize=(8, 1.2 + 0.35 * len(rows)), layout="constrained")
+    for place, (name, rival) in enumerate(rows):
+        found = results[name]["above"][rival]["liquidation_gain"]
+        low, high = found["interval"]
+        axes.plot([low, high], [place, place], color="#0072B2", linewidth=2.0)
+        axes.plot(found["mean"], place, "o", color="#0072B2", markersize=5)
+    axes.axvline(0.0, color="0.4", linewidth=0.8)
+    axes.set_yticks(range(len(rows)), [f"{name} less {rival}" for name, rival in rows])
+    axes.invert_yaxis()
+    axes.set(
+        xlabel="difference in liquidation gain, tick-lots: mean over seeds and 95 % interval",
+        title="Paired by seed, in the same seat",
+    )
+    for side in ("top", "right"):
+        axes.spines[side].set_visible(False)
+    with whole_file(path) as partial:
+        figure.savefig(partial, dpi=130, format=path.suffix.lstrip("."))
+    plt.close(figure)

@@ -1,0 +1,186 @@
+"""What happens between two updates of a training: the league, validations, checkpoints, the progress bar."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3 import PPO
+from stable_baselines3.common.callbacks import BaseCallback
+from stable_baselines3.common.logger import HParam, TensorBoardOutputFormat
+from tqdm import tqdm
+
+from market_env.config import MarketConfig, to_json
+from runners.learn import checkpoint, evaluation, rivals
+from runners.learn.settings import AGENT, POLICY, Training
+from runners.learn.vec_env import MarketVecEnv
+from scripted_agents.frozen_ppo import freeze, frozen_network, network_parameters, purpose
+from scripted_agents.policy import CompiledPolicy
+
+MEASURES = ("gain", "liquidation_gain", "trading_turns", "near_bound")
+"""What a validation measures, of the figures in :mod:`runners.learn.evaluation`."""
+
+
+def within_limits(point: dict[str, Any]) -> bool:
+    """Whether a policy is a candidate: one that sits at its bound or hardly trades is none, whatever it earned."""
+    return bool(0.01 <= point["trading_turns"] <= 0.6 and point["near_bound"] < rivals.NEAR_LIMIT)
+
+
+def frozen_parameters(model: PPO, config: MarketConfig) -> NDArray[np.float64]:
+    """The model's policy as :func:`frozen_network` reads it."""
+    weights = {name: tensor.double().cpu().numpy() for name, tensor in model.policy.state_dict().items()}
+    return network_parameters(weights, config, Path(POLICY))
+
+
+class Schedule(BaseCallback):
+    """What happens between two updates: the league, validations, checkpoints, the progress bar."""
+
+    def __init__(self, training: Training, folder: Path, env: MarketVecEnv) -> None:
+        super().__init__()
+        self.training = training
+        self.folder = folder
+        self.env = env
+        self.purpose = checkpoint_purpose(training, env)
+        self.config = training.market(MarketConfig().timesteps)
+        self.curve: list[dict[str, Any]] = []
+        self.best: float | None = None
+        self.next = {"validate": training.validate_every, "checkpoint": 0, "snapshot": 0}
+        self.league: list[NDArray[np.float64]] = []
+        self.seconds = 0.0
+        """Spent before this process."""
+        self._begun = time.perf_counter()
+        self._bar: tqdm[Any] | None = None
+
+    def progress(self) -> dict[str, Any]:
+        """What a checkpoint must know of this, as plain JSON data."""
+        return {"curve": self.curve, "best": self.best, "next": self.next, "seconds": self.spent()}
+
+    def go_on(self, progress: dict[str, Any], league: list[NDArray[np.float64]]) -> None:
+        """Take up what a checkpoint knew."""
+        self.curve, self.best, self.next = progress["curve"], progress["best"], progress["next"]
+        self.seconds, self.league = progress["seconds"], league
+
+    def spent(self) -> float:
+        """Seconds of training so far, all processes together."""
+        return self.seconds + time.perf_counter() - self._begun
+
+    def _on_training_start(self) -> None:
+        self._bar = tqdm(
+            total=self.training.total_timesteps, initial=self.num_timesteps, unit=" turns", unit_scale=True,
+            disable=None, dynamic_ncols=True, desc=f"training {self.folder.name}",
+        )  # fmt: skip
+        metrics: dict[str, float | int] = {f"validation/{name}": 0.0 for name in MEASURES}
+        settings = self.training.settings()
+        self.logger.record("hparams", HParam(settings, metrics), exclude=("stdout", "log", "json", "csv"))
+        text = "\n".join(f"    {name}: {value}" for name, value in settings.items())
+        charts = {name: ["Multiline", [f"validation/{name}"]] for name in MEASURES}
+        for output in self.logger.output_formats:
+            if isinstance(output, TensorBoardOutputFormat):
+                output.writer.add_text("run/config", text)
+                output.writer.add_custom_scalars({"Validation": charts})
+
+    def _on_step(self) -> bool:
+        return True
+
+    def _due(self, what: str, every: int) -> bool:
+        if self.num_timesteps < self.next[what]:
+            return False
+        self.next[what] += every * (1 + (self.num_timesteps - self.next[what]) // every)
+        return True
+
+    def _on_rollout_start(self) -> None:
+        if self._bar is not None:
+            self._bar.update(self.num_timesteps - self._bar.n)
+        if self.training.opponents and self._due("snapshot", self.training.snapshot_every):
+            self.league.append(frozen_parameters(self.model_ppo, self.config))
+        if self._due("validate", self.training.validate_every):
+            self.judge()
+        # Stable-Baselines3 would write an update's figures with the next one's, and a checkpoint in between lose them.
+        self.logger.dump(self.num_timesteps)
+        if self._due("checkpoint", self.training.checkpoint_every):
+            self.save()
+        if self.training.opponents:
+            self._seat_opponents()
+
+    @property
+    def model_ppo(self) -> PPO:
+        """The model."""
+        assert isinstance(self.model, PPO)
+        return self.model
+
+    def save(self) -> None:
+        """Write a checkpoint now."""
+        checkpoint.save(self.folder, self.model_ppo, self.env, self.purpose, self.progress(), self.league)
+
+    def _seat_opponents(self) -> None:
+        # A draw of its own for every update, so that a resumed training seats the same selves.
+        rng = np.random.default_rng([self.training.seed, self.num_timesteps])
+        selves = [CompiledPolicy(frozen_network, self.config, parameters) for parameters in self.league]
+        self.env.recast(
+            {
+                seat: [selves[number] for number in rng.integers(len(selves), size=self.training.markets)]
+                for seat in self.training.seats()[self.training.learners :]
+            }
+        )
+
+    def judge(self) -> None:
+        """Validate now: the candidate in all seats of its own, its first one judged."""
+        policy = CompiledPolicy(frozen_network, self.config, frozen_parameters(self.model_ppo, self.config))
+        others = dict.fromkeys(self.training.seats()[1:], policy)
+        episodes = evaluation.play_seeds(self.config, AGENT, policy, rivals.VALIDATION_SEEDS, others)
+        found = evaluation.summarise(episodes, {})
+        rewards = [info["r"] for info in self.model_ppo.ep_info_buffer or []]
+        point: dict[str, Any] = {
+            "timesteps": self.num_timesteps,
+            "training_reward": float(np.mean(rewards)) if rewards else None,
+            **{name: found[name] for name in MEASURES},
+            "interval": list(found["liquidation_interval"]),
+        }
+        for name in MEASURES:
+            self.logger.record(f"validation/{name}", found[name])
+        self.curve.append(point)
+        kept = within_limits(point) and (self.best is None or point["liquidation_gain"] > self.best)
+        if kept:
+            self.best = point["liquidation_gain"]
+            freeze(self.model, self.config, self.folder / POLICY, self.training.reward)
+        low, high = point["interval"]
+        tqdm.write(
+            f"{self.num_timesteps:>10,} turns  validation: liquidation gain {point['liquidation_gain']:7,.0f} "
+            f"[{low:,.0f}, {high:,.0f}]  trading turns {point['trading_turns']:6.1%}  "
+            f"near bound {point['near_bound']:6.2%}"
+            f"{'  kept' if kept else '' if within_limits(point) else '  beyond the limits'}"
+        )
+
+    def _on_training_end(self) -> None:
+        if self._bar is not None:
+            self._bar.update(self.num_timesteps - self._bar.n)
+            self._bar.close()
+
+
+def versions() -> dict[str, str]:
+    """Versions of what decides a training's weights."""
+    names = ("stable-baselines3", "torch", "gymnasium", "numpy", "numba")
+    return {"python": platform.python_version(), **{name: version(name) for name in names}}
+
+
+def checkpoint_purpose(training: Training, env: MarketVecEnv) -> dict[str, Any]:
+    """What makes a checkpoint one of this training: settings, what its policy sees and does, the others, the packages.
+
+    Args:
+        training: its settings.
+        env: its environment, as it is made.
+    """
+    market = training.market(training.episode)
+    return {
+        **to_json(training),
+        **purpose(market),
+        "market": to_json(market),
+        "scripted policies": hashlib.sha256(env.batch.policy_parameters().tobytes()).hexdigest(),
+        "versions": versions(),
+    }

@@ -1,0 +1,134 @@
+"""What a training is: its settings, and what it left behind once it ended. Reading them needs no PyTorch."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from market_env.config import ConfigError, MarketConfig, checked, load_json, parse_json, roster
+from market_env.rewards import WealthReward
+
+AGENT = "ppo_0"
+CONFIG, POLICY, RESULT = "config.json", "policy.zip", "training.json"
+"""Files of a training's folder, beside its checkpoint and its TensorBoard files."""
+
+
+Count = Annotated[int, Field(ge=1)]
+
+
+@checked
+class Training:
+    """What is trained, and how."""
+
+    seed: Annotated[int, Field(ge=0, lt=900_000)] = 5
+    """Seed of the weights, of the sampling and of the markets; those from 1,000,000 on are for validation and test."""
+    learners: Count = 1
+    """Seats that learn, one policy for all of them."""
+    opponents: Annotated[int, Field(ge=0)] = 0
+    """Seats that frozen earlier selves take: a self-play league."""
+    snapshot_every: Count = 500_000
+    """Turns between two selves that join the league."""
+    total_timesteps: Count = 10_000_000
+    """Learners' turns to train on."""
+    episode: Count = 2_000
+    """Timesteps of a training episode."""
+    markets: Count = 128
+    """Markets that run side by side."""
+    n_steps: Count = 64
+    """Turns of each learner between two updates."""
+    batch_size: Annotated[int, Field(ge=2)] = 512
+    """Minibatch."""
+    n_epochs: Count = 5
+    """Passes over the data of an update."""
+    learning_rate: Annotated[float, Field(gt=0)] = 1e-3
+    """Adam's step at the start; falls linearly to a tenth."""
+    gamma: Annotated[float, Field(ge=0, le=1)] = 0.95
+    """Discount a turn."""
+    gae_lambda: Annotated[float, Field(ge=0, le=1)] = 0.95
+    """Mixing of advantage estimates."""
+    ent_coef: Annotated[float, Field(ge=0)] = 0.002
+    """Weight of the entropy bonus."""
+    hidden: Annotated[tuple[Count, ...], Field(min_length=1)] = (64, 64)
+    """Units of each hidden layer, of policy and value alike."""
+    reward: WealthReward = field(
+        default_factory=lambda: WealthReward(
+            damping=0.5, inventory_penalty=0.001, excess_penalty=0.3, refusal_penalty=0.05
+        )
+    )
+    """The reward."""
+    validate_every: Count = 250_000
+    """Turns between two validations."""
+    checkpoint_every: Count = 250_000
+    """Turns between two checkpoints."""
+
+    def __post_init__(self) -> None:
+        if self.markets * self.learners * self.n_steps < 2:
+            raise ValueError("markets, learners, n_steps: expected at least 2 turns an update, got 1")
+
+    def market(self, timesteps: int) -> MarketConfig:
+        """The market that it trains in, with episodes of another length."""
+        return MarketConfig(timesteps=timesteps, agents=roster(ppo=self.learners + self.opponents))
+
+    def seats(self) -> list[str]:
+        """All seats of the policy: its learners', then its earlier selves'."""
+        return [f"ppo_{number}" for number in range(self.learners + self.opponents)]
+
+    def settings(self) -> dict[str, bool | str | float | int | None]:
+        """Its hyperparameters by name."""
+        found = {name: value for name, value in asdict(self).items() if isinstance(value, (int, float))}
+        found |= {f"reward/{name}": value for name, value in asdict(self.reward).items()}
+        return {**found, "hidden": "x".join(map(str, self.hidden))}
+
+
+def stored_training(path: Path) -> Training:
+    """The settings in a file.
+
+    Raises:
+        ConfigError: they cannot be read; names the file.
+    """
+    try:
+        text = path.read_text(errors="replace")
+    except OSError as error:
+        raise ConfigError(f"{path}: expected the settings of a training: {error.strerror}") from None
+    data = load_json(text, str(path))
+    known = Training.__dataclass_fields__
+    if not isinstance(data, dict) or not set(data) <= set(known):
+        found = sorted(set(data) - set(known))[:3] if isinstance(data, dict) else type(data).__name__
+        raise ConfigError(f"{path}: expected the settings of a training, found {found}")
+    try:
+        return parse_json(Training, text)
+    except ConfigError as error:
+        raise ConfigError(f"{path}: {error}") from None
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training that has ended."""
+
+    folder: Path
+    training: Training
+    result: dict[str, Any]
+
+
+def read_training(folder: Path) -> Trained:
+    """A training's settings and result.
+
+    Raises:
+        ConfigError: it has not ended, or kept no policy.
+    """
+    path = folder / RESULT
+    try:
+        result = load_json(path.read_text(), str(path))
+        training = parse_json(Training, json.dumps(result["training"]))
+        if result["best"] is None:
+            raise ConfigError(f"training {folder}: it kept no policy")
+        _ = [result[name] for name in ("timesteps", "seconds", "weights", "curve", "versions")]
+    except OSError:
+        raise ConfigError(f"training {folder}: expected {RESULT}, which a training writes when it ends") from None
+    except (KeyError, TypeError) as error:
+        raise ConfigError(f"{path}: expected the result of a training, misses {error}") from None
+    return Trained(folder, training, result)

@@ -1,0 +1,145 @@
+"""PPO over the compiled batch, in one folder, from start to end or from its last checkpoint on.
+
+The deterministic policy is judged on validation seeds as training goes on and the best is kept as ``policy.zip``; test
+seeds are for the model card and for evaluation.
+
+Promise: same arguments, same machine and packages, same weights, stopped and resumed or not. Cost: nearly all of it is
+PyTorch's (``python -m benchmarks train``).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from stable_baselines3 import PPO
+from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
+from torch.utils.tensorboard import SummaryWriter
+
+from market_env.config import ConfigError, to_json
+from market_env.engine.kernel import announced
+from runners.files.whole import whole_file
+from runners.learn import checkpoint
+from runners.learn.schedule import Schedule, versions
+from runners.learn.settings import CONFIG, RESULT, Training
+from runners.learn.vec_env import MarketVecEnv
+from scripted_agents.baselines import DoNothing
+
+
+def weights_hash(model: PPO) -> str:
+    """SHA-256 of all weights, hexadecimal."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(model.policy.state_dict().items()):
+        digest.update(name.encode() + tensor.cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def compile_first(env: MarketVecEnv) -> None:
+    """Compile what a training needs, and say so where it takes long."""
+    with announced("a batch of markets"):
+        env.reset()
+        env.step(np.zeros((env.num_envs, 5), np.int64))
+
+
+def build(training: Training) -> tuple[PPO, MarketVecEnv]:
+    """Model and environment of a training, at its start."""
+    seats = training.seats()
+    env = MarketVecEnv(
+        training.markets,
+        training.market(training.episode),
+        seats[: training.learners],
+        # Empty until the league takes them.
+        policies={seat: DoNothing() for seat in seats[training.learners :]},
+        reward=training.reward,
+    )
+    compile_first(env)
+    # Threads cost more than they bring for networks this small. Set after the batch has started its own, see there.
+    torch.set_num_threads(1)
+    model = PPO(
+        "MlpPolicy",
+        env,
+        seed=training.seed,
+        n_steps=training.n_steps,
+        batch_size=training.batch_size,
+        n_epochs=training.n_epochs,
+        learning_rate=lambda left: training.learning_rate * (0.1 + 0.9 * left),
+        gamma=training.gamma,
+        gae_lambda=training.gae_lambda,
+        ent_coef=training.ent_coef,
+        policy_kwargs={
+            "activation_fn": torch.nn.Tanh,
+            "net_arch": {"pi": list(training.hidden), "vf": list(training.hidden)},
+        },
+        device="cpu",
+    )
+    return model, env
+
+
+def await_a_later_name(folder: Path) -> None:
+    """Let the second pass in which a killed process named its file: TensorBoard reads files in the order of their names."""
+    named = [int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.*")]
+    while named and time.time() < max(named) + 1:
+        time.sleep(0.05)
+
+
+def train(training: Training, folder: Path, resume: bool = False) -> dict[str, Any]:
+    """Train, and leave the best policy and what became of it in ``folder``; return the latter.
+
+    Args:
+        training: its settings.
+        folder: for everything that it writes.
+        resume: whether to go on from the folder's checkpoint; without one it begins.
+
+    Raises:
+        ConfigError: the checkpoint is damaged or of another training; no policy within its limits was found.
+    """
+    model, env = build(training)
+    schedule = Schedule(training, folder, env)
+    resume = resume and (folder / checkpoint.FILE).exists()
+    if resume:
+        schedule.go_on(*checkpoint.load(folder, model, env, schedule.purpose))
+    else:
+        folder.mkdir(parents=True, exist_ok=True)
+        with whole_file(folder / CONFIG) as path:
+            path.write_text(json.dumps(to_json(training), indent=2) + "\n")
+    await_a_later_name(folder / "tensorboard")
+    board = TensorBoardOutputFormat(str(folder / "tensorboard"))
+    if resume:
+        # What a killed process wrote after its last checkpoint comes once more.
+        board.writer.close()
+        board.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=model.num_timesteps + 1)
+    model.set_logger(Logger(str(folder), [board]))
+    left = training.total_timesteps - model.num_timesteps
+    if left > 0:
+        model.learn(left, callback=schedule, reset_num_timesteps=not resume)
+    else:
+        schedule.init_callback(model)
+        schedule.num_timesteps = model.num_timesteps
+    if not schedule.curve or schedule.curve[-1]["timesteps"] < model.num_timesteps:
+        schedule.judge()
+    schedule.next["checkpoint"] = model.num_timesteps
+    schedule.save()
+    model.logger.dump(model.num_timesteps)
+    model.logger.close()
+    result = {
+        "training": to_json(training),
+        "versions": versions(),
+        "timesteps": model.num_timesteps,
+        "seconds": round(schedule.spent()),
+        "weights": weights_hash(model),
+        "best": schedule.best,
+        "curve": schedule.curve,
+    }
+    with whole_file(folder / RESULT) as path:
+        path.write_text(json.dumps(result, indent=2) + "\n")
+    if schedule.best is None:
+        raise ConfigError(
+            "training: no policy was kept: at no validation did it trade on 1 to 60 % of its turns and spend under 1 % of the "
+            "time beyond 80 % of its inventory bound"
+        )
+    return result

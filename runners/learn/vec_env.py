@@ -1,0 +1,234 @@
+"""Many markets as a Stable-Baselines3 ``VecEnv``: the compiled batch behind the interface that its algorithms expect.
+
+Promise: with one learner a market it is ``DummyVecEnv`` over monitored :class:`market_env.LearnerEnv`, to the bit,
+at a fraction of the cost. With several learners each is an environment of its own, market by market, so one
+policy learns from all of their seats. Infos say what a trainer needs: ``TimeLimit.truncated`` always; at an episode's
+end ``terminal_observation``, ``episode`` as ``Monitor`` gives it, and the market's info.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import gymnasium
+import numpy as np
+from numpy.typing import NDArray
+from stable_baselines3.common.monitor import Monitor
+from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices, VecEnvStepReturn
+
+from market_env import actions, observations
+from market_env.config import MarketConfig
+from market_env.market import NO_EPISODE, Info, Market, as_info
+from market_env.rewards import DEFAULT_REWARD, Reward
+from scripted_agents.batch import Batch
+from scripted_agents.policy import Policy, PolicyConfig
+from scripted_agents.population import build_others
+from scripted_agents.vector import Pictures, Seeds, rewards_of
+
+
+class Seat:
+    """One learner's seat in one market of the batch: what ``get_attr`` and ``env_method`` reach.
+
+    Args:
+        batch: the markets.
+        place: number of the market.
+        number: the learner's number in it.
+        render_mode: of the vector environment.
+    """
+
+    def __init__(self, batch: Batch, place: int, number: int, render_mode: str | None) -> None:
+        self.config = batch.config
+        self.learner = batch.learners[number]
+        self.render_mode = render_mode
+        self.observation_space = observations.space()
+        self.action_space = actions.space(batch.config.offsets, batch.config.lots)
+        self._batch = batch
+        self._place = place
+        self._number = number
+
+    @property
+    def market(self) -> Market:
+        """The market as it stands: a view of the batch's record."""
+        return Market(self.config, records=self._batch.records[self._place : self._place + 1])
+
+    def info(self) -> Info:
+        """The learner's info as of its last look; what is undefined is left out, as in :class:`market_env.LearnerEnv`."""
+        row = self._batch.infos[self._place, self._number : self._number + 1]
+        info = as_info(row, self._batch.outcomes[self._place, self._number])
+        return {name: value for name, value in info.items() if value is not None}
+
+    def liquidation_wealth(self) -> float:
+        """Cash after closing the inventory against the others' resting orders, tick-lots."""
+        return self.market.liquidation_wealth(int(self._batch.agents[self._number]))
+
+
+class MarketVecEnv(VecEnv):
+    """``markets`` markets with one learner each, or several.
+
+    Args:
+        markets: how many.
+        config: rules and roster; by default the default market.
+        learners: ids of the learners' seats; several must arrive ``Every(1.0, 0.0)``.
+        policies: who plays the others, by agent id or kind, where it is not the kind's default; compiled ones.
+        reward: pure function of outcome rows, see :mod:`market_env.rewards`.
+        render_mode: ``"rgb_array"`` or None.
+
+    Raises:
+        ConfigError: see :class:`scripted_agents.batch.Batch`.
+    """
+
+    def __init__(
+        self,
+        markets: int,
+        config: MarketConfig | None = None,
+        learners: Sequence[str] = ("ppo_0",),
+        policies: Mapping[str, PolicyConfig] | None = None,
+        reward: Reward = DEFAULT_REWARD,
+        render_mode: str | None = None,
+    ) -> None:
+        if render_mode not in (None, "rgb_array"):
+            raise ValueError(f"render_mode: expected 'rgb_array' or None, got {render_mode!r}")
+        market = MarketConfig() if config is None else config
+        self.config = market
+        self.reward = reward
+        self._others: dict[str, Policy | Sequence[Policy]] = {**build_others(market, learners, policies)}
+        self.batch = Batch(market, self._others, learners, markets)
+        self._pictures = Pictures(self.batch, render_mode)
+        self.seats = [
+            Seat(self.batch, place, number, render_mode) for place in range(markets) for number in range(len(learners))
+        ]
+        super().__init__(len(self.seats), observations.space(), actions.space(market.offsets, market.lots))
+        self.metadata = {"render_modes": ["rgb_array"]}
+        self._next_seeds = Seeds(markets)
+        self._actions = np.zeros((self.num_envs, 5), np.int64)
+        self._begun = False
+        self._began = time.time()
+        self._returns = np.zeros(self.num_envs)
+        self._lengths = np.zeros(self.num_envs, np.int64)
+
+    def reset(self) -> NDArray[np.float32]:
+        """Start an episode in every market; float32 of shape (num_envs, SIZE)."""
+        learners = len(self.batch.learners)
+        self._begin(np.ones(self.batch.count, np.bool_), self._seeds[::learners])
+        self._begun = True
+        self._reset_seeds()
+        self._reset_options()
+        self._returns[:] = 0.0
+        self._lengths[:] = 0
+        self.reset_infos = [seat.info() for seat in self.seats]
+        return self._observations()
+
+    def step_async(self, actions: NDArray[np.int64]) -> None:
+        """Take the learners' actions, integers of shape (num_envs, 5)."""
+        self._actions = actions
+
+    def step_wait(self) -> VecEnvStepReturn:
+        """Carry them out and play on to the learners' next turns.
+
+        Raises:
+            RuntimeError: no episode is under way.
+            TypeError, ValueError: the actions are none of the action space; nothing has changed then.
+        """
+        if not self._begun:
+            raise RuntimeError(f"step(): {NO_EPISODE}")
+        batch = self.batch
+        decisions: Any = self._actions
+        if isinstance(decisions, np.ndarray) and decisions.shape == (self.num_envs, 5):
+            decisions = decisions.reshape(batch.count, -1, 5)
+        batch.step(decisions)
+        rewards = rewards_of(batch, self.reward).reshape(-1)
+        self._returns += rewards
+        self._lengths += 1
+        self._pictures.add(np.ones(batch.count, np.bool_))
+        dones = np.repeat(batch.finished, len(batch.learners))
+        infos: list[Info] = [{"TimeLimit.truncated": False} for _ in self.seats]
+        ended = np.flatnonzero(dones).tolist()
+        seen = self._observations()
+        for number in ended:
+            infos[number] = self.seats[number].info() | {
+                "TimeLimit.truncated": True,
+                "terminal_observation": seen[number].copy(),
+                "episode": {
+                    "r": round(float(self._returns[number]), 6),
+                    "l": int(self._lengths[number]),
+                    "t": round(time.time() - self._began, 6),
+                },
+            }
+        if ended:
+            self._returns[dones] = 0.0
+            self._lengths[dones] = 0
+            self._begin(batch.finished.copy())
+            for number in ended:
+                self.reset_infos[number] = self.seats[number].info()
+            seen = self._observations()
+        return seen, rewards.astype(np.float32), dones, infos
+
+    def _observations(self) -> NDArray[np.float32]:
+        return self.batch.observations.reshape(self.num_envs, -1).copy()
+
+    def _begin(self, chosen: NDArray[np.bool_], seeds: Sequence[int | None] | None = None) -> None:
+        self.batch.reset(self._next_seeds.next_of(chosen, seeds), chosen)
+        self._pictures.begin(chosen)
+
+    def recast(self, policies: Mapping[str, Policy | Sequence[Policy]]) -> None:
+        """Let other compiled policies play some agents from now on, by id; a sequence is dealt to the markets in turn.
+
+        Raises:
+            ConfigError: a policy is not compiled.
+        """
+        self._others = {**self._others, **policies}
+        self.batch.recast(self._others)
+
+    def save(self) -> dict[str, NDArray[Any]]:
+        """The whole environment as it stands, as arrays by name; :meth:`restore` takes them."""
+        return {**self.batch.save(), "returns": self._returns.copy(), "lengths": self._lengths.copy()} | {
+            "generators": self._next_seeds.save()
+        }
+
+    def restore(self, saved: Mapping[str, NDArray[Any]]) -> None:
+        """Go on from a saved state; what follows is the same to the bit.
+
+        Raises:
+            ConfigError: it was saved by an environment of another config or size.
+        """
+        self.batch.restore(saved)
+        self._returns[:] = saved["returns"]
+        self._lengths[:] = saved["lengths"]
+        self._next_seeds.restore(saved["generators"])
+        self._begun = True
+
+    def close(self) -> None:
+        """Nothing is held open."""
+
+    def get_images(self) -> Sequence[NDArray[np.uint8] | None]:
+        """The image of each seat's market."""
+        return [picture for picture in self._pictures.draw() for _ in self.batch.learners]
+
+    def get_attr(self, attr_name: str, indices: VecEnvIndices = None) -> list[Any]:
+        """An attribute of the chosen :class:`Seat` objects."""
+        return [getattr(self.seats[number], attr_name) for number in self._chosen(indices)]
+
+    def set_attr(self, attr_name: str, value: Any, indices: VecEnvIndices = None) -> None:
+        """Not possible: the markets of a batch share one config, one reward and one set of policies.
+
+        Raises:
+            AttributeError: always.
+        """
+        raise AttributeError(f"{attr_name}: seats of a batch of markets cannot be changed one by one")
+
+    def env_method(
+        self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
+    ) -> list[Any]:
+        """Call a method of the chosen :class:`Seat` objects."""
+        return [
+            getattr(self.seats[number], method_name)(*method_args, **method_kwargs) for number in self._chosen(indices)
+        ]
+
+    def env_is_wrapped(self, wrapper_class: type[gymnasium.Wrapper], indices: VecEnvIndices = None) -> list[bool]:
+        """True for ``Monitor`` alone: the infos hold what it would write."""
+        return [wrapper_class is Monitor for _ in self._chosen(indices)]
+
+    def _chosen(self, indices: VecEnvIndices) -> Iterable[int]:
+        return self._get_indices(indices)

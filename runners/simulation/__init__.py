@@ -1,0 +1,1 @@
+"""The common runner and the measurement run: policies through the AEC environment, learning disabled."""

@@ -1,0 +1,467 @@
+"""A run on TensorBoard: scalars, histograms, figures, texts, hyperparameters and a layout, by one documented list.
+
+Market, accounts, actions and rewards come from the agents' infos as they act, flows from the exchange's log as it is
+drained; a timestep is written as one summary once both are known. :data:`TAGS` is the one list of what is written and
+what it means. Cost: about 6 µs a value, against 90 with ``SummaryWriter.add_scalar``.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+import time
+from collections import Counter, deque
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.custom_scalar import layout_pb2
+from tensorboard.plugins.custom_scalar import metadata as layout_metadata
+from tensorboard.plugins.histogram.summary_v2 import histogram_pb
+from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
+from tensorboard.plugins.hparams import metadata as hparams_metadata
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb
+from tensorboard.plugins.text.summary_v2 import text_pb
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from tensorboard.util.tensor_util import make_tensor_proto
+
+from market_env.config import AgentConfig, MarketConfig, to_json
+from market_env.engine import state
+from runners.files.derive import Rows
+from scripted_agents import population
+
+
+class Tag(NamedTuple):
+    """Something that a run writes."""
+
+    name: str
+    """``<kind>`` and ``<id>`` stand for each kind and each agent, ``<figure>`` for each page of the report."""
+    plugin: str
+    """scalars, histograms, images or text."""
+    when: str
+    meaning: str
+
+
+EVERY = "timestep"
+AGENT_EVERY = 10
+"""Timesteps between two summaries of single agents."""
+HISTOGRAM_EVERY = 100
+"""Timesteps that a histogram shows."""
+
+TAGS: tuple[Tag, ...] = (
+    Tag("market/mid", "scalars", EVERY, "reference price as the last turn of the timestep began, ticks; so the next five"),
+    Tag("market/spread", "scalars", EVERY, "best ask - best bid, ticks; absent unless two-sided"),
+    Tag("market/imbalance", "scalars", EVERY, "(bid lots - ask lots) / sum at the touch; absent unless two-sided"),
+    Tag("liquidity/bid_depth", "scalars", EVERY, "resting lots of the first 10 bid levels"),
+    Tag("liquidity/ask_depth", "scalars", EVERY, "resting lots of the first 10 ask levels"),
+    Tag("liquidity/depth_imbalance", "scalars", EVERY, "(bid depth - ask depth) / sum; absent if both are 0"),
+    Tag("flow/turns", "scalars", EVERY, "turns of all agents"),
+    Tag("flow/submitted_lots", "scalars", EVERY, "lots of accepted orders"),
+    Tag("flow/refused_lots", "scalars", EVERY, "lots that risk checks refused"),
+    Tag("flow/cancelled_lots", "scalars", EVERY, "resting lots that were cancelled, for whatever reason"),
+    Tag("flow/trades", "scalars", EVERY, "trades"),
+    Tag("flow/traded_lots", "scalars", EVERY, "lots traded"),
+    Tag("flow/signed_lots", "scalars", EVERY, "lots that aggressors bought less those that they sold"),
+    Tag("agents/<kind>/inventory", "scalars", EVERY, "mean inventory of the kind's agents as of their last turns, lots"),
+    Tag("agents/<kind>/wealth_change", "scalars", EVERY, "mean change in wealth since the start, as of their last turns, tick-lots"),
+    Tag("agents/<kind>/open_orders", "scalars", EVERY, "mean number of open orders, as of their last turns"),
+    Tag("agents/<kind>/reward", "scalars", EVERY, "mean reward of the turns settled in the timestep; absent if there were none"),
+    Tag("agents/<kind>/turns", "scalars", EVERY, "their turns"),
+    Tag("agents/<kind>/maker_lots", "scalars", EVERY, "lots that their resting orders traded"),
+    Tag("agents/<kind>/taker_lots", "scalars", EVERY, "lots that their incoming orders traded"),
+    Tag("agents/<id>/inventory", "scalars", f"{AGENT_EVERY} timesteps", "inventory as of the agent's last turn, lots"),
+    Tag("agents/<id>/wealth_change", "scalars", f"{AGENT_EVERY} timesteps", "change in wealth since the start, as of its last turn, tick-lots"),
+    Tag("agents/<id>/open_orders", "scalars", f"{AGENT_EVERY} timesteps", "open orders as of its last turn"),
+    Tag("ppo/bound_share", "scalars", EVERY, "absolute inventory as a share of the bound of the agents of kind ppo as they acted, mean; so the next six, all absent in a timestep without a turn of theirs"),
+    Tag("ppo/orders", "scalars", EVERY, "orders that they asked for, a turn"),
+    Tag("ppo/bid_offset", "scalars", EVERY, "ticks below the reference price of the bids that they asked for; absent without one, and for market orders"),
+    Tag("ppo/ask_offset", "scalars", EVERY, "ticks above the reference price of the asks, likewise"),
+    Tag("ppo/ordered_lots", "scalars", EVERY, "lots bid for less lots offered"),
+    Tag("ppo/cancels", "scalars", EVERY, "share of turns that asked for a cancel"),
+    Tag("ppo/trading", "scalars", EVERY, "share of turns since whose predecessor an order of the agent traded"),
+    Tag("histograms/spread", "histograms", f"{HISTOGRAM_EVERY} timesteps", "spreads at the timesteps' last turns, ticks"),
+    Tag("histograms/trade_size", "histograms", f"{HISTOGRAM_EVERY} timesteps", "lots of the trades"),
+    Tag("histograms/inventory", "histograms", f"{HISTOGRAM_EVERY} timesteps", "inventories of all agents as of their last turns, lots"),
+    Tag("report/<figure>", "images", "end", "the report's pages, the order-book heatmap among them; absent without a report"),
+    Tag("run/config", "text", "start", "`config.json`"),
+    Tag("run/closing_table", "text", "end", "what happened, as the run printed it"),
+    Tag("summary/trades", "scalars", "end", "trades of the run; this and the next are the metrics of the HPARAMS page"),
+    Tag("summary/mean_spread", "scalars", "end", "mean spread at the ends of the timesteps, ticks"),
+    Tag("summary/two_sided_share", "scalars", "end", "share of timesteps that end with a two-sided book"),
+    Tag("summary/<kind>_wealth_change", "scalars", "end", "change in wealth of all agents of the kind, tick-lots"),
+    Tag("summary/ppo_trading_turns_share", "scalars", "end", "share of the turns of agents of kind ppo since whose predecessor an order traded, mean over agents"),
+    Tag("summary/ppo_near_bound_share", "scalars", "end", "share of timesteps that they end beyond 80 % of the bound, mean over agents"),
+)  # fmt: skip
+"""Every tag of a run and its meaning."""
+
+TRAINING_TAGS: tuple[Tag, ...] = (
+    Tag("run/config", "text", "start", "the training's arguments"),
+    Tag("validation/liquidation_gain", "scalars", "validation", "mean change in liquidation wealth of the deterministic policy over the validation seeds, tick-lots"),
+    Tag("validation/gain", "scalars", "validation", "mean change in wealth, tick-lots"),
+    Tag("validation/trading_turns", "scalars", "validation", "share of its turns since whose predecessor an order traded"),
+    Tag("validation/near_bound", "scalars", "validation", "share of timesteps beyond 80 % of its bound"),
+    Tag("rollout/ep_rew_mean", "scalars", "update", "mean reward of the last 100 episodes; this and all below are Stable-Baselines3's own"),
+    Tag("rollout/ep_len_mean", "scalars", "update", "mean length of the last 100 episodes, turns"),
+    Tag("time/fps", "scalars", "update", "learner's turns a second since the start"),
+    Tag("train/loss", "scalars", "update", "PPO's whole loss, last minibatch"),
+    Tag("train/policy_gradient_loss", "scalars", "update", "the policy's part of it, mean over the update"),
+    Tag("train/value_loss", "scalars", "update", "the value function's part, mean"),
+    Tag("train/entropy_loss", "scalars", "update", "negative entropy of the policy, mean"),
+    Tag("train/approx_kl", "scalars", "update", "approximate Kullback-Leibler divergence of the new policy from the old"),
+    Tag("train/clip_fraction", "scalars", "update", "share of samples whose probability ratio was clipped"),
+    Tag("train/clip_range", "scalars", "update", "the clipping range"),
+    Tag("train/explained_variance", "scalars", "update", "share of the returns' variance that the value function explains"),
+    Tag("train/learning_rate", "scalars", "update", "Adam's step"),
+)  # fmt: skip
+"""Every tag of a training."""
+
+LAYOUT: Mapping[str, Mapping[str, Sequence[str]]] = {
+    "Market": {
+        "mid": ["market/mid"],
+        "spread": ["market/spread"],
+        "depth by side": ["liquidity/bid_depth", "liquidity/ask_depth"],
+        "imbalance": ["market/imbalance", "liquidity/depth_imbalance"],
+    },
+    "Flow": {
+        "lots": ["flow/submitted_lots", "flow/cancelled_lots", "flow/traded_lots"],
+        "aggressors' net lots": ["flow/signed_lots"],
+    },
+    "Agents by kind": {
+        "inventory": ["agents/<kind>/inventory"],
+        "wealth change": ["agents/<kind>/wealth_change"],
+        "maker lots": ["agents/<kind>/maker_lots"],
+        "taker lots": ["agents/<kind>/taker_lots"],
+    },
+    "PPO": {
+        "share of the inventory bound": ["ppo/bound_share"],
+        "offsets": ["ppo/bid_offset", "ppo/ask_offset"],
+        "share of turns with a trade": ["ppo/trading"],
+    },
+}
+"""The custom-scalars page: categories, their charts, and each chart's tags."""
+
+LEARNER_KIND = "ppo"
+
+
+def names(plugin: str, *, when: str | None = None, starts: str = "") -> list[str]:
+    """Names in :data:`TAGS`, in order."""
+    return [t.name for t in TAGS if t.plugin == plugin and when in (None, t.when) and t.name.startswith(starts)]
+
+
+FLOWS = names("scalars", starts="flow/")[1:]
+"""Of all agents, from the log; turns are counted as they come."""
+MARKET = [*names("scalars", starts="market/"), *names("scalars", starts="liquidity/")]
+PPO = names("scalars", starts="ppo/")
+KIND_MEANS = 3
+"""First so many tags of a kind are means over its agents' accounts, and an agent's tags the same."""
+
+
+class Board:
+    """Writes a run's event file.
+
+    Args:
+        folder: where it goes.
+        config: the market.
+    """
+
+    def __init__(self, folder: Path, config: MarketConfig) -> None:
+        self._writer = EventFileWriter(str(folder), max_queue_size=1000, flush_secs=10)
+        self._config = config
+        agents = config.agents
+        self._kinds = list(dict.fromkeys(agent.kind for agent in agents))
+        self._kind = {agent.id: self._kinds.index(agent.kind) for agent in agents}
+        self._kind_of = np.array([self._kind[agent.id] for agent in agents])
+        self._index = {agent.id: i for i, agent in enumerate(agents)}
+        self._members = np.zeros((len(self._kinds), len(agents)))
+        self._members[self._kind_of, np.arange(len(agents))] = 1.0
+        self._members /= self._members.sum(axis=1, keepdims=True)
+        # Columns: inventory, wealth change, open orders; each agent as of its last turn.
+        self._accounts = np.zeros((len(agents), KIND_MEANS))
+        self._accounts[:, 0] = [agent.inventory for agent in agents]
+        self._start = [agent.cash + agent.inventory * config.first_price for agent in agents]
+        self._bounds = {agent.id: agent.inventory_bound for agent in agents if agent.kind == LEARNER_KIND}
+        kind_names = [name.rpartition("/")[2] for name in names("scalars", starts="agents/<kind>/")]
+        self._kind_tags = [[f"agents/{kind}/{name}" for name in kind_names] for kind in self._kinds]
+        agent_names = names("scalars", starts="agents/<id>/")
+        self._agent_tags = [[name.replace("<id>", agent.id) for name in agent_names] for agent in agents]
+        # From the log, by timestep: all flows, and maker and taker lots by kind.
+        self._flows = np.zeros((config.timesteps, len(FLOWS)))
+        self._lots = np.zeros((2, config.timesteps, len(self._kinds)))
+        self._sizes: dict[int, list[NDArray[np.int32]]] = {}
+        self._known = 0
+        """Timesteps whose flows are known."""
+        self._pending: deque[tuple[int, float, list[tuple[str, float]] | dict[str, list[float]]]] = deque()
+        """Timestep, wall time, and scalars or histograms that wait for the log."""
+        self._spreads: list[float] = []
+        self._timestep = 0
+        self._begin_timestep()
+
+    def _begin_timestep(self) -> None:
+        self._turns = [0] * len(self._kinds)
+        self._rewards = [(0.0, 0)] * len(self._kinds)
+        self._market: dict[str, Any] | None = None
+        self._ppo: list[tuple[float | None, ...]] = []
+
+    # --- what is watched ----------------------------------------------------------------------------------
+
+    def turn(self, agent: str, reward: float, info: dict[str, Any], action: NDArray[np.int64]) -> None:
+        """Count a turn; a new timestep closes the one before."""
+        timestep = info["timestep"]
+        if timestep != self._timestep:
+            self._close_timestep()
+            if timestep // HISTOGRAM_EVERY != self._timestep // HISTOGRAM_EVERY:
+                self._close_interval()
+            self._timestep = timestep
+            self._write_known()
+        self._settle(agent, reward, info)
+        self._turns[self._kind[agent]] += 1
+        self._market = info
+        if agent in self._bounds:
+            self._ppo.append(self._acted(agent, info, action.tolist()))
+
+    def end(self, agent: str, reward: float, info: dict[str, Any]) -> None:
+        """Count what was settled at the end."""
+        self._settle(agent, reward, info)
+
+    def drained(self, events: Rows, timestep: int) -> None:
+        """Take what the log says; all of it before ``timestep`` is in."""
+        events = events[events["timestep"] < self._config.timesteps]
+        kinds = events["kind"]
+        when, lots = events["timestep"], events["lots"].astype(np.float64)
+        trade, cancel = kinds == state.KIND_TRADE, kinds == state.KIND_CANCEL
+        signs = np.where(events["side"] == state.BUY, 1.0, -1.0)
+        resting = cancel & (events["reason"] != state.REASON_IOC)
+        for column, (rows, weights) in enumerate(
+            (
+                (kinds == state.KIND_ACCEPT, lots),
+                (kinds == state.KIND_REJECT, lots),
+                (resting, lots),
+                (trade, np.ones(len(events))),
+                (trade, lots),
+                (trade, signs * lots),
+            )
+        ):
+            self._flows[:, column] += np.bincount(when[rows], weights[rows], self._config.timesteps)
+        for side, owner in enumerate(("maker", "agent")):
+            np.add.at(self._lots[side], (when[trade], self._kind_of[events[owner][trade]]), lots[trade])
+        trades = events[trade]
+        for interval in np.unique(trades["timestep"] // HISTOGRAM_EVERY).tolist():
+            here = trades["timestep"] // HISTOGRAM_EVERY == interval
+            self._sizes.setdefault(interval, []).append(trades["lots"][here])
+        self._known = timestep
+
+    def _settle(self, agent: str, reward: float, info: dict[str, Any]) -> None:
+        index, kind = self._index[agent], self._kind[agent]
+        account = self._accounts[index]
+        account[0] = info["inventory"]
+        account[1] = info["wealth"] - self._start[index]
+        account[2] = info["open_orders"]
+        total, count = self._rewards[kind]
+        self._rewards[kind] = (total + reward, count + 1)
+
+    def _acted(self, agent: str, info: dict[str, Any], codes: list[int]) -> tuple[float | None, ...]:
+        """A turn of the learner's seat in the order of :data:`PPO`."""
+        cancel, bid_offset, bid_lots, ask_offset, ask_lots = codes
+        offsets, lots = self._config.offsets, self._config.lots
+        priced = [
+            offsets[offset] if size and offset < len(offsets) else None
+            for offset, size in ((bid_offset, bid_lots), (ask_offset, ask_lots))
+        ]
+        return (
+            abs(info["inventory"]) / self._bounds[agent],
+            (bid_lots > 0) + (ask_lots > 0),
+            *priced,
+            lots[bid_lots] - lots[ask_lots],
+            cancel > 0,
+            info["maker_lots"] + info["taker_lots"] > 0,
+        )
+
+    # --- what is written ----------------------------------------------------------------------------------
+
+    def _close_timestep(self) -> None:
+        """Make a summary of the timestep; its flows follow when the log is drained."""
+        info = self._market
+        if info is None:
+            return
+        depths = info["bid_depth"] + info["ask_depth"]
+        balance = (info["bid_depth"] - info["ask_depth"]) / depths if depths else None
+        numbers = (info["mid"], info["spread"], info["imbalance"], info["bid_depth"], info["ask_depth"], balance)
+        values = [(tag, number) for tag, number in zip(MARKET, numbers, strict=True) if number is not None]
+        values.append(("flow/turns", sum(self._turns)))
+        means = (self._members @ self._accounts).tolist()
+        for tags, mean, (reward, count), turns in zip(self._kind_tags, means, self._rewards, self._turns, strict=True):
+            values += zip(tags, mean, strict=False)
+            if count:
+                values.append((tags[KIND_MEANS], reward / count))
+            values.append((tags[KIND_MEANS + 1], turns))
+        if self._ppo:
+            for tag, column in zip(PPO, zip(*self._ppo, strict=True), strict=True):
+                known = [number for number in column if number is not None]
+                if known:
+                    values.append((tag, sum(known) / len(known)))
+        if self._timestep % AGENT_EVERY == 0:
+            for tags, row in zip(self._agent_tags, self._accounts.tolist(), strict=True):
+                values += zip(tags, row, strict=True)
+        self._pending.append((self._timestep, time.time(), values))
+        if info["spread"] is not None:
+            self._spreads.append(info["spread"])
+        self._begin_timestep()
+
+    def _close_interval(self) -> None:
+        """Make the histograms of the interval that ends with the last timestep."""
+        data = {"histograms/spread": self._spreads, "histograms/inventory": self._accounts[:, 0].tolist()}
+        self._pending.append((self._timestep, time.time(), data))
+        self._spreads = []
+
+    def _write_known(self) -> None:
+        while self._pending and self._pending[0][0] < self._known:
+            timestep, moment, made = self._pending.popleft()
+            if isinstance(made, dict):
+                sizes = self._sizes.pop(timestep // HISTOGRAM_EVERY, [])
+                made["histograms/trade_size"] = [lots for trades in sizes for lots in trades.tolist()]
+                value = [v for tag, data in made.items() if data for v in histogram_pb(tag, data).value]
+            else:
+                made += zip(FLOWS, self._flows[timestep].tolist(), strict=True)
+                lots = self._lots[:, timestep].tolist()
+                for tags, maker, taker in zip(self._kind_tags, *lots, strict=True):
+                    made += ((tags[-2], maker), (tags[-1], taker))
+                value = [Summary.Value(tag=tag, simple_value=number) for tag, number in made]
+            self._add(Summary(value=value), timestep, moment)
+
+    def _add(self, summary: Summary, step: int, moment: float | None = None) -> None:
+        self._writer.add_event(Event(step=step, wall_time=time.time() if moment is None else moment, summary=summary))
+
+    def describe(self, description: dict[str, Any], name: str) -> None:
+        """Write what a run of this name starts with: its config as text, its hyperparameters, the layout."""
+        lines = json.dumps(description, indent=2, ensure_ascii=False).splitlines()
+        self._add(text_pb("run/config", "\n".join(f"    {line}" for line in lines)), 0)
+        found = hyperparameters(description)
+        self._add(experiment_of(found, self._kinds), 0)
+        self._add(hparams_pb(found, trial_id=name), 0)
+        self._add(layout_of(self._kinds), 0)
+
+    def conclude(self, summary: dict[str, Any], closing_table: str) -> None:
+        """Write what a run ends with: the last timesteps, its closing table, and its metrics."""
+        self._close_timestep()
+        self._close_interval()
+        self._known = summary["timesteps"]
+        self._write_known()
+        step = max(summary["timesteps"] - 1, 0)
+        self._add(text_pb("run/closing_table", "\n".join(f"    {line}" for line in closing_table.splitlines())), step)
+        learners = [agent for agent in summary["agents"].values() if agent["kind"] == LEARNER_KIND]
+        numbers = {
+            "summary/trades": summary["trades"],
+            "summary/mean_spread": summary["mean_spread"],
+            "summary/two_sided_share": summary["two_sided_share"],
+            **{f"summary/{kind}_wealth_change": of["wealth_change"] for kind, of in summary["kinds"].items()},
+        }
+        for name in ("trading_turns_share", "near_bound_share"):
+            known = [agent[name] for agent in learners if agent[name] is not None]
+            numbers[f"summary/ppo_{name}"] = sum(known) / len(known) if known else None
+        values = [Summary.Value(tag=tag, simple_value=number) for tag, number in numbers.items() if number is not None]
+        self._add(Summary(value=values), step)
+
+    def figures(self, paths: Iterable[Path], step: int) -> None:
+        """Write pictures (PNG files) under their names."""
+        for path in paths:
+            data = path.read_bytes()
+            width, height = struct.unpack(">II", data[16:24])  # where every PNG says its size
+            image = Summary.Image(encoded_image_string=data, width=width, height=height, colorspace=4)
+            self._add(Summary(value=[Summary.Value(tag=f"report/{path.stem}", image=image)]), step)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._writer.flush()
+        self._writer.close()
+
+
+def experiment_of(found: Mapping[str, bool | int | float | str], kinds: Iterable[str]) -> Summary:
+    """What the HPARAMS page compares runs by: types of the hyperparameters, and names of the metrics.
+
+    The page shows what one run lists for all of them, so every run lists what belongs to any kind that has a policy by
+    default, its own or not. (TensorBoard's own way to say a type is a domain, which would be the values of one run.)
+    """
+    kinds = list(dict.fromkeys([*population.KINDS, *kinds]))
+    types = {bool: api_pb2.DATA_TYPE_BOOL, str: api_pb2.DATA_TYPE_STRING}
+    listed: dict[str, Any] = {f"agents/{kind}": 0 for kind in kinds}
+    for kind in population.KINDS:
+        for name, value in to_json(population.default_policy(AgentConfig(f"{kind}_0", kind))).items():
+            if isinstance(value, (bool, int, float, str)):
+                listed[f"{kind}/{name}"] = value
+    listed |= found
+    metrics = [
+        name.replace("<kind>", kind)
+        for name in names("scalars", starts="summary/")
+        for kind in (kinds if "<kind>" in name else [""])
+    ]
+    experiment = api_pb2.Experiment(
+        hparam_infos=[
+            api_pb2.HParamInfo(name=name, type=types.get(type(value), api_pb2.DATA_TYPE_FLOAT64))
+            for name, value in listed.items()
+        ],
+        metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in metrics],
+    )
+    content = hparams_metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(experiment=experiment))
+    value = Summary.Value(tag=hparams_metadata.EXPERIMENT_TAG, metadata=content, tensor=hparams_metadata.NULL_TENSOR)
+    return Summary(value=[value])
+
+
+def each(tags: Iterable[str], agents: Sequence[AgentConfig]) -> list[str]:
+    """Tags with each kind and each agent in place of ``<kind>`` and ``<id>``."""
+    kinds = list(dict.fromkeys(agent.kind for agent in agents))
+    found = []
+    for tag in tags:
+        if "<kind>" in tag:
+            found += [tag.replace("<kind>", kind) for kind in kinds]
+        elif "<id>" in tag:
+            found += [tag.replace("<id>", agent.id) for agent in agents]
+        else:
+            found.append(tag)
+    return found
+
+
+def hyperparameters(description: dict[str, Any]) -> dict[str, bool | int | float | str]:
+    """What tells one run from another: seed, market, population, the policies' parameters by kind, and the reward."""
+    found: dict[str, Any] = {"seed": description["seed"]}
+    found |= {name: value for name, value in description.items() if isinstance(value, (int, float, str))}
+    found.pop("schema", None)
+    kinds = Counter(agent["kind"] for agent in description["agents"])
+    found |= {f"agents/{kind}": kinds[kind] for kind in (*population.KINDS, *kinds)}
+    found |= {f"reward/{name}": value for name, value in description["reward"].items()}
+    seats = {agent["id"]: agent["kind"] for agent in description["agents"]}
+    for kind in kinds:
+        policies = [policy for agent, policy in description["policies"].items() if seats[agent] == kind]
+        for name in policies[0]:
+            values = [policy.get(name) for policy in policies]
+            if all(value == values[0] for value in values):
+                found[f"{kind}/{name}"] = values[0]
+    return {name: value for name, value in found.items() if isinstance(value, (bool, int, float, str))}
+
+
+def layout_of(kinds: Sequence[str]) -> Summary:
+    """:data:`LAYOUT` as the custom-scalars page takes it; charts of kinds that are not there are left out."""
+    categories = []
+    for title, charts in LAYOUT.items():
+        if title == "PPO" and LEARNER_KIND not in kinds:
+            continue
+        found = []
+        for name, tags in charts.items():
+            lines = [
+                f"^{tag.replace('<kind>', kind)}$" for tag in tags for kind in (kinds if "<kind>" in tag else [""])
+            ]
+            found.append(layout_pb2.Chart(title=name, multiline=layout_pb2.MultilineChartContent(tag=lines)))
+        categories.append(layout_pb2.Category(title=title, chart=found))
+    layout = layout_pb2.Layout(category=categories)
+    return Summary(
+        value=[
+            Summary.Value(
+                tag=layout_metadata.CONFIG_SUMMARY_TAG,
+                metadata=layout_metadata.create_summary_metadata(),
+                tensor=make_tensor_proto(layout.SerializeToString()),
+            )
+        ]
+    )

@@ -1,0 +1,119 @@
+"""Evaluation: figures recomputed by other means, intervals that cover, pairing by seed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+from matplotlib import pyplot as plt
+
+from market_env.config import ConfigError, MarketConfig
+from runners import evaluate
+from runners.learn import evaluation, rivals
+from scripted_agents import DoNothing, MarketMaker
+
+mpl.use("Agg")
+
+CONFIG = MarketConfig(timesteps=300)
+
+
+def test_doing_nothing_gains_exactly_nothing() -> None:
+    for episode in evaluation.play_seeds(CONFIG, "ppo_0", DoNothing().build(CONFIG), range(3)):
+        assert (episode.gain, episode.liquidation_gain, episode.trading_turns, episode.traded_lots) == (
+            0.0,
+            0.0,
+            0.0,
+            0,
+        )
+
+
+def test_a_maker_in_the_seat_is_paired_with_every_rival_by_seed() -> None:
+    results = evaluation.compare(CONFIG, "ppo_0", {"mine": MarketMaker(half_spread=5.0)}, range(8))
+    mine = results["mine"]
+    assert set(results) == {"mine", *rivals.RIVALS}
+    assert mine["seeds"] == 8
+    above = mine["above"]["nothing"]["gain"]
+    assert above["mean"] == pytest.approx(mine["gain"])  # doing nothing gains 0 on every seed
+    low, high = above["interval"]
+    assert low < above["mean"] < high
+    assert mine["above"]["random"]["gain"]["mean"] == pytest.approx(mine["gain"] - results["random"]["gain"])
+    assert 0.0 < mine["trading_turns"] < 1.0
+    assert results["random"]["near_bound"] > mine["near_bound"]
+    assert "mean_over_deviation" not in results["nothing"]
+    episodes = evaluation.play_seeds(CONFIG, "ppo_0", MarketMaker(half_spread=5.0).build(CONFIG), range(8))
+    gains = [episode.liquidation_gain for episode in episodes]
+    assert mine["mean_over_deviation"]["mean"] == pytest.approx(np.mean(gains) / np.std(gains, ddof=1))
+    low, high = mine["mean_over_deviation"]["interval"]
+    assert low < mine["mean_over_deviation"]["mean"] < high
+
+
+def test_liquidation_never_pays_more_than_the_reference_price_in_a_two_sided_book() -> None:
+    episodes = evaluation.play_seeds(CONFIG, "ppo_0", MarketMaker().build(CONFIG), range(6))
+    assert all(episode.liquidation_gain <= episode.gain for episode in episodes)
+
+
+def test_the_interval_covers_the_mean_about_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(3)
+    covered = [low <= 5.0 <= high for low, high in (evaluation.interval(rng.normal(5, 2, 30)) for _ in range(60))]
+    assert 0.85 <= np.mean(covered) <= 1.0
+    assert evaluation.interval(np.full(4, 2.5)) == (2.5, 2.5)
+
+
+def test_bad_input_is_one_clear_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="seeds: expected at least 8 for an interval, got 1"):
+        evaluation.compare(CONFIG, "ppo_0", {}, [1])
+    for arguments, message in (
+        (["none.zip"], "model none.zip: expected"),
+        (["mines"], "policies: expected a .zip file or one of nothing, random, noise, momentum, maker, got 'mines'"),
+        (["maker", "--against", "nothing", "--agent", "ppo_9"], "agent: expected one or more of"),
+        (["maker", "--against", "nothing", "--timesteps", "0"], "timesteps"),
+        (["maker", "--against", "nothing", "--seeds", "1", "2"], "seeds: expected at least 8"),
+        (["maker", "--against", "nothing", "--seeds", *"11112222"], "seeds: expected each once"),
+        (["maker", "--against", "nothing", "--seeds", "1", "--validation"], "give seeds or --validation, not both"),
+        (["maker", "--against", "nothing", "--picture", "x.bmp"], "picture: expected a file ending in .png"),
+        (["maker"], "policies: expected one that is not among those to compare with"),
+        (
+            ["maker", "--against", "nothing", "--timesteps", "20", "--json", str(tmp_path / "no" / "x.json")],
+            "expected a folder to write to",
+        ),
+    ):
+        assert evaluate.main(arguments) == 2
+        error = capsys.readouterr().err
+        assert message in error
+        assert error.count("\n") == 1
+
+
+def test_the_command_prints_a_table_and_writes_json_and_a_picture(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = str(Path(__file__).parents[3] / "models" / "ppo_day5.zip")
+    out, picture = tmp_path / "figures.json", tmp_path / "figures.png"
+    seeds = [str(seed) for seed in range(8)]
+    arguments = [model, "maker", "--against", "nothing", "random", "--timesteps", "100", "--seeds", *seeds]
+    assert evaluate.main([*arguments, "--json", str(out), "--picture", str(picture)]) == 0
+    printed = capsys.readouterr().out
+    figures = json.loads(out.read_text())["results"]
+    assert set(figures) == {model, "maker", "nothing", "random"}
+    assert figures[model]["seeds"] == 8
+    for name in (model, "maker"):
+        for rival in ("nothing", "random"):
+            mean = figures[name]["above"][rival]["liquidation_gain"]["mean"]
+            (line,) = [line for line in printed.splitlines() if line.startswith(f"{name} above {rival}")]
+            assert f"{mean:,.0f}" in line
+    assert plt.imread(picture).shape[1] > 500
+
+
+def test_the_rival_in_the_makers_name_is_the_tuned_one() -> None:
+    tuned, default = (
+        np.mean(
+            [
+                e.liquidation_gain
+                for e in evaluation.play_seeds(MarketConfig(), "ppo_0", policy.build(MarketConfig()), range(8))
+            ]
+        )
+        for policy in (rivals.RIVALS["maker"], MarketMaker())
+    )
+    assert tuned > default

@@ -1,0 +1,331 @@
+"""Training: short real ones, killed and taken up again, from the command to a policy that the market accepts."""
+
+from __future__ import annotations
+
+import json
+import resource
+import signal
+import subprocess
+import sys
+import warnings
+from collections import deque
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from stable_baselines3.common.logger import Logger
+
+from market_env.config import ConfigError, MarketConfig, to_json
+from runners import train
+from runners.learn import checkpoint, evaluation, rivals, schedule, training
+from runners.learn.settings import Training
+from runners.simulation.board import TRAINING_TAGS
+from scripted_agents import DoNothing
+from scripted_agents.frozen_ppo import FrozenPPO, freeze
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore", DeprecationWarning)
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+TINY = Training(
+    seed=1, total_timesteps=2_048, episode=40, markets=4, n_steps=32, batch_size=64, n_epochs=2,
+    validate_every=512, checkpoint_every=256, snapshot_every=512,
+)  # fmt: skip
+MODES = {
+    "single": TINY,
+    "shared": replace(TINY, learners=2),
+    "league": replace(TINY, learners=1, opponents=2),
+}
+
+
+@pytest.fixture(autouse=True)
+def few_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(rivals, "VALIDATION_SEEDS", range(10, 18))
+    # So short a training may end without a policy within its limits; what is kept is tested here, not how good it is.
+    monkeypatch.setattr(schedule, "within_limits", lambda point: True)
+
+
+def options(training: Training) -> list[str]:
+    """The command line of a training."""
+    found = []
+    for name, value in asdict(training).items():
+        if isinstance(value, int) and value != getattr(Training(), name):
+            found += [f"--{name.replace('_', '-')}", str(value)]
+    return found
+
+
+def test_a_training_leaves_a_policy_its_curve_and_its_tensorboard_files(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    assert train.main([*options(TINY), "--run-dir", str(folder)]) == 0
+    assert "best liquidation gain" in capsys.readouterr().out
+    assert FrozenPPO(str(folder / "policy.zip")).build(MarketConfig())
+    result = json.loads((folder / "training.json").read_text())
+    assert result["timesteps"] == TINY.total_timesteps
+    assert [point["timesteps"] for point in result["curve"]] == [512, 1_024, 1_536, 2_048]
+    assert result["best"] == max(point["liquidation_gain"] for point in result["curve"])
+    board = EventAccumulator(str(folder / "tensorboard"))
+    board.Reload()
+    tags = board.Tags()
+    assert {tag.name for tag in TRAINING_TAGS if tag.plugin == "scalars"} == set(tags["scalars"])
+    assert {"run/config/text_summary", "custom_scalars__config__"} <= set(tags["tensors"])
+    gains = board.Scalars("validation/liquidation_gain")
+    assert [event.value for event in gains] == pytest.approx([point["liquidation_gain"] for point in result["curve"]])
+    assert any(name.startswith("_hparams_/") for name in board.summary_metadata)
+    assert {path.name for path in folder.iterdir()} == {
+        "config.json", "checkpoint.pt", "policy.zip", "training.json", "tensorboard",
+    }  # fmt: skip
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_others(tmp_path: Path) -> None:
+    short = replace(TINY, total_timesteps=512)
+    hashes = [
+        training.train(replace(short, seed=seed), tmp_path / str(number))["weights"]
+        for number, seed in enumerate((1, 1, 2))
+    ]
+    assert hashes[0] == hashes[1] != hashes[2]
+
+
+KILLED = """
+import signal, sys
+from runners import train
+from runners.learn import checkpoint, rivals, schedule
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
+rivals.VALIDATION_SEEDS = range(10, 18)
+schedule.within_limits = lambda point: True
+save = checkpoint.save
+def told(*arguments):
+    save(*arguments)
+    print("checkpoint", flush=True)
+checkpoint.save = told
+sys.exit(train.main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("mode", "checkpoints"), [("single", 1), ("single", 6), ("shared", 3), ("league", 5)])
+def test_a_killed_training_goes_on_to_the_weights_of_one_that_was_not(
+    mode: str, checkpoints: int, tmp_path: Path
+) -> None:
+    whole = training.train(MODES[mode], tmp_path / "whole")
+    folder = tmp_path / "killed"
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, *options(MODES[mode]), "--run-dir", str(folder)],
+        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True, cwd=Path(__file__).parents[3],
+    )  # fmt: skip
+    assert process.stdout is not None
+    seen = 0
+    for line in process.stdout:
+        seen += line.startswith("checkpoint")
+        if seen == checkpoints:
+            process.kill()  # in the middle of whatever comes next
+            break
+    process.stdout.close()
+    assert process.wait() == -9
+    assert not (folder / "training.json").exists()
+    assert train.main(["--resume", str(folder)]) == 0
+    resumed = json.loads((folder / "training.json").read_text())
+    assert resumed["weights"] == whole["weights"]
+    assert resumed["curve"] == json.loads(json.dumps(whole["curve"]))
+    policies = [FrozenPPO(str(tmp_path / name / "policy.zip")).build(MarketConfig()) for name in ("whole", "killed")]
+    assert policies[0].parameter_hash() == policies[1].parameter_hash()
+    board = EventAccumulator(str(folder / "tensorboard"))
+    board.Reload()
+    other = EventAccumulator(str(tmp_path / "whole" / "tensorboard"))
+    other.Reload()
+    for tag in set(other.Tags()["scalars"]) - {"time/fps"}:
+        wanted, found = ([(event.step, event.value) for event in each.Scalars(tag)] for each in (other, board))
+        assert found == wanted, tag
+    assert not list(folder.glob("*partial*"))
+
+
+def test_a_training_that_was_killed_before_its_first_checkpoint_begins(tmp_path: Path) -> None:
+    short = replace(TINY, total_timesteps=256)
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.json").write_text(json.dumps(to_json(short)))
+    assert train.main(["--resume", str(tmp_path / "run")]) == 0
+    whole = training.train(short, tmp_path / "whole")
+    assert json.loads((tmp_path / "run" / "training.json").read_text())["weights"] == whole["weights"]
+
+
+def test_resuming_a_training_that_has_ended_changes_nothing(tmp_path: Path) -> None:
+    short = replace(TINY, total_timesteps=512)
+    first = training.train(short, tmp_path / "run")
+    again = training.train(short, tmp_path / "run", resume=True)
+    assert again["weights"] == first["weights"]
+    assert again["curve"] == first["curve"]
+
+
+def test_an_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    process = subprocess.Popen(
+        [sys.executable, "-c", KILLED, *options(replace(TINY, total_timesteps=10**7)), "--run-dir", str(folder)],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=Path(__file__).parents[3],
+    )  # fmt: skip
+    assert process.stdout is not None
+    assert process.stdout.readline() == "checkpoint\n"
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate()
+    assert process.returncode == 130
+    assert f"--resume {folder}" in said
+    assert "Traceback" not in said
+
+
+def test_a_league_seats_earlier_selves_that_differ_from_market_to_market(tmp_path: Path) -> None:
+    league = MODES["league"]
+    model, env = training.build(league)
+    plan = schedule.Schedule(league, tmp_path, env)
+    model.set_logger(Logger(None, []))
+    plan.init_callback(model)
+    plan.next["validate"] = plan.next["checkpoint"] = 10**9
+    for timesteps in (0, 512, 1_024):
+        plan.num_timesteps = model.num_timesteps = timesteps
+        with torch.no_grad():
+            for tensor in model.policy.parameters():
+                tensor += 0.01
+        plan.on_rollout_start()
+    assert len(plan.league) == 3
+    starts = env.batch._cast.starts[:, 1:3]
+    assert len(np.unique(starts)) > 1
+    assert env.num_envs == league.markets
+
+
+def test_one_policy_is_judged_in_all_of_its_seats(tmp_path: Path) -> None:
+    shared = MODES["shared"]
+    config = shared.market(MarketConfig().timesteps)
+    assert config.agent_ids[:2] == shared.seats() == ["ppo_0", "ppo_1"]
+    model, env = training.build(shared)
+    assert env.num_envs == 8
+    plan = schedule.Schedule(shared, tmp_path, env)
+    model.set_logger(Logger(None, []))
+    model.ep_info_buffer = deque()
+    plan.init_callback(model)
+    plan.judge()
+    policy = FrozenPPO(str(tmp_path / "policy.zip")).build(config)
+    gains = [
+        evaluation.column(
+            evaluation.play_seeds(config, "ppo_0", policy, rivals.VALIDATION_SEEDS, others), "liquidation_gain"
+        ).mean()
+        for others in ({"ppo_1": policy}, {"ppo_1": DoNothing().build(config)})
+    ]
+    assert plan.curve[0]["liquidation_gain"] == gains[0] != gains[1]
+
+
+def test_shared_and_league_trainings_need_no_model_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(*_: Any) -> None:
+        raise AssertionError("a model was read")
+
+    monkeypatch.setattr(FrozenPPO, "build", missing)
+    for mode in ("shared", "league"):
+        training.train(replace(MODES[mode], total_timesteps=512), tmp_path / mode)
+
+
+def test_bad_input_is_one_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for arguments, message in (
+        (["--total-timesteps", "0"], "total_timesteps: Input should be greater than or equal to 1, got 0"),
+        (["--learners", "0"], "learners: Input should be greater than or equal to 1, got 0"),
+        (["--opponents", "-1"], "opponents: Input should be greater than or equal to 0, got -1"),
+        (["--markets", "1000000000"], "markets: 1,000,000,000 would take"),
+        (["--hidden", "0"], "hidden[0]: Input should be greater than or equal to 1, got 0"),
+        (["--batch-size", "1"], "batch_size: Input should be greater than or equal to 2, got 1"),
+        (["--seed", "1000000"], "seed: Input should be less than 900000, got 1000000"),
+        (["--resume", str(tmp_path / "none")], "expected the settings of a training"),
+    ):
+        assert train.main([*arguments, "--run-dir", str(tmp_path / "new")]) == 2
+        error = capsys.readouterr().err.splitlines()[-1]
+        assert error.startswith("error: ")
+        assert message in error
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full" / "mine.txt").write_text("kept")
+    assert train.main([*options(TINY), "--run-dir", str(tmp_path / "full")]) == 2
+    assert "expected an empty folder" in capsys.readouterr().err
+    assert (tmp_path / "full" / "mine.txt").read_text() == "kept"
+
+
+def test_a_resumed_training_keeps_its_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "run"
+    training.train(replace(TINY, total_timesteps=256), folder)
+    for arguments, message in (
+        (["--seed", "3"], "seed: the training in"),
+        (["--total-timesteps", str(Training().total_timesteps)], "total_timesteps: the training in"),
+        (["--run-dir", str(tmp_path / "other")], "run_dir:"),
+    ):
+        assert train.main(["--resume", str(folder), *arguments]) == 2
+        assert message in capsys.readouterr().err
+    assert train.main(["--resume", str(folder), "--config", str(folder / "config.json")]) == 2
+    assert "give --config or --resume" in capsys.readouterr().err
+    given = tmp_path / "given.json"
+    given.write_text(json.dumps({**json.loads((folder / "config.json").read_text()), "hidden": [8]}))
+    assert train.main(["--config", str(given), "--seed", "4", "--run-dir", str(tmp_path / "again")]) == 0
+    written = json.loads((tmp_path / "again" / "config.json").read_text())
+    assert (written["hidden"], written["seed"], written["total_timesteps"]) == ([8], 4, 256)
+    (folder / "config.json").write_text("{")
+    assert train.main(["--resume", str(folder)]) == 2
+    assert "config.json: not JSON" in capsys.readouterr().err
+    (folder / "config.json").write_text(json.dumps({"schema": 1, "agents": [], "seed": 1}))
+    assert train.main(["--resume", str(folder)]) == 2
+    assert "expected the settings of a training, found ['agents', 'schema']" in capsys.readouterr().err
+
+
+def test_a_checkpoint_that_cannot_be_used_is_named_with_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    short = replace(TINY, total_timesteps=256)
+    folder = tmp_path / "run"
+    training.train(short, folder)
+    file = folder / checkpoint.FILE
+    whole = file.read_bytes()
+
+    def refused(other: Training, message: str) -> None:
+        with pytest.raises(ConfigError, match=message):
+            training.train(other, folder, resume=True)
+
+    refused(replace(short, seed=9), "expected one of a training with seed 9, found 1")
+    refused(replace(short, hidden=(8,)), r"with hidden \[8\], found \[64, 64\]")
+    rng = np.random.default_rng(1)
+    for place in (0, 70, len(whole) - 1, *rng.integers(len(whole), size=10).tolist()):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        refused(short, "checkpoint .*checkpoint.pt: damaged")
+    for content in (b"", whole[: len(whole) // 2], whole[1:]):
+        file.write_bytes(content)
+        refused(short, "damaged")
+    file.write_bytes(whole)
+    monkeypatch.setattr(checkpoint, "FORMAT", 2)
+    refused(short, "expected format 2, found 1")
+    monkeypatch.undo()
+    monkeypatch.setattr(schedule, "versions", lambda: {"torch": "0"})
+    refused(short, "with versions {'torch': '0'}")
+    monkeypatch.undo()
+    known = schedule.purpose
+    monkeypatch.setattr(schedule, "purpose", lambda config: {**known(config), "features": ["mid"]})
+    refused(short, r"with features \['mid'\], found")
+
+
+def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path) -> None:
+    short = replace(TINY, total_timesteps=256)
+    folder = tmp_path / "run"
+    training.train(short, folder)
+    before = (folder / checkpoint.FILE).read_bytes()
+    model, env = training.build(short)
+    plan = schedule.Schedule(short, folder, env)
+    plan.go_on(*checkpoint.load(folder, model, env, plan.purpose))
+    plan.init_callback(model)
+    model.set_logger(Logger(None, []))
+    # The largest file that the process may write takes the disk's part.
+    largest, handler = resource.getrlimit(resource.RLIMIT_FSIZE), signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, largest[1]))
+    try:
+        with pytest.raises(ConfigError, match=r"checkpoint\.pt: cannot be written: File too large"):
+            plan.save()
+        with pytest.raises(OSError, match="File too large"):
+            freeze(model, plan.config, folder / "policy.zip")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, largest)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert (folder / checkpoint.FILE).read_bytes() == before
+    assert FrozenPPO(str(folder / "policy.zip")).build(MarketConfig())
+    assert not [path for path in folder.iterdir() if "partial" in path.name]

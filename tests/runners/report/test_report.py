@@ -1,0 +1,363 @@
+"""The report is made from a run's files alone, whatever the run was like."""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import matplotlib as mpl
+import pytest
+from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+
+import runners.report.__main__ as report_command
+from runners import replay, report, simulate
+from runners.files.run import NAMES, load_run
+from runners.report import Story, opening
+from tests.runners.measures import planted
+
+mpl.use("Agg")
+
+
+def run_of(folder: Path, *arguments: str, config: dict[str, object] | None = None) -> Path:
+    path = folder / "run"
+    extra = []
+    if config is not None:
+        (folder / "config.json").write_text(json.dumps(config))
+        extra = ["--config", str(folder / "config.json")]
+    assert simulate.main(["--run-dir", str(path), "--no-report", "--no-tensorboard", *extra, *arguments]) == 0
+    return path
+
+
+RUNS = {
+    "short": (["--timesteps", "200"], None),
+    "no makers": (["--timesteps", "200", "--maker", "0"], None),
+    "no momentum, no ppo": (["--timesteps", "200", "--momentum", "0", "--ppo", "0"], None),
+    "one timestep": (["--timesteps", "1"], None),
+    "many agents": (["--timesteps", "50", "--noise", "90"], None),
+    "no trades": (["--timesteps", "100"], {"policies": {kind: {"policy": "nothing"} for kind in ("ppo", "noise", "maker", "momentum")}}),
+    "kinds of one's own": (
+        ["--timesteps", "120"],
+        {
+            "agents": [
+                {"id": f"trader_{number}", "kind": kind, "cash": 2_000_000, "inventory_bound": 60, "arrivals": {"process": "every", "period": 1.0}}
+                for number, kind in enumerate(("institutionalprovider", "retailcrowd", "retailcrowd", "trendfollowingfund", "rl"))
+            ],
+            "policies": {"institutionalprovider": {"policy": "maker"}, "retailcrowd": {"policy": "noise"}, "trendfollowingfund": {"policy": "momentum"}, "rl": {"policy": "ppo", "model": "models/ppo_day5.zip"}},
+        },
+    ),
+    "one side": (["--timesteps", "100"], {"agents": [{"id": "maker_0", "kind": "maker", "inventory": -100, "inventory_bound": 100}]}),
+}  # fmt: skip
+
+
+def overflowing(figure: Figure) -> list[str]:
+    """Texts that leave the page."""
+    figure.draw_without_rendering()
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    width, height = figure.bbox.size
+    ticks = {
+        label
+        for axes in figure.axes
+        for axis in (axes.xaxis, axes.yaxis)
+        for label in (*axis.get_ticklabels(), *axis.get_ticklabels(minor=True))  # those out of view lie anywhere
+    }
+    found = []
+    for text in set(figure.findobj(Text)) - ticks:
+        if text.get_visible() and text.get_text().strip():
+            box = text.get_window_extent(renderer)
+            if box.x0 < -2 or box.y0 < -2 or box.x1 > width + 2 or box.y1 > height + 2:
+                found.append(text.get_text())
+    return found
+
+
+def overlapping(figure: Figure) -> list[tuple[str, str]]:
+    """Pairs of the page's own texts and its panels' titles that lie on each other."""
+    figure.draw_without_rendering()
+    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    texts = [text for text in figure.texts if text.get_text().strip()]
+    texts += [axes.title for axes in figure.axes] + [axes._left_title for axes in figure.axes]
+    boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in texts if text.get_text().strip()]
+    return [
+        (one, other)
+        for number, (one, box) in enumerate(boxes)
+        for other, beside in boxes[number + 1 :]
+        if box.x0 < beside.x1 - 1 and beside.x0 < box.x1 - 1 and box.y0 < beside.y1 - 1 and beside.y0 < box.y1 - 1
+    ]
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_every_page_is_drawn_whole_titled_and_labelled(name: str, tmp_path: Path) -> None:
+    arguments, config = RUNS[name]
+    story = Story(run_of(tmp_path, *arguments, config=config))
+    with plt.style.context(report.STYLE):
+        pages: dict[str, Callable[[], list[Figure]]] = {
+            n: (lambda page=page: [page(story)]) for n, page in report.PAGES.items()
+        }
+        pages |= {
+            "appendix": lambda: opening.appendix(story),
+            "comparison": lambda: [opening.comparison([story, story])],
+        }
+        for title, figure in ((title, figure) for title, make in pages.items() for figure in make()):
+            assert not overflowing(figure), title
+            assert not overlapping(figure), title
+            texts = [text.get_text() for text in figure.findobj(Text)]
+            assert not any("nan" in text.lower().split() for text in texts), title
+            for axes in figure.axes:
+                if axes.axison and axes.get_label() != "<colorbar>":
+                    assert axes.get_title(loc="left") or axes.get_ylabel() or axes.texts, title
+            plt.close(figure)
+
+
+@pytest.mark.long
+def test_the_command_writes_all_pages_and_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "a").mkdir()
+    (tmp_path / "b").mkdir()
+    path = run_of(tmp_path / "a", "--timesteps", "400")
+    other = run_of(tmp_path / "b", "--timesteps", "300", "--seed", "2")
+    assert report_command.main([str(path), "--compare", str(other)]) == 0
+    pdf = (path / "report.pdf").read_bytes()
+    pictures = {file.stem for file in (path / "figures").iterdir()}
+    assert pictures == (report.PAGES.keys() - {"heatmap"}) | {"comparison", "appendix_1", "appendix_2"}
+    assert pdf.count(b"/Type /Page\n") + pdf.count(b"/Type /Page ") == len(pictures) + 1
+    assert b"/FontFile2" in pdf  # fonts are embedded
+    assert b"/Type3" not in pdf
+    assert len(pdf) < 5_000_000
+
+
+def test_the_key_figures_are_what_duckdb_finds(tmp_path: Path) -> None:
+    path = run_of(tmp_path, "--timesteps", "600")
+    figures = Story(path).figures
+
+    def ask(query: str) -> Any:
+        (row,) = duckdb.sql(query.replace("$", str(path))).fetchall()
+        return row[0]
+
+    expected = {
+        "timesteps": "SELECT count(*) FROM '$/quotes.parquet'",
+        "turns": "SELECT count(*) FROM '$/turns.parquet'",
+        "events": "SELECT count(*) FROM '$/events/*.parquet'",
+        "trades": "SELECT count(*) FROM '$/trades.parquet'",
+        "traded lots": "SELECT sum(lots) FROM '$/trades.parquet'",
+        "last mid": "SELECT last(mid ORDER BY timestep) FROM '$/quotes.parquet'",
+        "lowest mid": "SELECT min(mid) FROM '$/quotes.parquet'",
+        "highest mid": "SELECT max(mid) FROM '$/quotes.parquet'",
+        "mean spread": "SELECT avg(spread) FROM '$/quotes.parquet'",
+        "two-sided share": "SELECT avg(CASE WHEN spread IS NULL THEN 0 ELSE 1 END) FROM '$/quotes.parquet' WHERE timestep >= 50",
+        "mean bid lots at the touch": "SELECT avg(bid_lots) FROM '$/quotes.parquet'",
+        "mean ask lots at the touch": "SELECT avg(ask_lots) FROM '$/quotes.parquet'",
+        "lots bought by aggressors": "SELECT sum(lots) FROM '$/trades.parquet' WHERE buyer = aggressor",
+        "lots sold by aggressors": "SELECT sum(lots) FROM '$/trades.parquet' WHERE seller = aggressor",
+        "first price": "SELECT first_price FROM '$/config.json'",
+    }
+    assert set(expected) == set(figures)
+    for name, query in expected.items():
+        assert figures[name] == pytest.approx(ask(query)), name
+
+
+def test_the_agents_of_the_first_page_are_what_duckdb_finds(tmp_path: Path) -> None:
+    path = run_of(tmp_path, "--timesteps", "600")
+    kinds = load_run(path).summary["kinds"]
+    rows = duckdb.sql(f"""
+        SELECT regexp_replace(agent, '_[0-9]+$', '') AS kind, count(DISTINCT agent), sum(turns), sum(maker_lots), sum(taker_lots)
+        FROM '{path}/agents.parquet' GROUP BY kind
+    """).fetchall()
+    for kind, agents, turns, made, took in rows:
+        figures = kinds[kind]
+        assert (figures["agents"], figures["turns"], figures["maker_lots"], figures["taker_lots"]) == (
+            agents,
+            turns,
+            made,
+            took,
+        )
+    assert len(rows) == len(kinds)
+
+
+def test_the_findings_say_what_was_planted_and_claim_nothing_else(tmp_path: Path) -> None:
+    for name, make, held, words in (
+        ("wall", planted.with_a_wall, True, "1 wall of liquidity"),
+        (
+            "clustered",
+            partial(planted.with_thinning, clustered=True),
+            True,
+            "clear evidence that arrivals cluster as liquidity thins",
+        ),
+        (
+            "apart",
+            partial(planted.with_thinning, clustered=False),
+            False,
+            "no evidence that arrivals cluster as liquidity thins",
+        ),
+    ):
+        findings = Story(make(tmp_path / name)).findings
+        assert 3 <= len(findings) <= 5
+        (finding,) = [finding for finding in findings if words in finding.text]
+        assert finding.held is held
+
+
+def test_the_checks_say_whether_this_very_record_was_audited(tmp_path: Path) -> None:
+    path = run_of(tmp_path, "--timesteps", "120", "--no-audit")
+    assert [check.good for check in Story(path).checks] == [None, True, True, True]
+    assert replay.main([str(path)]) == 0
+    check = Story(path).checks[0]
+    assert check.good is True
+    assert "0 differ" in check.text
+    summary = json.loads((path / "summary.json").read_text())
+    (path / "summary.json").write_text(json.dumps(summary))  # no longer the file that was audited
+    assert Story(path).checks[0].good is None
+    (path / "summary.json").write_text(json.dumps(summary | {"trades": 1}))
+    assert replay.main([str(path)]) == 1
+    assert Story(path).checks[0].good is False
+
+
+def test_the_lots_asked_for_are_what_duckdb_finds(tmp_path: Path) -> None:
+    path = run_of(tmp_path, "--timesteps", "300")
+    with plt.style.context(report.STYLE):
+        figure = report.PAGES["learner"](Story(path))
+        (axes,) = [axes for axes in figure.axes if axes.get_title(loc="left") == "Lots asked for"]
+        names = [label.get_text() for label in axes.get_xticklabels()]
+        for side, bars in zip(("bid", "ask"), axes.containers, strict=True):
+            expected = dict(
+                duckdb.sql(
+                    f"SELECT {side}_lots, count(*) / 300 FROM '{path}/turns.parquet' WHERE agent = 'ppo_0' GROUP BY ALL"
+                ).fetchall()
+            )
+            found = {int(name): bar.get_height() for name, bar in zip(names, bars, strict=True) if bar.get_height()}
+            assert found == pytest.approx(expected)
+        plt.close(figure)
+
+
+def test_an_empty_panel_says_why(tmp_path: Path) -> None:
+    arguments, config = RUNS["no trades"]
+    story = Story(run_of(tmp_path, *arguments, config=config))
+    with plt.style.context(report.STYLE):
+        for name, why in (
+            ("heatmap", "no order rested"),
+            ("flow", "there were no trades"),
+            ("participation", "there were no trades"),
+            ("price_discovery", "the mid never moved"),
+            ("pressure", "too few trades"),
+            ("distributions", "no order rested"),
+        ):
+            figure = report.PAGES[name](story)
+            assert any(why in text.get_text() for text in figure.findobj(Text)), name
+            plt.close(figure)
+
+
+def test_the_report_reads_nothing_but_the_files(tmp_path: Path) -> None:
+    path = run_of(tmp_path, "--timesteps", "60")
+    moved = tmp_path / "elsewhere"
+    shutil.move(path, moved)
+    (moved / "heatmap.png").unlink(missing_ok=True)
+    assert report_command.main([str(moved)]) == 0
+    assert (moved / "heatmap.png").is_file()
+
+
+def test_an_interrupted_run_says_so_on_its_first_page(tmp_path: Path) -> None:
+    path = run_of(tmp_path, "--timesteps", "60")
+    summary = json.loads((path / "summary.json").read_text()) | {"complete": False}
+    (path / "summary.json").write_text(json.dumps(summary))
+    figure = opening.summary(Story(path))
+    assert any(text.get_text().startswith("Incomplete") for text in figure.texts)
+    plt.close(figure)
+
+
+def test_a_run_that_was_cut_off_gets_its_tables_and_a_report_of_what_is_there(tmp_path: Path) -> None:
+    path = run_of(tmp_path, "--timesteps", "600")
+    for file in (*path.glob("*.parquet"), path / "summary.json", path / "events" / "part-00001.parquet"):
+        file.unlink()
+    assert report_command.main([str(path)]) == 0
+    run = load_run(path)
+    assert (run.timesteps, run.summary["complete"]) == (500, False)
+    assert (path / "figures" / "thinning.png").is_file()
+    assert (path / "report.pdf").stat().st_size > 50_000
+
+
+@pytest.mark.parametrize("table", NAMES)
+def test_a_table_that_is_missing_is_named_and_the_other_pages_are_made(table: str, tmp_path: Path) -> None:
+    path = run_of(tmp_path, "--timesteps", "120")
+    (path / f"{table}.parquet").unlink()
+    story = Story(path)
+    assert story.missing == [f"{table}.parquet is missing"]
+    with plt.style.context(report.STYLE):
+        for name, page in report.PAGES.items():
+            figure = report.drawn(name, page, story)
+            texts = " ".join(text.get_text() for text in figure.findobj(Text))
+            assert not overflowing(figure), name
+            if name == "summary":
+                assert f"Not whole: {table}.parquet is missing" in texts
+            if table in ("quotes", "trades", "depth"):
+                assert "cannot be made" not in texts, name  # the log has all that they need
+            plt.close(figure)
+    (path / f"{table}.parquet").write_bytes(b"PAR1 nonsense")
+    assert Story(path).missing[0].startswith(f"{table}.parquet is damaged")
+
+
+@pytest.fixture(scope="module")
+def interactive_page(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("html")
+    path = run_of(folder, "--timesteps", "300")
+    assert report_command.main([str(path), "--html"]) == 0
+    return path / "report.html"
+
+
+def test_the_interactive_page_is_one_file_that_needs_no_network(interactive_page: Path) -> None:
+    text = interactive_page.read_text()
+    assert len(text) < 15_000_000
+    assert not re.findall(r"<(?:script|link|img|iframe)[^>]*(?:src|href)\s*=\s*['\"](?!data:)", text)
+    assert text.count("<img alt=") == len(report.PAGES)  # less two that are there anyway, with two of the appendix
+    for agent in ("ppo_0", "noise_19", "maker_3", "momentum_0"):
+        assert f'"{agent}"' in text
+    assert "end of timestep 299" in text  # hovering tells the book of a moment
+    for finding in Story(interactive_page.parent).findings:
+        assert html.escape(finding.text) in text
+
+
+@pytest.mark.long
+@pytest.mark.skipif(not shutil.which("chromium"), reason="no headless browser on this machine")
+def test_a_real_browser_draws_the_interactive_page(interactive_page: Path, tmp_path: Path) -> None:
+    command = [
+        "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+        "--disable-background-networking", "--disable-component-update", f"--user-data-dir={tmp_path}",
+        "--virtual-time-budget=20000", "--dump-dom", interactive_page.as_uri(),
+    ]  # fmt: skip
+    drawn = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    assert drawn.count('class="plotly-graph-div js-plotly-plot"') == 3
+    assert drawn.count('class="main-svg"') >= 6
+    assert "<image" in drawn  # the heatmap
+    assert len(re.findall(r'class="trace scatter', drawn)) > 2 * 26  # quotes, trades, and two lines an agent
+    assert "Inventory, lots" in drawn
+
+
+def test_a_folder_that_is_no_run_is_one_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = run_of(tmp_path, "--timesteps", "60")
+
+    def error_of(folder: Path) -> str:
+        assert report_command.main([str(folder)]) == 2
+        text = capsys.readouterr().err
+        assert text.count("\n") == 1
+        return text
+
+    capsys.readouterr()
+    assert "found no folder" in error_of(tmp_path / "none")
+    assert "found none" in error_of(tmp_path)
+    for damaged, why in (
+        ("{}", "timesteps: expected int, found 'nothing'"),
+        ("[]", "expected a JSON object"),
+        ("x", "is damaged"),
+    ):
+        whole = (path / "summary.json").read_bytes()
+        (path / "summary.json").write_text(damaged)
+        assert why in error_of(path)
+        (path / "summary.json").write_bytes(whole)
+    config = json.loads((path / "config.json").read_text()) | {"schema": 99}
+    (path / "config.json").write_text(json.dumps(config))
+    assert "expected schema version 1, found 99" in error_of(path)
