@@ -34,7 +34,7 @@ from benchmarks.training import bench_batch, bench_train
 from market_env import actions, observations
 from market_env.aec import OrderEnforcing
 from market_env.config import AgentConfig, Every, MarketConfig, roster
-from market_env.engine import book, state, turn
+from market_env.engine import book, exchange, state, turn
 from market_env.engine.kernel import kernel
 from market_env.market import Market, configure
 from runners.audit import compare
@@ -100,13 +100,13 @@ def whole_exchange(markets, events, kinds, ids, sides, prices, lots, slots):
         if kinds[i] == CANCEL:
             slot = slots[ids[i]]
             if slot >= 0 and market.orders[slot].id == ids[i] - 1:
-                turn.cancel(market, events, slot, state.REASON_AGENT)
+                exchange.cancel(market, events, slot, state.REASON_AGENT)
         else:
             agent = ids[i] % 4 if kinds[i] == ADD else 4
-            turn.place(market, events, agent, sides[i], prices[i], lots[i], False, False)
+            exchange.submit(market, events, agent, sides[i], prices[i], lots[i], False, state.NONE)
             newest = market.agents[agent].newest
             slots[ids[i]] = newest if newest >= 0 and market.orders[newest].id == ids[i] - 1 else -1
-        turn.end_turn(market, events)
+        exchange.close_turn(market, events)
     return market.trades, market.traded_lots
 
 
@@ -214,7 +214,7 @@ def bench_env() -> None:
         market = Market(config)
         market.reset(1)
         for agent, policy in policies.items():
-            policy.reset(market.policy_stream(market.index[agent]))
+            policy.reset(market.policy_stream(market.index[agent]), market.policy_memory(market.index[agent]))
         codes = np.zeros((turns, 5), np.int64)
         for number in range(turns):
             agent = market.agent_ids[market.acting]

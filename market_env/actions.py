@@ -16,6 +16,8 @@ from gymnasium import spaces
 from numpy.typing import NDArray
 
 COMPONENTS = ("cancel", "bid_offset", "bid_lots", "ask_offset", "ask_lots")
+WIDTH = len(COMPONENTS)
+"""Codes of an action."""
 CANCELS = ("keep", "oldest", "bids", "asks", "all")
 CANCEL_KEEP, CANCEL_OLDEST, CANCEL_BIDS, CANCEL_ASKS, CANCEL_ALL = range(5)
 MAX_GRID = 32

@@ -242,6 +242,10 @@ class raw_env(AECEnv[str, Observation, Action], EzPickle):  # type: ignore[misc]
         """The random stream of ``agent``'s policy: uint64 of shape (4,), a view that save and restore cover."""
         return self.market.policy_stream(self.market.index[agent])
 
+    def policy_memory(self, agent: str) -> NDArray[np.float64]:
+        """What ``agent``'s policy remembers: float64 of shape (MEMORY,), a view that save and restore cover."""
+        return self.market.policy_memory(self.market.index[agent])
+
     def drain(self) -> NDArray[np.void]:
         """Events since the last call, as :data:`market_env.engine.state.EVENT` rows; none unless made with ``log``."""
         return self.market.drain()

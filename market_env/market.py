@@ -16,6 +16,7 @@ from market_env import actions, observations
 from market_env.config import Every, Hawkes, MarketConfig, Poisson, to_json
 from market_env.engine import accounts, book, observe, state, turn
 from market_env.engine.kernel import kernel
+from market_env.engine.state import LOG_FULL, OUT_OF_RANGE, OVER, READY
 from market_env.engine.streams import name_key, run_key
 
 Records = NDArray[np.void]
@@ -30,14 +31,6 @@ NO_EVENTS: NDArray[np.void] = np.zeros(0, state.EVENT)
 """An event buffer that keeps nothing."""
 
 
-OVER = -1
-"""What the calls below return when the episode is over; else the index of the agent whose turn has begun."""
-FULL = -2
-"""What they return when the event buffer must be drained first."""
-BAD = -3
-"""What :func:`advance` returns when a code is out of range; nothing has changed then."""
-
-
 @kernel
 def start(markets, key):
     """Reset ``markets[0]``."""
@@ -46,38 +39,38 @@ def start(markets, key):
 
 @kernel
 def advance(markets, events, action, observation, info, outcome):
-    """Carry out the acting agent's action and open the next turn; return the acting agent, OVER, FULL or BAD."""
+    """Carry out the acting agent's action and open the next turn; return the acting agent's index or a status below 0."""
     market = markets[0]
     if not turn.in_range(market, action):
-        return BAD
+        return OUT_OF_RANGE
     turn.act(market, events, action, market.reference)
     return resume(markets, events, observation, info, outcome)
 
 
 @kernel
 def resume(markets, events, observation, info, outcome):
-    """Open the next turn and look for its agent; return the acting agent, OVER or FULL."""
+    """Open the next turn and look for its agent; return the acting agent's index or a status below 0."""
     market = markets[0]
     status = turn.begin(market, events)
-    if status == turn.READY:
-        look(market, market.acting, observation, info[0], outcome[0])
+    if status == READY:
+        look(market, market.acting, observation, info, outcome)
         return market.acting
-    return OVER if status == turn.DONE else FULL
+    return status
 
 
 @kernel
 def look(market, agent, observation, info, outcome):
-    """Observe and describe for an agent, and copy what came of its last turn."""
+    """Observe and describe for an agent, and copy what came of its last turn; ``info`` and ``outcome`` of shape (1,)."""
     settled = market.agents[agent].outcome
     observe.observe(market, agent, settled, observation)
-    observe.describe(market, agent, settled, info)
-    turn.copy_outcome(settled, outcome)
+    observe.describe(market, agent, settled, info[0])
+    outcome[0] = settled
 
 
 @kernel
 def look_again(markets, agent, observation, info, outcome):
     """Look for an agent between turns."""
-    look(markets[0], agent, observation, info[0], outcome[0])
+    look(markets[0], agent, observation, info, outcome)
 
 
 @kernel
@@ -245,7 +238,7 @@ class Market:
         else:
             self._action[:] = actions.convert(action, self.agent_ids[self.acting])
         status = advance(self.records, self.events, self._action, *self._looked)
-        if status == BAD:
+        if status == OUT_OF_RANGE:
             raise ValueError(actions.out_of_range(self._action, self.codes, self.agent_ids[self.acting]))
         self.acting = status
         return self._going()
@@ -263,7 +256,7 @@ class Market:
         return codes
 
     def _going(self) -> bool:
-        if self.acting == FULL:
+        if self.acting == LOG_FULL:
             self.make_room()
         return self.acting >= 0
 
@@ -339,6 +332,11 @@ class Market:
         stream: NDArray[np.uint64] = self.records["agents"]["policy_stream"][0, agent]
         return stream
 
+    def policy_memory(self, agent: int) -> NDArray[np.float64]:
+        """What the agent's policy remembers: float64 of shape (MEMORY,), a view that is saved and restored with the record."""
+        memory: NDArray[np.float64] = self.records["agents"]["memory"][0, agent]
+        return memory
+
     def depth(self, levels: int) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int32], NDArray[np.int64]]:
         """Bid prices, bid lots, ask prices, ask lots of the best ``levels`` levels; 0 beyond the book."""
         prices, lots = np.zeros((2, levels), np.int32), np.zeros((2, levels), np.int64)
@@ -378,7 +376,7 @@ def as_info(row: NDArray[np.void], outcome: np.void) -> Info:
         info["best_ask"] = info["best_ask"] or None
         info["spread"] = info["imbalance"] = None
     info["trimmed_reasons"] = (
-        {reason: n for reason, n in zip(state.REASONS, outcome["trimmed"].tolist(), strict=True) if n}
+        {reason: n for reason, n in zip(state.REASONS, outcome["rejected"].tolist(), strict=True) if n}
         if info["trimmed_lots"]
         else {}
     )

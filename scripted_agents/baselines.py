@@ -14,13 +14,13 @@ CANCEL_CODES = len(CANCELS)
 
 
 @policy_kernel
-def do_nothing(observation, parameters, stream, action):
+def do_nothing(observation, parameters, memory, stream, action):
     """Keep everything, place nothing."""
     action[0] = CANCEL_KEEP
 
 
 @policy_kernel
-def act_at_random(observation, parameters, stream, action):
+def act_at_random(observation, parameters, memory, stream, action):
     """Each component uniform over its codes."""
     action[0] = integer(stream, CANCEL_CODES)
     for component in range(1, 5, 2):

@@ -10,73 +10,118 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
 from market_env import actions, observations
+from market_env.actions import WIDTH
 from market_env.config import ConfigError, MarketConfig, check_agents, check_together
 from market_env.engine import observe, step, turn
 from market_env.engine.kernel import kernel, parallel_kernel
-from market_env.engine.state import OUTCOME, SEEN
+from market_env.engine.state import NONE, NOT_BEGUN, OUT_OF_RANGE, OUTCOME, OVER, READY, SEEN
 from market_env.engine.streams import run_key
 from market_env.market import NO_EPISODE, NO_EVENTS, check_seed, configure
 from scripted_agents.policy import Policy
-from scripted_agents.rollout import BAD_ACTION, Cast, bad_action, play_on
+from scripted_agents.rollout import Players, PolicyTable, bad_action, play_on
+
+
+class BatchArrays(NamedTuple):
+    """What a batch's kernels read and write beside the markets' records: arrays that ride together, first axis the market."""
+
+    learners: NDArray[np.int64]
+    """Agent indices of the learners: shape (learners,)."""
+    seats: NDArray[np.int64]
+    """The learner's number of each agent, NONE of those that are none: shape (agents,)."""
+    seen: NDArray[np.void]
+    """SEEN, shape (markets, learners)."""
+    acted: NDArray[np.int8]
+    """Whether a learner has had its turn in this step: shape (markets, learners)."""
+    addresses: NDArray[np.int64]
+    """Of the policies: shape (markets, agents); so ``starts``, where their parameters begin."""
+    starts: NDArray[np.int64]
+    parameters: NDArray[np.float64]
+    """Of all policies."""
+    scratch: NDArray[np.float32]
+    """Work space, shape (markets, SIZE)."""
+    codes: NDArray[np.int64]
+    """The action last taken: shape (markets, WIDTH)."""
+    statuses: NDArray[np.int64]
+    observations: NDArray[np.float32]
+    """Shape (markets, learners, SIZE)."""
+    infos: NDArray[np.void]
+    """INFO, shape (markets, learners)."""
+    outcomes: NDArray[np.void]
+    """OUTCOME, shape (markets, learners)."""
+    finished: NDArray[np.bool_]
 
 
 @kernel
-def begin_market(market, events, key, learners, seats, seen, addresses, starts, parameters, scratch, action):
+def players_of(arrays, i):
+    """Who plays market ``i``."""
+    return Players(
+        arrays.seats, arrays.addresses[i], arrays.starts[i], arrays.parameters, arrays.scratch[i], arrays.codes[i]
+    )
+
+
+@kernel
+def begin_market(market, events, key, learners, seen, players):
     """Start an episode and play it to a learner's first turn; return a status."""
     turn.reset(market, key)
     step.begin_looks(market, learners, seen)
     status = turn.begin(market, events)
-    if status == turn.READY:
-        status = play_on(market, events, seats, addresses, starts, parameters, scratch, action)
+    if status == READY:
+        status = play_on(market, events, players)
     return status
 
 
 @kernel
-def step_market(market, events, decisions, seats, seen, acted, addresses, starts, parameters, scratch, action):
+def step_market(market, events, decisions, seen, acted, players):
     """Carry out the learners' decisions, each at its turn, and play up to the next step; return a status."""
     acted[:] = 0
-    status = turn.DONE if market.finished else turn.READY
-    while status == turn.READY:
+    seats = players.seats
+    status = OVER if market.finished else READY
+    while status == READY:
         number = seats[market.acting]
         if acted[number]:
             break
         acted[number] = 1
-        for component in range(5):
-            action[component] = decisions[number, component]
-        turn.act(market, events, action, market.reference)
+        for component in range(WIDTH):  # a slice would allocate
+            players.action[component] = decisions[number, component]
+        turn.act(market, events, players.action, market.reference)
         status = turn.begin(market, events)
-        if status == turn.READY:
-            status = play_on(market, events, seats, addresses, starts, parameters, scratch, action)
-        if status == turn.READY and not acted[seats[market.acting]]:
+        if status == READY:
+            status = play_on(market, events, players)
+        if status == READY and not acted[seats[market.acting]]:
             step.open_turn(market, seats, seen)
     return status
 
 
-GOOD = -1
-"""What the kernels below return if all is well."""
-NOT_BEGUN = -2
-"""What :func:`bad_decision` returns if a chosen market has no episode."""
+@kernel
+def look(market, i, arrays):
+    """A step of market ``i`` has ended: let its learners look."""
+    step.look(market, arrays.learners, arrays.seen[i], arrays.observations[i], arrays.infos[i], arrays.outcomes[i])
+    step.open_turn(market, arrays.seats, arrays.seen[i])
+    arrays.finished[i] = market.finished != 0
 
 
 @kernel
 def bad_market(chosen, statuses):
-    """The first chosen market in which a policy acted out of range; GOOD if none did."""
+    """The first chosen market in which a policy acted out of range; NONE if none did."""
     for i in range(len(chosen)):
-        if chosen[i] and statuses[i] == BAD_ACTION:
+        if chosen[i] and statuses[i] == OUT_OF_RANGE:
             return i
-    return GOOD
+    return NONE
 
 
 @kernel
 def bad_decision(markets, chosen, begun, decisions):
-    """The first decision out of range in the chosen markets, as market x learners + learner; GOOD if there is none."""
+    """The first decision out of range in the chosen markets, as market x learners + learner; NONE if there is none.
+
+    NOT_BEGUN if a chosen market has no episode.
+    """
     learners = decisions.shape[1]
     for i in range(len(chosen)):
         if chosen[i]:
@@ -85,49 +130,37 @@ def bad_decision(markets, chosen, begun, decisions):
             for number in range(learners):
                 if not turn.in_range(markets[i], decisions[i, number]):
                     return i * learners + number
-    return GOOD
+    return NONE
 
 
 @parallel_kernel
-def begin_markets(
-    markets, events, chosen, keys, learners, seats, seen, addresses, starts, parameters, scratch, codes, statuses,
-    observations_, infos, outcomes, finished,
-):  # fmt: skip
+def begin_markets(markets, events, chosen, keys, arrays):
     """Start an episode in every chosen market, and look."""
+    statuses = arrays.statuses  # named here: numba loses what a prange writes to a field
     for i in numba.prange(len(markets)):
         if chosen[i]:
-            market = markets[i]
             statuses[i] = begin_market(
-                market, events, keys[i], learners, seats, seen[i], addresses[i], starts[i], parameters, scratch[i],
-                codes[i],
-            )  # fmt: skip
-            step.look(market, learners, seen[i], observations_[i], infos[i], outcomes[i])
-            step.open_turn(market, seats, seen[i])
-            finished[i] = market.finished != 0
+                markets[i], events, keys[i], arrays.learners, arrays.seen[i], players_of(arrays, i)
+            )
+            look(markets[i], i, arrays)
 
 
 @parallel_kernel
-def step_markets(
-    markets, events, chosen, decisions, learners, seats, seen, acted, addresses, starts, parameters, scratch, codes,
-    statuses, observations_, infos, outcomes, finished,
-):  # fmt: skip
+def step_markets(markets, events, chosen, decisions, arrays):
     """A step in every chosen market, and look."""
+    statuses = arrays.statuses  # as above
     for i in numba.prange(len(markets)):
         if chosen[i]:
-            market = markets[i]
             statuses[i] = step_market(
-                market, events, decisions[i], seats, seen[i], acted[i], addresses[i], starts[i], parameters, scratch[i],
-                codes[i],
-            )  # fmt: skip
-            step.look(market, learners, seen[i], observations_[i], infos[i], outcomes[i])
-            step.open_turn(market, seats, seen[i])
-            finished[i] = market.finished != 0
+                markets[i], events, decisions[i], arrays.seen[i], arrays.acted[i], players_of(arrays, i)
+            )
+            look(markets[i], i, arrays)
 
 
 def market_bytes(config: MarketConfig, learners: int = 1) -> int:
     """Memory that one market of a batch takes."""
     seat = 4 * observations.SIZE + observe.INFO.itemsize + OUTCOME.itemsize + SEEN.itemsize + 1
-    work = 4 * observations.SIZE + 5 * 8 + 8 + 16 * len(config.agents)
+    work = 4 * observations.SIZE + 8 * WIDTH + 8 + 16 * len(config.agents)
     return configure(config).itemsize + learners * seat + work
 
 
@@ -189,13 +222,8 @@ class Batch:
         self.begun = np.zeros(markets, np.bool_)
         """Whether each market has an episode, under way or over."""
         self.codes = actions.sizes(config.offsets, config.lots)
-        self._seats = step.seats_of(self.agents.tolist(), len(config.agents))
         self._seen = np.zeros(shape, SEEN)
-        self._acted = np.zeros(shape, np.int8)
-        self._scratch = np.zeros((markets, observations.SIZE), np.float32)
-        self._action = np.zeros((markets, 5), np.int64)
-        self._decisions = np.zeros((*shape, 5), np.int64)
-        self._statuses = np.zeros(markets, np.int64)
+        self._decisions = np.zeros((*shape, WIDTH), np.int64)
         self._keys = np.zeros(markets, np.uint64)
         self._everywhere = np.ones(markets, np.bool_)
         self.recast(policies)
@@ -209,10 +237,29 @@ class Batch:
         Raises:
             ConfigError: an agent has no compiled policy.
         """
-        cast = Cast(policies, self.config.agent_ids, self.count)
-        cast.check(self.config, self.agents.tolist())
-        self._cast = cast
-        self._policies = (cast.addresses, cast.starts, cast.parameters)
+        table = PolicyTable(policies, self.config.agent_ids, self.count)
+        table.check(self.config, self.agents.tolist())
+        self._table = table
+        self._gather()
+
+    def _gather(self) -> None:
+        """Lay out what the kernels take; what is no state is work space, made anew."""
+        self._arrays = BatchArrays(
+            learners=self.agents,
+            seats=step.seats_of(self.agents.tolist(), len(self.config.agents)),
+            seen=self._seen,
+            acted=np.zeros(self._seen.shape, np.int8),
+            addresses=self._table.addresses,
+            starts=self._table.starts,
+            parameters=self._table.parameters,
+            scratch=np.zeros((self.count, observations.SIZE), np.float32),
+            codes=np.zeros((self.count, WIDTH), np.int64),
+            statuses=np.zeros(self.count, np.int64),
+            observations=self.observations,
+            infos=self.infos,
+            outcomes=self.outcomes,
+            finished=self.finished,
+        )
 
     def reset(self, seeds: Sequence[int], chosen: NDArray[np.bool_] | None = None) -> None:
         """Start an episode in the chosen markets, by default in all.
@@ -229,11 +276,7 @@ class Batch:
         if len(seeds) != count:
             raise ValueError(f"seeds: expected {count}, one for each market to reset, got {len(seeds)}")
         self._keys[where] = [run_key(check_seed(seed)) for seed in seeds]
-        begin_markets(
-            self.records, NO_EVENTS, where, self._keys, self.agents, self._seats, self._seen, *self._policies,
-            self._scratch, self._action, self._statuses, self.observations, self.infos, self.outcomes,
-            self.finished,
-        )  # fmt: skip
+        begin_markets(self.records, NO_EVENTS, where, self._keys, self._arrays)
         self._check(where)
 
     def step(self, decisions: NDArray[np.integer], chosen: NDArray[np.bool_] | None = None) -> None:
@@ -260,15 +303,11 @@ class Batch:
         bad = bad_decision(self.records, where, self.begun, self._decisions)
         if bad == NOT_BEGUN:
             raise RuntimeError(NO_EPISODE)
-        if bad != GOOD:
+        if bad != NONE:
             market, number = divmod(bad, len(self.learners))
             codes = self._decisions[market, number]
             raise ValueError(f"market {market}: {actions.out_of_range(codes, self.codes, self.learners[number])}")
-        step_markets(
-            self.records, NO_EVENTS, where, self._decisions, self.agents, self._seats, self._seen, self._acted,
-            *self._policies, self._scratch, self._action, self._statuses, self.observations, self.infos, self.outcomes,
-            self.finished,
-        )  # fmt: skip
+        step_markets(self.records, NO_EVENTS, where, self._decisions, self._arrays)
         self._check(where)
 
     def _where(self, chosen: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
@@ -280,7 +319,7 @@ class Batch:
 
     def __getstate__(self) -> dict[str, Any]:
         # Addresses mean nothing in another process.
-        return {name: value for name, value in vars(self).items() if name != "_policies"}
+        return {name: value for name, value in vars(self).items() if name != "_arrays"}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
         vars(self).update(saved)
@@ -289,12 +328,12 @@ class Batch:
         self.infos = self.infos.view(observe.INFO)
         self.outcomes = self.outcomes.view(OUTCOME)
         self._seen = self._seen.view(SEEN)
-        self._policies = (self._cast.addresses, self._cast.starts, self._cast.parameters)
+        self._gather()
         numba.get_num_threads()
 
     def policy_parameters(self) -> NDArray[np.float64]:
         """The parameters of all policies that play here, float64."""
-        return self._cast.parameters
+        return self._table.parameters
 
     def save(self) -> dict[str, NDArray[Any]]:
         """Copies of all that the markets are, by name; :meth:`restore` takes them."""
@@ -316,10 +355,10 @@ class Batch:
             getattr(self, name)[:] = saved[name]
 
     def _check(self, where: NDArray[np.bool_]) -> None:
-        bad = bad_market(where, self._statuses)
+        bad = bad_market(where, self._arrays.statuses)
         self.begun |= where
-        if bad != GOOD:
+        if bad != NONE:
             # The episode cannot go on: the turn of an agent that does not learn has begun and found no action.
-            self.begun[where & (self._statuses == BAD_ACTION)] = False
+            self.begun[where & (self._arrays.statuses == OUT_OF_RANGE)] = False
             agent = self.config.agent_ids[int(self.records["acting"][bad])]
-            raise ValueError(f"market {bad}: {bad_action(agent, self._action[bad])}")
+            raise ValueError(f"market {bad}: {bad_action(agent, self._arrays.codes[bad])}")

@@ -85,7 +85,7 @@ def freeze(model: Any, config: MarketConfig, path: Path | str, reward: WealthRew
 
 
 @policy_kernel
-def frozen_network(observation, parameters, stream, action):
+def frozen_network(observation, parameters, memory, stream, action):
     """A tanh network with one linear output a component; each component takes its largest logit.
 
     Own parameters: number of layers, size of each layer from input to output, then for each layer its weights

@@ -42,7 +42,7 @@ def is_stale(distance, shown, wanted, tolerance):
 
 
 @policy_kernel
-def market_maker(observation, parameters, stream, action):
+def market_maker(observation, parameters, memory, stream, action):
     """Requote a side whose front order is stale, else add a layer."""
     half_spread = parameters[OWN]
     volatility_weight = parameters[OWN + 1]
@@ -52,11 +52,11 @@ def market_maker(observation, parameters, stream, action):
     layer_gap = parameters[OWN + 5]
     tolerance = parameters[OWN + 6]
     shown = parameters[OWN + 7]
-    memory = parameters[OWN + 8]
+    anchoring = parameters[OWN + 8]
     volatility = TICKS * max(observation[VOLATILITY_FAST], observation[VOLATILITY_SLOW])
     reach = half_spread + volatility_weight * volatility
     # Offsets count from the mid of the touch, quotes from what the maker thinks fair; inventory leans against both.
-    lean = skew * observation[INVENTORY] - fair_shift(observation, memory)
+    lean = skew * observation[INVENTORY] - fair_shift(observation, anchoring)
     bid_wanted = max(reach + lean, 0.5)
     ask_wanted = max(reach - lean, 0.5)
     bid_stale = is_stale(TICKS * observation[OWN_BID_DISTANCE], observation[OPEN_BID_LOTS], bid_wanted, tolerance)

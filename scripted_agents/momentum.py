@@ -21,7 +21,7 @@ from scripted_agents.policy import LOTS_GRID, OWN, CompiledPolicy, lots_code, ma
 
 
 @policy_kernel
-def momentum_trader(observation, parameters, stream, action):
+def momentum_trader(observation, parameters, memory, stream, action):
     """Follow a large move, leave when it is gone."""
     window = int(parameters[OWN])
     threshold = parameters[OWN + 1]

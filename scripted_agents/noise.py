@@ -43,7 +43,7 @@ def drawn_lots_code(parameters, chance):
 
 
 @policy_kernel
-def noise_trader(observation, parameters, stream, action):
+def noise_trader(observation, parameters, memory, stream, action):
     """Cancel by chance, then one random order."""
     market_share = parameters[OWN]
     cancel_rate = parameters[OWN + 1]
@@ -51,7 +51,7 @@ def noise_trader(observation, parameters, stream, action):
     herding = parameters[OWN + 3]
     aversion = parameters[OWN + 4]
     inside_share = parameters[OWN + 5]
-    memory = parameters[OWN + 6]
+    anchoring = parameters[OWN + 6]
     # A fixed number of draws, so that one decision never shifts the next ones'.
     cancels = uniform(stream) < cancel_rate * observation[OPEN_ORDERS]
     buys = uniform(stream) < 0.5 * (1.0 + herding * observation[FLOW_FAST] - aversion * observation[INVENTORY])
@@ -63,7 +63,7 @@ def noise_trader(observation, parameters, stream, action):
     # Half the spread from the mid joins the touch, one tick less improves it; the mid is the depth-weighted one.
     half_spread = 0.5 * min(observation[SPREAD] * TICKS, 16.0)
     offset = half_spread - 1.0 if improves else half_spread + np.floor(distance)
-    shift = fair_shift(observation, memory)
+    shift = fair_shift(observation, anchoring)
     offset += -shift if buys else shift
     code = market_code(parameters) if takes else offset_code(parameters, max(np.floor(offset), 0.0))
     if buys:

@@ -1,6 +1,6 @@
 """What a policy is, and how a compiled one is called.
 
-A policy maps an observation to an action, with its own random stream and nothing else. A compiled policy is
+A policy maps an observation to an action, with its own random stream, a small memory of its own, and nothing else. A compiled policy is
 a C function of one signature (:data:`market_env.engine.kernel.POLICY_SIGNATURE`); the Python object around it
 and the compiled rollout call the same machine code, so both give the same trajectory bit for bit. A call costs
 under 1 µs from Python, some ns from the rollout.
@@ -25,6 +25,7 @@ from market_env import observations
 from market_env.actions import MAX_GRID
 from market_env.config import MarketConfig
 from market_env.engine.kernel import PolicyFunction, kernel
+from market_env.engine.state import MEMORY
 
 Observation = NDArray[np.float32]
 Action = NDArray[np.int64]
@@ -37,12 +38,14 @@ LOTS_GRID = MAX_GRID + 1
 class Policy(Protocol):
     """Decides for one agent; scripted, frozen or your own."""
 
-    def reset(self, stream: NDArray[np.uint64]) -> None:
+    def reset(self, stream: NDArray[np.uint64], memory: NDArray[np.float64]) -> None:
         """Begin an episode.
 
         Args:
             stream: this agent's policy stream, uint64 of shape (4,), a view into the market's record. Draw from
                 it with :mod:`market_env.engine.streams`, or seed a generator of your own with it.
+            memory: what the policy may remember from turn to turn, float64 of shape (MEMORY,), zeros, a view into the
+                market's record: what it keeps there is saved and restored with the market.
         """
         ...
 
@@ -60,16 +63,16 @@ class PolicyConfig(Protocol):
 
 
 @intrinsic
-def call_policy(typing_context, address, observation, parameters, stream, action):
-    """Call the C function at ``address`` with pointers to four arrays."""
-    signature = types.void(address, observation, parameters, stream, action)
+def call_policy(typing_context, address, observation, parameters, memory, stream, action):
+    """Call the C function at ``address`` with pointers to five arrays."""
+    signature = types.void(address, observation, parameters, memory, stream, action)
 
     def generate(context, builder, signature, arguments):
         pointers = []
         for kind, value in zip(signature.args[1:], arguments[1:], strict=True):
             array = context.make_array(kind)(context, builder, value)
             pointers.append(builder.bitcast(array.data, ir.IntType(8).as_pointer()))
-        function = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer()] * 4)
+        function = ir.FunctionType(ir.VoidType(), [ir.IntType(8).as_pointer()] * len(pointers))
         builder.call(builder.inttoptr(arguments[0], function.as_pointer()), pointers)
         return context.get_dummy_value()
 
@@ -77,10 +80,10 @@ def call_policy(typing_context, address, observation, parameters, stream, action
 
 
 @kernel
-def decide(address, observation, parameters, stream, action):
+def decide(address, observation, parameters, memory, stream, action):
     """Ask the compiled policy at ``address``; it writes ``action``."""
     action[:] = 0
-    call_policy(address, observation, parameters, stream, action)
+    call_policy(address, observation, parameters, memory, stream, action)
 
 
 @kernel
@@ -135,14 +138,16 @@ class CompiledPolicy:
         self.parameters = np.concatenate([grid_header(config), np.asarray(parameters, np.float64)])
         self._observation = np.zeros(observations.SIZE, np.float32)
         self._stream = np.zeros(4, np.uint64)
+        self._memory = np.zeros(MEMORY)
 
     def parameter_hash(self) -> str:
         """SHA-256 of the parameters that decide, hexadecimal: the same before and after a frozen run."""
         return hashlib.sha256(self.parameters.tobytes()).hexdigest()
 
-    def reset(self, stream: NDArray[np.uint64]) -> None:
-        """Draw from ``stream`` from now on."""
+    def reset(self, stream: NDArray[np.uint64], memory: NDArray[np.float64]) -> None:
+        """Draw from ``stream`` and remember in ``memory`` from now on."""
         self._stream = stream
+        self._memory = memory
 
     def act(self, observation: Observation) -> Action:
         """The action for an observation, int64 of shape (5,), a fresh array.
@@ -158,5 +163,5 @@ class CompiledPolicy:
         action = np.empty(5, np.int64)
         # Into a buffer of our own: a view of another layout would be another type to the compiler.
         self._observation[:] = observation
-        decide(self.function.address, self._observation, self.parameters, self._stream, action)
+        decide(self.function.address, self._observation, self.parameters, self._memory, self._stream, action)
         return action

@@ -7,30 +7,53 @@ machine code on the same streams. Cost: about 0.3 µs a turn of a noise trader (
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from market_env import observations
+from market_env import actions, observations
 from market_env.config import ConfigError, MarketConfig
 from market_env.engine import observe, state, step, turn
 from market_env.engine.kernel import kernel
-from market_env.engine.state import NONE
+from market_env.engine.state import LOG_FULL, NONE, OUT_OF_RANGE, OVER, READY
 from market_env.market import NO_EPISODE, Market
 from scripted_agents.policy import OWN, CompiledPolicy, Policy, call_policy, grid_header
 
-BAD_ACTION = 3
-"""Status: a compiled policy wrote a code out of range."""
+
+class Players(NamedTuple):
+    """Who plays a market's turns, as the kernels read it: arrays that ride together."""
+
+    seats: NDArray[np.int64]
+    """The learner's number of each agent, NONE of those that play here: int64 of shape (agents,)."""
+    addresses: NDArray[np.int64]
+    """Of each agent's policy, 0 = none: int64 of shape (agents,)."""
+    starts: NDArray[np.int64]
+    """Where each agent's parameters begin: int64 of shape (agents,)."""
+    parameters: NDArray[np.float64]
+    """Of all policies: float64."""
+    observation: NDArray[np.float32]
+    """Work space: float32 of shape (SIZE,)."""
+    action: NDArray[np.int64]
+    """Work space: int64 of shape (5,)."""
 
 
 @kernel
-def take_turn(market, events, addresses, starts, parameters, observation, action):
+def take_turn(market, events, players):
     """Let the acting agent's policy decide and carry its action out; False, and nothing done, if it is out of range."""
     agent = market.acting
-    observe.observe(market, agent, market.agents[agent].outcome, observation)
+    account = market.agents[agent]
+    action = players.action
+    observe.observe(market, agent, account.outcome, players.observation)
     action[:] = 0
-    call_policy(addresses[agent], observation, parameters[starts[agent] :], market.agents[agent].policy_stream, action)
+    call_policy(
+        players.addresses[agent],
+        players.observation,
+        players.parameters[players.starts[agent] :],
+        account.memory,
+        account.policy_stream,
+        action,
+    )
     if not turn.in_range(market, action):
         return False
     turn.act(market, events, action, market.reference)
@@ -38,38 +61,27 @@ def take_turn(market, events, addresses, starts, parameters, observation, action
 
 
 @kernel
-def play_on(market, events, seats, addresses, starts, parameters, observation, action):
-    """Play turns until it is a learner's, the log is full or the episode over; return a status.
-
-    Args:
-        market: a record.
-        events: its event buffer.
-        seats: int64, the learner's number of each agent, NONE of those that play here.
-        addresses: int64, of each agent's policy.
-        starts: int64, where each agent's parameters begin.
-        parameters: float64, of all policies.
-        observation: float32 work space, shape (SIZE,).
-        action: int64 work space, shape (5,).
-    """
+def play_on(market, events, players):
+    """Play turns until it is a learner's, the log is full or the episode over; return a status."""
     while True:
         if market.finished:
-            return turn.DONE
-        if seats[market.acting] != NONE:
-            return turn.READY
-        if not take_turn(market, events, addresses, starts, parameters, observation, action):
-            return BAD_ACTION
+            return OVER
+        if players.seats[market.acting] != NONE:
+            return READY
+        if not take_turn(market, events, players):
+            return OUT_OF_RANGE
         status = turn.begin(market, events)
-        if status != turn.READY:
+        if status != READY:
             return status
 
 
 @kernel
-def play(markets, events, seats, addresses, starts, parameters, observation, action):
+def play(markets, events, players):
     """Play ``markets[0]`` on."""
-    return play_on(markets[0], events, seats, addresses, starts, parameters, observation, action)
+    return play_on(markets[0], events, players)
 
 
-class Cast:
+class PolicyTable:
     """Compiled policies as the kernels read them: addresses and parameters by agent, for one or many markets.
 
     Args:
@@ -114,21 +126,26 @@ class Cast:
         self.parameters = np.concatenate(blocks)
         """float64: the parameters of all policies."""
 
-    def __reduce__(self) -> tuple[type[Cast], tuple[Any, ...]]:
+    def __reduce__(self) -> tuple[type[PolicyTable], tuple[Any, ...]]:
         # Addresses mean nothing in another process.
-        return Cast, self._given
+        return PolicyTable, self._given
 
     def check(self, config: MarketConfig, learners: Sequence[int]) -> None:
         """Raise a ConfigError unless every agent that is no learner has a policy, made for this market's grids."""
-        if missing := self.missing(learners):
-            names = [config.agent_ids[index] for index in missing]
+        without = np.flatnonzero((self.addresses == 0).any(axis=0)).tolist()
+        if names := [config.agent_ids[index] for index in without if index not in learners]:
             raise ConfigError(f"policies: expected one for every agent but the learners, none for {names}")
         if self.grids is not None and not np.array_equal(self.grids, grid_header(config)):
             raise ConfigError("policies: made for a market of other offsets or lots")
 
-    def missing(self, learners: Sequence[int]) -> list[int]:
-        """Agents that are no learners and have no policy, by index."""
-        return [index for index in np.flatnonzero((self.addresses == 0).any(axis=0)).tolist() if index not in learners]
+    def players(self, seats: NDArray[np.int64]) -> Players:
+        """Who plays the first market, with work space of its own.
+
+        Args:
+            seats: the learner's number of each agent, NONE of those that play: int64 of shape (agents,).
+        """
+        observation, action = np.zeros(observations.SIZE, np.float32), np.zeros(actions.WIDTH, np.int64)
+        return Players(seats, self.addresses[0], self.starts[0], self.parameters, observation, action)
 
 
 class CompiledBackground:
@@ -141,14 +158,11 @@ class CompiledBackground:
 
     def __init__(self, policies: Mapping[str, Policy], agent_ids: Sequence[str]) -> None:
         self._given = dict(policies)
-        self._cast = Cast(policies, agent_ids)
-        self._policies = (self._cast.addresses[0], self._cast.starts[0], self._cast.parameters)
+        self._table = PolicyTable(policies, agent_ids)
         self._agent_ids = list(agent_ids)
         self._market: Market | None = None
         self._learners: tuple[int, ...] | None = None
-        self._seats = step.seats_of([], len(agent_ids))
-        self._observation = np.zeros(observations.SIZE, np.float32)
-        self._action = np.zeros(5, np.int64)
+        self._players = self._table.players(step.seats_of([], len(agent_ids)))
 
     def __reduce__(self) -> tuple[type[CompiledBackground], tuple[dict[str, Policy], list[str]]]:
         # Addresses mean nothing in another process.
@@ -172,19 +186,19 @@ class CompiledBackground:
                 raise ConfigError(
                     f"policies: made for the agents {self._agent_ids}, got a market of {market.agent_ids}"
                 )
-            self._cast.check(market.config, learners)
+            self._table.check(market.config, learners)
             self._market, self._learners = market, learners
-            self._seats = step.seats_of(list(learners), len(self._agent_ids))
+            self._players = self._table.players(step.seats_of(list(learners), len(self._agent_ids)))
         while True:
-            status = play(market.records, market.events, self._seats, *self._policies, self._observation, self._action)
-            if status != turn.LOG_FULL:
+            status = play(market.records, market.events, self._players)
+            if status != LOG_FULL:
                 break
             market.make_room()
         market.sync()
-        if status == BAD_ACTION:
+        if status == OUT_OF_RANGE:
             agent = market.agent_ids[market.acting]
-            raise ValueError(bad_action(agent, self._action))
-        return bool(status == turn.READY)
+            raise ValueError(bad_action(agent, self._players.action))
+        return bool(status == READY)
 
 
 def bad_action(agent: str, action: NDArray[np.int64]) -> str:
@@ -205,7 +219,7 @@ class PythonBackground:
     def reset(self, market: Market) -> None:
         """Hand every policy its stream."""
         for agent, policy in self._policies.items():
-            policy.reset(market.policy_stream(market.index[agent]))
+            policy.reset(market.policy_stream(market.index[agent]), market.policy_memory(market.index[agent]))
 
     def play(self, market: Market, learners: tuple[int, ...] = ()) -> bool:
         """Play until it is a learner's turn; False once the episode is over."""

@@ -11,15 +11,15 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from market_env import observations
+from market_env import actions, observations
 from market_env.config import MarketConfig
-from market_env.engine import accounts, turn
+from market_env.engine import accounts, step, turn
 from market_env.engine.kernel import kernel, parallel_kernel
-from market_env.engine.state import NONE
+from market_env.engine.state import NONE, OUT_OF_RANGE, READY
 from market_env.engine.streams import run_key
 from market_env.market import NO_EVENTS, check_seed, configure
 from scripted_agents.policy import Policy
-from scripted_agents.rollout import BAD_ACTION, Cast, bad_action, take_turn
+from scripted_agents.rollout import Players, PolicyTable, bad_action, take_turn
 
 NEAR_BOUND = 0.8
 """Share of the inventory bound beyond which a seat counts as near it."""
@@ -51,8 +51,8 @@ def count_turn(outcome, tally):
     """A turn of the seat has been settled."""
     traded = outcome.maker_lots + outcome.taker_lots
     refused = 0
-    for reason in range(len(outcome.trimmed)):
-        refused += outcome.trimmed[reason]
+    for reason in range(len(outcome.rejected)):
+        refused += outcome.rejected[reason]
     tally.maker_lots += int(outcome.maker_lots)
     tally.taker_lots += int(outcome.taker_lots)
     tally.refused_turns += refused > 0
@@ -60,20 +60,20 @@ def count_turn(outcome, tally):
 
 
 @kernel
-def play_out(market, events, key, seat, addresses, starts, parameters, observation, action, tally):
+def play_out(market, events, key, seat, players, tally):
     """Play one episode; return a status."""
     turn.reset(market, key)
     account = market.agents[seat]
     status = turn.begin(market, events)
     tally.timesteps = market.timestep
-    while status == turn.READY:
+    while status == READY:
         if market.acting == seat:
             tally.turns += 1
             if account.outcome.turn != NONE:
                 tally.settled_turns += 1
                 tally.trading_turns += count_turn(account.outcome, tally)
-        if not take_turn(market, events, addresses, starts, parameters, observation, action):
-            return BAD_ACTION
+        if not take_turn(market, events, players):
+            return OUT_OF_RANGE
         status = turn.begin(market, events)
         # Timesteps that end between this turn and the next end with the inventory that it leaves.
         ended = market.timestep - tally.timesteps
@@ -89,13 +89,13 @@ def play_out(market, events, key, seat, addresses, starts, parameters, observati
 
 
 @parallel_kernel
-def play_out_all(markets, events, keys, seat, addresses, starts, parameters, observations_, actions, statuses, tallies):
-    """Play one episode in each market."""
+def play_out_all(markets, events, keys, seat, players, observations_, actions_, statuses, tallies):
+    """Play one episode in each market, by the same players with work space of each market's own."""
     for i in numba.prange(len(keys)):
-        statuses[i] = play_out(
-            markets[i], events, keys[i], seat, addresses[0], starts[0], parameters, observations_[i], actions[i],
-            tallies[i],
-        )  # fmt: skip
+        own = Players(
+            players.seats, players.addresses, players.starts, players.parameters, observations_[i], actions_[i]
+        )
+        statuses[i] = play_out(markets[i], events, keys[i], seat, own, tallies[i])
 
 
 def tally_episodes(
@@ -113,24 +113,22 @@ def tally_episodes(
         ConfigError: an agent has no compiled policy.
         ValueError: a policy wrote an action out of range; a seed is no non-negative integer.
     """
-    cast = Cast(policies, config.agent_ids)
-    cast.check(config, ())
+    table = PolicyTable(policies, config.agent_ids)
+    table.check(config, ())
+    players = table.players(step.seats_of([], len(config.agents)))
     seat = config.agent_ids.index(agent)
     keys = np.array([run_key(check_seed(seed)) for seed in seeds], np.uint64)
     tallies = np.zeros(len(keys), TALLY)
     side = min(AT_ONCE, len(keys))
     markets = np.repeat(configure(config), side)
     seen = np.zeros((side, observations.SIZE), np.float32)
-    codes = np.zeros((side, 5), np.int64)
+    codes = np.zeros((side, actions.WIDTH), np.int64)
     statuses = np.zeros(side, np.int64)
     for first in range(0, len(keys), AT_ONCE):
         part = slice(first, first + AT_ONCE)
-        play_out_all(
-            markets, NO_EVENTS, keys[part], seat, cast.addresses, cast.starts, cast.parameters, seen, codes, statuses,
-            tallies[part],
-        )  # fmt: skip
-        if (statuses == BAD_ACTION).any():
-            place = int(np.argmax(statuses == BAD_ACTION))
+        play_out_all(markets, NO_EVENTS, keys[part], seat, players, seen, codes, statuses, tallies[part])
+        if (statuses == OUT_OF_RANGE).any():
+            place = int(np.argmax(statuses == OUT_OF_RANGE))
             acting = config.agent_ids[int(markets["acting"][place])]
             raise ValueError(f"seed {seeds[first + place]}: {bad_action(acting, codes[place])}")
     return tallies

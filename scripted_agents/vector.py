@@ -288,7 +288,7 @@ class MarketVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[
                 defined &= rows[quote] != 0
             infos[name] = np.where(defined, rows[name], 0)
             infos[f"_{name}"] = defined
-        trimmed = self.batch.outcomes["trimmed"][:, 0] * where[:, None]
+        trimmed = self.batch.outcomes["rejected"][:, 0] * where[:, None]
         reasons: Infos = {}
         for number in np.flatnonzero(trimmed.any(axis=0)).tolist():
             reasons[state.REASONS[number]] = trimmed[:, number]

@@ -60,12 +60,13 @@ def release(account, side, price, lots):
 
 
 @kernel
-def settle(buyer, seller, price, lots):
-    """Move lots and cash between two accounts."""
-    buyer.inventory += lots
-    buyer.cash -= price * lots
-    seller.inventory -= lots
-    seller.cash += price * lots
+def settle(taker, maker, side, price, lots):
+    """Move lots and cash between the accounts of a trade; ``side`` is the taker's."""
+    bought = lots if side == BUY else -lots
+    taker.inventory += bought
+    taker.cash -= price * bought
+    maker.inventory -= bought
+    maker.cash += price * bought
 
 
 @kernel

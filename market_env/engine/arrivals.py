@@ -39,7 +39,6 @@ def start_clock(market, index):
         clock.excitation = clock.rate * clock.branching
         while clock.time < 0.0:
             next_hawkes(market, clock)
-    break_tie(market, clock)
 
 
 @kernel
@@ -52,7 +51,6 @@ def next_arrival(market, clock):
         clock.time += exponential(market.agents[clock.agent].clock_stream) / clock.rate
     else:
         next_hawkes(market, clock)
-    break_tie(market, clock)
 
 
 @kernel
@@ -70,17 +68,19 @@ def next_hawkes(market, clock):
 
 
 @kernel
-def break_tie(market, clock):
+def tie(market, clock):
     """The hash that orders this arrival among others at the same time."""
     timestep = np.uint64(np.int64(clock.time))
-    clock.tie = mix(market.key ^ mix(timestep) ^ market.agents[clock.agent].name)
+    return mix(market.key ^ mix(timestep) ^ market.agents[clock.agent].name)
 
 
 @kernel
 def earlier(market, a, b):
     """Whether clock ``a`` arrives before clock ``b``."""
     first, second = market.clocks[a], market.clocks[b]
-    return first.time < second.time or (first.time == second.time and first.tie < second.tie)
+    if first.time != second.time:
+        return first.time < second.time
+    return tie(market, first) < tie(market, second)
 
 
 @kernel

@@ -41,10 +41,11 @@ from numba.core.extending import _Intrinsic
 POLICY_SIGNATURE = types.void(
     types.CPointer(types.float32),
     types.CPointer(types.float64),
+    types.CPointer(types.float64),
     types.CPointer(types.uint64),
     types.CPointer(types.int64),
 )
-"""C signature of every compiled policy: (observation, parameters, stream, action), four pointers."""
+"""C signature of every compiled policy: (observation, parameters, memory, stream, action), five pointers."""
 
 
 def cache_root() -> Path | None:
@@ -288,10 +289,11 @@ class PolicyFunction:
 
 
 def policy_kernel(function: Callable[..., Any]) -> PolicyFunction:
-    """Compile a policy ``f(observation, parameters, stream, action)``.
+    """Compile a policy ``f(observation, parameters, memory, stream, action)``.
 
-    The four arguments are pointers: read ``observation[i]`` (float32) and ``parameters[i]`` (float64), hand
-    ``stream`` to the draws of :mod:`market_env.engine.streams`, write ``action[i]`` (int64), which begins as
-    zeros. Numba cannot check an index into a pointer: one out of range reads or writes foreign memory.
+    The five arguments are pointers: read ``observation[i]`` (float32) and ``parameters[i]`` (float64), read and write
+    ``memory[i]`` (float64; :data:`market_env.engine.state.MEMORY` of them, zero at the start of an episode and kept from
+    turn to turn), hand ``stream`` to the draws of :mod:`market_env.engine.streams`, write ``action[i]`` (int64), which
+    begins as zeros. Numba cannot check an index into a pointer: one out of range reads or writes foreign memory.
     """
     return PolicyFunction(function)

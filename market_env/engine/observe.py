@@ -238,4 +238,4 @@ def describe(market, agent, outcome, row):
     row.taker_lots = int(outcome.taker_lots)
     row.trimmed_lots = 0
     for reason in range(len(REASONS)):
-        row.trimmed_lots += outcome.trimmed[reason]
+        row.trimmed_lots += outcome.rejected[reason]

@@ -10,7 +10,6 @@ from __future__ import annotations
 from market_env.engine import accounts, book
 from market_env.engine.kernel import kernel
 from market_env.engine.state import (
-    BUY,
     KIND_ACCEPT,
     KIND_CANCEL,
     KIND_REJECT,
@@ -73,11 +72,7 @@ def take(market, events, i, working, slots):
             return False
         working[1] -= event.lots
         take_lots(market, slots[event.maker_order_id], event.lots)
-        taker, maker = market.agents[event.agent], market.agents[event.maker]
-        if event.side == BUY:
-            accounts.settle(taker, maker, event.price, event.lots)
-        else:
-            accounts.settle(maker, taker, event.price, event.lots)
+        accounts.settle(market.agents[event.agent], market.agents[event.maker], event.side, event.price, event.lots)
         return True
     if event.kind == KIND_CANCEL and rests(market, event, event.order_id, event.agent, slots):
         take_lots(market, slots[event.order_id], event.lots)

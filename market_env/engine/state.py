@@ -36,6 +36,23 @@ REASONS = (
 ) = range(9)  # fmt: skip
 REJECT_REASONS = ("price_band", "inventory", "cash", "open_orders", "self_cross", "post_only")
 
+MESSAGE_SUBMIT, MESSAGE_REDUCE, MESSAGE_CANCEL = range(3)
+"""What an agent can tell the exchange."""
+
+READY = 0
+"""Status: an agent's turn has begun. All others are below 0, so an agent's index can stand for it."""
+OVER = -1
+"""Status: the episode is over."""
+LOG_FULL = -2
+"""Status: the event buffer cannot hold another turn; drain it and call again."""
+OUT_OF_RANGE = -3
+"""Status: an action has a code out of range; nothing of it was carried out."""
+NOT_BEGUN = -4
+"""Status: no episode was ever begun."""
+
+MEMORY = 8
+"""Numbers that a policy may remember from turn to turn."""
+
 CLOCK_EVERY, CLOCK_POISSON, CLOCK_HAWKES = range(3)
 
 HISTORY = 64
@@ -66,6 +83,24 @@ LEVEL = np.dtype([("lots", "i8"), ("head", "i4"), ("tail", "i4")], align=True)
 FILL = np.dtype([("order_id", "i8"), ("maker", "i4"), ("price", "i4"), ("lots", "i4"), ("kind", "i4")], align=True)
 """What one incoming order did to one resting order: a trade, or a cancel of the taker's own order."""
 
+MESSAGE = np.dtype(
+    [
+        ("order_id", "i8"),  # reduce, cancel: which order; NONE in a cancel by `which`
+        ("price", "i4"),     # submit: limit price, ticks
+        ("lots", "i4"),      # submit, reduce
+        ("kind", "i4"),
+        ("side", "i4"),      # submit
+        ("immediate", "i4"), # submit: cancel what does not trade at once
+        ("which", "i4"),     # cancel: oldest, bids, asks or all of the sender's orders, as in an action
+        ("refusal", "i4"),   # submit: a reason for which the exchange must refuse it, else NONE
+    ],
+    align=True,
+)  # fmt: skip
+"""What an agent tells the exchange: submit an order, take lots off one, cancel one or several."""
+
+TURN_MESSAGES = 3
+"""Most messages of one turn: a cancel, and an order on each side."""
+
 OUTCOME = np.dtype(
     [
         ("turn", "i8"),             # number of the agent's turn that this is the outcome of; NONE before its first
@@ -79,7 +114,7 @@ OUTCOME = np.dtype(
         ("cash", "f8"),             # at settlement, tick-lots
         ("maker_lots", "f8"),       # traded by its resting orders since that turn began
         ("taker_lots", "f8"),       # traded by its incoming orders in that turn
-        ("trimmed", "i8", (len(REASONS),)),  # lots rejected in that turn, by reason
+        ("rejected", "i8", (len(REASONS),)),  # lots rejected in that turn, by reason
     ],
     align=True,
 )  # fmt: skip
@@ -94,7 +129,7 @@ SEEN = np.dtype(
         ("reference", "f8"),
         ("maker_lots", "i8"),  # the counters as they stood then
         ("taker_lots", "i8"),
-        ("trimmed", "i8", (len(REASONS),)),
+        ("rejected", "i8", (len(REASONS),)),
     ],
     align=True,
 )
@@ -111,13 +146,13 @@ AGENT = np.dtype(
         ("oldest", "i4"),           # ends of the list of own orders
         ("newest", "i4"),
         ("clock", "i4"),
-        ("turns", "i8"),
         ("maker_lots", "i8"),       # so far
         ("taker_lots", "i8"),
-        ("trimmed", "i8", (len(REASONS),)),
+        ("rejected", "i8", (len(REASONS),)),
         ("seen", SEEN),             # at its last turn
         ("clock_stream", "u8", (4,)),
         ("policy_stream", "u8", (4,)),
+        ("memory", "f8", (MEMORY,)),  # its policy's own, zero at the start
         ("outcome", OUTCOME),
         # configuration
         ("name", "u8"),             # key of its id
@@ -135,7 +170,6 @@ AGENT = np.dtype(
 CLOCK = np.dtype(
     [
         ("time", "f8"),        # of the next arrival
-        ("tie", "u8"),         # orders equal times
         ("agent", "i4"),       # whose arrival it is
         ("process", "i4"),
         ("count", "i8"),       # arrivals so far
@@ -162,6 +196,7 @@ EVENT = np.dtype(
         ("time", "f8"),
         ("order_id", "i8"),
         ("maker_order_id", "i8"),
+        ("turn", "i8"),         # in which the message was sent that it comes of, or the exchange acted by itself
         ("timestep", "i4"),
         ("agent", "i4"),
         ("price", "i4"),
@@ -211,6 +246,7 @@ def market_dtype(capacity: Capacity) -> np.dtype[np.void]:
             ("free_orders", "i4"),      # entries of `free` in use
             ("fill_count", "i4"),
             ("next_order_id", "i8"),
+            ("messages", MESSAGE, (TURN_MESSAGES,)),  # of the turn under way
             ("orders", ORDER, (capacity.orders,)),
             ("free", "i4", (capacity.orders,)),
             ("levels", LEVEL, (capacity.levels,)),

@@ -35,7 +35,7 @@ def look(market, learners, seen, observations, infos, outcomes):
     """
     for number in range(len(learners)):
         agent = learners[number]
-        turn.settle(market, market.agents[agent], seen[number], outcomes[number])
+        turn.write_outcome(market, market.agents[agent], seen[number], outcomes[number])
         observe.observe(market, agent, outcomes[number], observations[number])
         observe.describe(market, agent, outcomes[number], infos[number])
 

@@ -50,7 +50,7 @@ def drive(
     env.reset(seed=seed)
     market = env.unwrapped
     for agent, policy in policies.items():
-        policy.reset(market.policy_stream(agent))
+        policy.reset(market.policy_stream(agent), market.policy_memory(agent))
     watching = list(watchers)
     for agent in env.agent_iter():
         observation, reward, termination, truncation, info = env.last()

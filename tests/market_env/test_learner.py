@@ -35,7 +35,7 @@ def told_by_aec(config: MarketConfig, seed: int, actions: np.ndarray) -> list[tu
     others = {"ppo": scripted_agents.DoNothing()}
     policies = scripted_agents.build(config, others)
     for agent, policy in policies.items():
-        policy.reset(env.policy_stream(agent))
+        policy.reset(env.policy_stream(agent), env.policy_memory(agent))
     told = []
     turns = iter(actions)
     for agent in env.agent_iter():

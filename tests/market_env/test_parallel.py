@@ -61,7 +61,7 @@ def told_by_aec(config: MarketConfig, learners: list[str], seed: int, actions: n
     env.reset(seed=seed)
     policies = scripted_agents.build(config, dict.fromkeys(learners, scripted_agents.DoNothing()))
     for agent, policy in policies.items():
-        policy.reset(env.policy_stream(agent))
+        policy.reset(env.policy_stream(agent), env.policy_memory(agent))
     turns = dict.fromkeys(learners, 0)
     told = []
     for agent in env.agent_iter():

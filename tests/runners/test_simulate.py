@@ -134,7 +134,7 @@ def test_the_same_seed_in_another_process_and_from_the_runs_own_config_gives_ide
 
 def test_a_guest_plays_is_named_in_the_record_and_audited(tmp_path: Path) -> None:
     class Buyer:
-        def reset(self, stream: Any) -> None: ...
+        def reset(self, stream: Any, memory: Any) -> None: ...
 
         def act(self, observation: Any) -> Any:
             return np.array([0, 20, 1, 0, 0])

@@ -33,7 +33,7 @@ SAME_IN_BOTH = ("agents", "orders", "free", "history", "turns", "seq", "referenc
 
 
 @policy_kernel
-def dither(observation, parameters, stream, action):
+def dither(observation, parameters, memory, stream, action):
     """A user's own policy: a bid or an ask at a fixed offset."""
     side = integer(stream, 2)
     action[1 + 2 * side] = int(parameters[OWN])
@@ -62,7 +62,7 @@ def aec_episode(
     env = raw_env(config=config, reward=reward)
     env.reset(seed=seed)
     for agent, policy in policies.items():
-        policy.reset(env.policy_stream(agent))
+        policy.reset(env.policy_stream(agent), env.policy_memory(agent))
     told = []
     turns = iter(actions)
     for agent in env.agent_iter():
@@ -240,7 +240,7 @@ def test_a_default_market_takes_less_than_256_kib_and_as_much_as_is_said() -> No
     config = MarketConfig()
     batch = Batch(config, build_others(config, ["ppo_0"]), ["ppo_0"], 10)
     held = sum(value.nbytes for value in vars(batch).values() if isinstance(value, np.ndarray) and len(value) == 10)
-    assert held + batch._cast.addresses.nbytes + batch._cast.starts.nbytes == pytest.approx(
+    assert held + batch._table.addresses.nbytes + batch._table.starts.nbytes == pytest.approx(
         10 * market_bytes(config), rel=0.01
     )
     assert market_bytes(config) < 256 * 1024
@@ -261,7 +261,7 @@ def test_bad_input_is_one_clear_error_and_changes_nothing() -> None:
             Batch(config, others, learners, markets)
 
     class Python:
-        def reset(self, stream: Any) -> None: ...
+        def reset(self, stream: Any, memory: Any) -> None: ...
 
         def act(self, observation: Any) -> Any: ...
 
@@ -345,7 +345,7 @@ def test_policies_made_for_other_grids_are_refused() -> None:
 
 
 @policy_kernel
-def wrong(observation, parameters, stream, action):
+def wrong(observation, parameters, memory, stream, action):
     """A user's mistake."""
     action[3] = 77
 

@@ -99,7 +99,7 @@ def test_the_kernel_of_the_batch_is_the_one_of_the_aec_loop() -> None:
     market = Market(CONFIG)
     market.reset(77)
     for agent, policy in policies.items():
-        policy.reset(market.policy_stream(market.index[agent]))
+        policy.reset(market.policy_stream(market.index[agent]), market.policy_memory(market.index[agent]))
     while market.acting >= 0:
         market.act(policies[market.agent_ids[market.acting]].act(market.observation))
     info = market.info(0)
@@ -112,7 +112,7 @@ def test_it_is_deterministic_and_draws_nothing() -> None:
     market = Market(CONFIG)
     market.reset(1)
     stream = market.policy_stream(0)
-    policy.reset(stream)
+    policy.reset(stream, market.policy_memory(0))
     before = stream.copy()
     actions = {tuple(policy.act(market.observation).tolist()) for _ in range(20)}
     assert len(actions) == 1

@@ -12,6 +12,7 @@ from scipy import stats
 
 from market_env import observations
 from market_env.config import ConfigError, MarketConfig, roster
+from market_env.engine.state import MEMORY
 from market_env.engine.streams import new_stream
 from scripted_agents import DoNothing, FrozenPPO, MarketMaker, MomentumTrader, NoiseTrader, RandomActions
 from scripted_agents.maker import STANDING
@@ -36,7 +37,7 @@ def calm(**features: float) -> NDArray[np.float32]:
 
 def decide(policy: Any, seen: NDArray[np.float32], count: int = 1) -> list[dict[str, int | None]]:
     """Decoded actions: cancel, and offsets and lots (None: no order; offset 999: market order)."""
-    policy.reset(new_stream(1, "test_0"))
+    policy.reset(new_stream(1, "test_0"), np.zeros(MEMORY))
     offsets = [*CONFIG.offsets, 999]
     actions = []
     for _ in range(count):
@@ -165,7 +166,7 @@ def test_noise_traders_cancel_more_the_more_they_have_open_and_lean_by_flow_and_
 def test_the_baselines_do_nothing_and_anything() -> None:
     assert DoNothing().build(CONFIG).act(calm()).tolist() == [0, 0, 0, 0, 0]
     policy = RandomActions().build(CONFIG)
-    policy.reset(new_stream(1, "a_0"))
+    policy.reset(new_stream(1, "a_0"), np.zeros(MEMORY))
     actions = np.array([policy.act(calm()) for _ in range(4_000)])
     assert actions.max(axis=0).tolist() == [4, MARKET, 13, MARKET, 13]
     assert actions.min(axis=0).tolist() == [0, 0, 0, 0, 0]
@@ -207,6 +208,6 @@ def test_a_maker_without_orders_quotes_in_the_wildest_market() -> None:
 def test_momentum_does_not_close_less_than_it_can_order() -> None:
     config = MarketConfig(lots=(0, 5))
     trader = MomentumTrader().build(config)
-    trader.reset(new_stream(1, "a_0"))
+    trader.reset(new_stream(1, "a_0"), np.zeros(MEMORY))
     seen = calm(volatility_slow=1 / 32, inventory=2 / 80, inventory_lots=float(np.log1p(2) / 7))
     assert trader.act(seen).tolist() == [0, 0, 0, 0, 0]

@@ -20,7 +20,7 @@ from scripted_agents.rollout import CompiledBackground, PythonBackground, run_co
 
 
 @policy_kernel
-def join_the_touch(observation, parameters, stream, action):
+def join_the_touch(observation, parameters, memory, stream, action):
     """A user's own policy: a bid or an ask at a fixed offset."""
     side = integer(stream, 2)
     action[1 + 2 * side] = int(parameters[OWN])
@@ -28,7 +28,7 @@ def join_the_touch(observation, parameters, stream, action):
 
 
 @policy_kernel
-def out_of_range(observation, parameters, stream, action):
+def out_of_range(observation, parameters, memory, stream, action):
     """A user's mistake."""
     action[0] = 9
 
@@ -75,7 +75,7 @@ def test_a_users_own_compiled_policy_takes_part_in_both() -> None:
 
 def test_a_plain_python_policy_takes_part_in_the_aec_loop() -> None:
     class Contrarian:
-        def reset(self, stream: NDArray[np.uint64]) -> None:
+        def reset(self, stream: NDArray[np.uint64], memory: NDArray[np.float64]) -> None:
             self.rng = np.random.default_rng(stream)
 
         def act(self, observation: NDArray[np.float32]) -> NDArray[np.int64]:

@@ -80,7 +80,7 @@ def test_more_seeds_than_are_played_at_once_are_all_played() -> None:
 
 
 @policy_kernel
-def wrong(observation, parameters, stream, action):
+def wrong(observation, parameters, memory, stream, action):
     """A user's mistake."""
     action[1] = -1
 

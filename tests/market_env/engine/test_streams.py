@@ -128,7 +128,7 @@ def test_a_guest_that_never_trades_changes_nothing_of_the_others_market(
         events = run_compiled(market, {agent: policy.build(market_config) for agent, policy in policies.items()})
         ids = np.array([*market.agent_ids, ""])
         events = events[ids[events["agent"]] != "guest_0"]
-        names = [name for name in EVENT.names or () if name not in {"seq", "agent", "maker"}]
+        names = [name for name in EVENT.names or () if name not in {"seq", "turn", "agent", "maker"}]
         logs.append(
             [*(events[name].tobytes() for name in names), ids[events["agent"]].tolist(), ids[events["maker"]].tolist()]
         )

@@ -189,7 +189,7 @@ def test_a_league_seats_earlier_selves_that_differ_from_market_to_market(tmp_pat
                 tensor += 0.01
         plan.on_rollout_start()
     assert len(plan.league) == 3
-    starts = env.batch._cast.starts[:, 1:3]
+    starts = env.batch._table.starts[:, 1:3]
     assert len(np.unique(starts)) > 1
     assert env.num_envs == league.markets
 

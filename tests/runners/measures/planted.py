@@ -27,7 +27,7 @@ class Scripted:
         self._script = script
         self._turn = 0
 
-    def reset(self, stream: NDArray[np.uint64]) -> None:
+    def reset(self, stream: NDArray[np.uint64], memory: NDArray[np.float64]) -> None:
         """Begin anew."""
         self._turn = 0
 
