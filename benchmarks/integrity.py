@@ -49,7 +49,7 @@ def audits(runs: int, timesteps: int) -> int:
     print(f"{'run':<12}{'agents':>7}{'first price':>12}{'events':>10}{'checked':>12}{'differ':>8}{'replay':>9}")
     total: Counter[str] = Counter()
     for number in range(-1, runs):
-        config = kit.random_run(number, timesteps) if number >= 0 else {"timesteps": timesteps}
+        config = kit.random_run(number, timesteps) if number >= 0 else {"market": {"timesteps": timesteps}}
         with tempfile.TemporaryDirectory() as folder:
             path = recorded(config, Path(folder))
             begun = time.perf_counter()

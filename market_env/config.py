@@ -8,15 +8,32 @@ a seat (id, kind as a label, cash, bounds, arrivals).
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
-from typing import Annotated, Any, Literal, TypeVar, cast, dataclass_transform
+from dataclasses import fields, replace
+from types import UnionType
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    TypeVar,
+    Union,
+    cast,
+    dataclass_transform,
+    get_args,
+    get_origin,
+    get_type_hints,
+)  # fmt: skip
 
 from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from market_env import actions
+from market_env.outside import ConfigError, shown
+
+__all__ = [
+    "AgentConfig", "ConfigError", "Every", "Hawkes", "MarketConfig", "Poisson", "amend", "check_agents", "check_together",
+    "checked", "parse_json", "roster", "to_json",
+]  # fmt: skip
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
 
@@ -27,26 +44,59 @@ Int32 = Annotated[int, Field(gt=0, lt=2**31)]
 MAX_CASH = 2**53
 """Largest cash or bound: exact as float64, and far from overflow in int64."""
 
+MOST_MISTAKES = 4
+"""Mistakes that one error names; the others are counted."""
+
 Made = TypeVar("Made")
 
 
-class ConfigError(ValueError):
-    """A configuration that cannot be: one line with the field, what was expected and what was given."""
+def explain(error: ValidationError, kind: Any = None, names: Sequence[str] = ()) -> str:
+    """What is wrong with a value for ``kind``: of each mistake which field, what was expected, what was given.
 
-
-def explain(error: ValidationError, names: Sequence[str] = ()) -> str:
-    """One line per mistake: which field, what was expected, what was given."""
+    Args:
+        error: pydantic's.
+        kind: the type that was to be built; its known fields are named where one is unknown.
+        names: of the fields that positional arguments stand for.
+    """
+    details = error.errors(include_url=False)
+    places = [detail["loc"] for detail in details]
     lines = []
-    for detail in error.errors():
+    for detail in details:
+        place = detail["loc"]
+        if detail["type"] == "too_short" and any(len(p) > len(place) and p[: len(place)] == place for p in places):
+            continue  # what is wrong in an entry leaves it out, and then there are too few
         path = ""
-        for depth, part in enumerate(detail["loc"]):
+        for depth, part in enumerate(place):
             if isinstance(part, int) and depth == 0 and part < len(names):
                 part = names[part]  # a positional argument
-            path += f"[{part}]" if isinstance(part, int) else f".{part}"
+            path += f"[{part}]" if isinstance(part, int) else f".{shown(part)[1:-1]}"
         message = detail["msg"].removeprefix("Value error, ")
-        given = "" if detail["type"] in {"value_error", "missing"} else f", got {detail['input']!r}"
+        if detail["type"] == "unexpected_keyword_argument" and (known := _fields_at(kind, place[:-1])):
+            message = f"unknown, expected some of {', '.join(known)}"
+        given = "" if detail["type"] in {"value_error", "missing"} else f", got {shown(detail['input'])}"
         lines.append(f"{path.lstrip('.')}: {message}{given}" if path else message)
-    return "; ".join(lines)
+    more = [f"and {len(lines) - MOST_MISTAKES} more"] if len(lines) > MOST_MISTAKES else []
+    return "; ".join([*lines[:MOST_MISTAKES], *more])
+
+
+def _fields_at(kind: Any, place: Sequence[int | str]) -> list[str]:
+    """Fields of the dataclass that stands at a place within ``kind``; none if it cannot be told."""
+    for part in place:
+        kind = _within(kind, part)
+    return list(getattr(kind, "__dataclass_fields__", {}))
+
+
+def _within(kind: Any, part: int | str) -> Any:
+    if get_origin(kind) is Annotated:
+        return _within(get_args(kind)[0], part)
+    if get_origin(kind) in (Union, UnionType):
+        options = [option for option in get_args(kind) if hasattr(option, "__dataclass_fields__")]
+        # A union that is told apart by a tag has the tag in the place.
+        return next((o for o in options if any(part == f.default for f in fields(o))), None)
+    if hasattr(kind, "__dataclass_fields__"):
+        return get_type_hints(kind, include_extras=True).get(str(part))
+    arguments = get_args(kind)
+    return arguments[-1 if get_origin(kind) is dict else 0] if arguments else None
 
 
 @dataclass_transform(frozen_default=True)
@@ -60,7 +110,7 @@ def checked(kind: type[Made]) -> type[Made]:
         try:
             plain(self, *values, **fields)
         except ValidationError as error:
-            raise ConfigError(explain(error, list(made.__dataclass_fields__))) from None
+            raise ConfigError(explain(error, made, list(made.__dataclass_fields__))) from None
 
     made.__init__ = construct
     return cast("type[Made]", made)
@@ -75,7 +125,7 @@ def parse_json(kind: type[Made], text: str | bytes) -> Made:
     try:
         return TypeAdapter(kind).validate_json(text)
     except ValidationError as error:
-        raise ConfigError(explain(error)) from None
+        raise ConfigError(explain(error, kind)) from None
 
 
 def to_json(config: Any) -> Any:
@@ -280,15 +330,3 @@ def check_together(config: MarketConfig, learners: Sequence[str]) -> None:
                 f"arrivals of {agent.id}: learners that act at once must arrive Every(period=1.0, phase=0.0), "
                 f"got {agent.arrivals}"
             )
-
-
-def load_json(text: str, where: str) -> Any:
-    """JSON data from ``text``.
-
-    Raises:
-        ConfigError: ``text`` is no JSON; names ``where`` it came from.
-    """
-    try:
-        return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
-        raise ConfigError(f"{where}: not JSON: {error}") from None

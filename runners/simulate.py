@@ -91,8 +91,10 @@ def parse(argv: Sequence[str] | None) -> tuple[Arguments, RunConfig]:
     arguments = tyro.cli(Arguments, args=argv, default=default, description=Arguments.__doc__)
     counts = {kind: getattr(arguments, kind) for kind in population.KINDS}
     changed = [kind for kind, count in counts.items() if count != getattr(default, kind)]
-    if changed and "agents" in given:
-        raise ConfigError(f"--{changed[0]}: {arguments.config} has a roster of its own (agents); give one or the other")
+    if changed and "agents" in given.get("market", {}):
+        raise ConfigError(
+            f"--{changed[0]}: {arguments.config} has a roster of its own (market.agents); give one or the other"
+        )
     agents = roster(**counts) if changed else base.market.agents
     if not agents:
         raise ConfigError("agents: expected at least one, got none")

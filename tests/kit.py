@@ -227,24 +227,25 @@ def random_run(seed: int, timesteps: int) -> dict[str, Any]:
     band = int(rng.choice([40, 200, 500]))
     return {
         "seed": seed,
-        "timesteps": timesteps,
-        "first_price": first_price,
-        "price_band": band,
-        "protection_ticks": int(rng.integers(1, 41)),
-        "agents": agents,
+        "market": {
+            "timesteps": timesteps,
+            "first_price": first_price,
+            "price_band": band,
+            "protection_ticks": int(rng.integers(1, 41)),
+            "agents": agents,
+        },
         "policies": {"momentum": {"policy": "random"}} if seed % 3 == 0 else {},
     }
 
 
 SMALL_RUN: dict[str, Any] = {
     "seed": 2,
-    "timesteps": 510,
-    "agents": [
+    "market": {"timesteps": 510, "agents": [
         {"id": "noise_0", "kind": "noise", "cash": 200_000, "inventory_bound": 20, "arrivals": {"process": "poisson", "rate": 0.4}},
         {"id": "noise_1", "kind": "noise", "cash": 200_000, "inventory_bound": 20, "arrivals": {"process": "poisson", "rate": 0.4}},
         {"id": "maker_0", "kind": "maker", "cash": 900_000, "inventory_bound": 60, "post_only": True, "arrivals": {"process": "every", "period": 9.0}},
         {"id": "momentum_0", "kind": "momentum", "cash": 90_000, "inventory_bound": 9, "max_open_orders": 3, "arrivals": {"process": "every", "period": 3.0}},
-    ],
+    ]},
     "policies": {"momentum": {"policy": "random"}},
 }  # fmt: skip
 """A short run with every kind of event, in two parts."""

@@ -21,10 +21,12 @@ import pyarrow.parquet as pq
 
 from market_env.config import ConfigError, parse_json
 from market_env.engine.state import KINDS, REJECT_REASONS
+from market_env.outside import read_json
 from market_env.rewards import DEFAULT_REWARD, WealthReward
 from runners.audit.rebuild import Event, Replay, twin_of
+from runners.files.config import read_config
 from runners.files.folder import file_hashes
-from runners.files.read import market_of, read_parts
+from runners.files.read import read_parts
 from runners.files.schema import TABLES, arrow_schema
 from runners.files.summary import OPENING
 from runners.files.whole import write_json
@@ -40,9 +42,10 @@ def replay(path: Path, until: int | None = None) -> Replay:
     Raises:
         ConfigError: there is no run, or a part is missing, damaged or out of order.
     """
-    data, config = market_of(path)
+    data, config = read_config(path)
     reward = parse_json(WealthReward, json.dumps(data["reward"])) if "reward" in data else DEFAULT_REWARD
     rebuilt = Replay(config, reward)
+    rebuilt.version = data["schema"]
     last = -1
     for part, rows in read_parts(path):
         for row, values in enumerate(rows.iter_rows()):
@@ -62,7 +65,7 @@ def replay(path: Path, until: int | None = None) -> Replay:
                 raise ConfigError(f"{part}: row {row}: cannot stand here: {event}") from None
             last = event.timestep
     summary = path / "summary.json"
-    recorded = _json(summary).get("timesteps") if summary.is_file() else None
+    recorded = read_json(summary, str(summary)).get("timesteps") if summary.is_file() else None
     # A log cannot tell of quiet timesteps at its end: a finished run says how many there were.
     timesteps = recorded if isinstance(recorded, int) and last < recorded <= config.timesteps else last + 1
     if until is not None and until >= timesteps:
@@ -71,20 +74,10 @@ def replay(path: Path, until: int | None = None) -> Replay:
     return rebuilt
 
 
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise ConfigError(f"{path}: damaged: {error}") from None
-    if not isinstance(data, dict):
-        raise ConfigError(f"{path}: expected a JSON object, found {type(data).__name__}")
-    return data
-
-
 def actions_lost(path: Path) -> bool:
     """Whether the run was cut off and its tables were made from its parts: then no action or reward is known."""
     summary = path / "summary.json"
-    return summary.is_file() and _json(summary).get("parameters_after", "") is None
+    return summary.is_file() and read_json(summary, str(summary)).get("parameters_after", "") is None
 
 
 def compare_table(rebuilt: Replay, path: Path, name: str) -> None:
@@ -99,8 +92,9 @@ def compare_table(rebuilt: Replay, path: Path, name: str) -> None:
     except (OSError, pa.ArrowException) as error:
         rebuilt.differ(check, None, None, "file", f"damaged: {str(error).splitlines()[0]}", "a table")
         return
-    if not table.schema.equals(arrow_schema(name), check_metadata=True):
-        rebuilt.differ(check, None, None, "columns, types, metadata", table.schema.names, arrow_schema(name).names)
+    schema = arrow_schema(name, rebuilt.version)
+    if not table.schema.equals(schema, check_metadata=True):
+        rebuilt.differ(check, None, None, "columns, types, metadata", table.schema.names, schema.names)
         return
     columns = rebuilt.tables[name]
     count = len(columns[TABLES[name][1][0].name])
@@ -258,7 +252,7 @@ def compare_summary(rebuilt: Replay, path: Path) -> None:
     if not file.is_file():
         rebuilt.differ("summary.json", None, None, "file", "missing", "a summary")
         return
-    recorded, data = _json(file), _json(path / "config.json")
+    recorded, data = read_json(file, str(file)), read_config(path)[0]
     lost = actions_lost(path)
     expected = {
         "complete": recorded.get("timesteps") == rebuilt.config.timesteps and not lost,

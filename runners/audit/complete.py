@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from market_env.config import ConfigError
-from runners.audit.compare import ACTION_COLUMNS, _json, rebuild_summary, replay
+from runners.audit.compare import ACTION_COLUMNS, rebuild_summary, replay
+from runners.files.config import read_config
 from runners.files.folder import file_hashes
 from runners.files.record import write_table
 from runners.files.whole import write_json
@@ -24,12 +25,12 @@ def complete(path: Path) -> int:
     rebuilt = replay(path)
     if not rebuilt.kinds:
         raise ConfigError(f"run {path}: expected at least one finished part in events/, found none")
-    data = _json(path / "config.json")
+    data, _ = read_config(path)
     turns = rebuilt.tables["turns"]
     for name in (*ACTION_COLUMNS, "reward"):
         turns[name] = [None] * len(turns["turn"])
     for name, columns in rebuilt.tables.items():
-        write_table(path / f"{name}.parquet", name, columns)
+        write_table(path / f"{name}.parquet", name, columns, rebuilt.version)
     summary = {
         "complete": False,
         **rebuild_summary(rebuilt),

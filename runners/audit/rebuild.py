@@ -16,7 +16,7 @@ from market_env.engine.state import PRESETS, REJECT_REASONS
 from market_env.engine.tables import DEPTH_LEVELS
 from market_env.rewards import DEFAULT_REWARD, EXCESS, WealthReward
 from market_env.twin import Line, Resting, TwinAccount, TwinBook, TwinMarket, next_reference
-from runners.files.schema import TABLES
+from runners.files.schema import TABLES, VERSION
 
 WINDOW = PRESETS[0].levels
 """Price levels that the exchange keeps around the reference price."""
@@ -79,6 +79,7 @@ class Event(NamedTuple):
     seq: int
     time: float
     timestep: int
+    turn: int
     kind: str
     agent: str
     order_id: int
@@ -179,6 +180,8 @@ class Replay:
             sum(agent.inventory for agent in config.agents),
             sum(agent.cash for agent in config.agents),
         )
+        self.version = VERSION
+        """Of the schema of the run's tables."""
         self.checked: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
         self.differences: list[Difference] = []
@@ -224,7 +227,7 @@ class Replay:
             self._come_to_rest(event)
         self.kinds[event.kind] += 1
         if event.kind != "turn" and self.turns:
-            self.turns[-1].lines.append(Line(event.kind, event.agent, *event[5:]))
+            self.turns[-1].lines.append(Line(event.kind, event.agent, *event[6:]))
         match event.kind:
             case "turn":
                 self._turn(event)
@@ -251,6 +254,7 @@ class Replay:
         last = self._last
         self.expect("log", event, "seq", event.seq, last.seq + 1 if last else 0)
         self.expect("log", event, "timestep", event.timestep, math.floor(event.time))
+        self.expect("log", event, "turn", event.turn, len(self.turns) - (event.kind != "turn"))
         if last and event.kind != "turn":
             self.expect("log", event, "time", event.time, last.time)
         elif last:

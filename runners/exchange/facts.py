@@ -21,7 +21,8 @@ from scipy import stats
 
 from market_env.config import ConfigError
 from runners.exchange import pairs, window
-from runners.files.read import market_of, recorded_timesteps
+from runners.files.config import read_config
+from runners.files.read import recorded_timesteps
 
 LEVELS = 10
 """Levels that are looked at; more of a pair are left out, with the messages behind them."""
@@ -449,7 +450,7 @@ def sample_of_run(path: Path) -> Sample:
 
 
 def _span_of_run(path: Path) -> tuple[pairs.Pair, float, float, float]:
-    _, config = market_of(path)
+    _, config = read_config(path)
     pair = pairs.pair_of_run(path, LEVELS)
     if not len(pair.messages):
         raise ConfigError(f"run {path}: expected orders, found none in its log")

@@ -23,7 +23,8 @@ from market_env.config import ConfigError, MarketConfig
 from market_env.engine import state
 from market_env.market import configure
 from runners.exchange import window
-from runners.files.read import load_events, market_of
+from runners.files.config import read_config
+from runners.files.read import load_events
 from runners.files.whole import whole_file
 
 OPENING = 34_200
@@ -192,7 +193,7 @@ def pair_of_run(path: Path, levels: int) -> Pair:
     """
     if not 1 <= levels <= 200:
         raise ConfigError(f"levels: expected 1 to 200, got {levels}")
-    _, config = market_of(path)
+    _, config = read_config(path)
     events = load_events(path)
     messages, books = shown(config, events, levels)
     empty = np.tile([window.NO_ASK, 0, window.NO_BID, 0], levels)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from pathlib import Path
 
-from runners.files.schema import TABLES, VERSION
+from market_env.config import ConfigError
+from runners.files.config import read_config
+from runners.files.schema import TABLES
 from runners.files.whole import RunFolderError
 
 OWN_NAMES = (
@@ -72,9 +73,9 @@ def remove_run(path: Path) -> None:
         RunFolderError: what lies there is no run.
     """
     try:
-        config = json.loads((path / "config.json").read_text(encoding="utf-8"))
-        is_run = isinstance(config, dict) and config.get("schema") == VERSION and {"seed", "agents"} <= config.keys()
-    except (OSError, ValueError):
+        read_config(path)
+        is_run = True
+    except ConfigError:
         is_run = False
     files = [path / name for name in OWN_NAMES if name not in {"config.json", "events", "figures", "tensorboard"}]
     if not is_run or any(file.is_dir() for file in files):

@@ -6,54 +6,30 @@ about 1 µs an event.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from market_env.config import ConfigError, MarketConfig, parse_json
+from market_env.config import ConfigError
 from market_env.engine.state import EVENT, KINDS, NONE, REASONS, SIDES
+from market_env.outside import read_json
+from runners.files.config import read_config
 from runners.files.derive import Rows
-from runners.files.schema import VERSION, arrow_schema
-
-SUMMARY = (("timesteps", int), ("complete", bool), ("trades", int), ("events", dict), ("kinds", dict), ("agents", dict))
-"""What every summary has, with its types."""
-
-
-def market_of(path: Path) -> tuple[dict[str, Any], MarketConfig]:
-    """A run's ``config.json``, whole and as a market.
-
-    Raises:
-        ConfigError: there is no run, or it is of another schema version.
-    """
-    file = path / "config.json"
-    if not file.is_file():
-        raise ConfigError(
-            f"run {path}: expected a run folder with config.json, found {'none' if path.is_dir() else 'no folder'}"
-        )
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ConfigError(f"run {path}: config.json is damaged: {error}") from None
-    if not isinstance(data, dict) or data.get("schema") != VERSION:
-        found = data.get("schema") if isinstance(data, dict) else data
-        raise ConfigError(f"run {path}: expected schema version {VERSION}, found {found!r}")
-    names = MarketConfig.__dataclass_fields__
-    return data, parse_json(MarketConfig, json.dumps({name: data[name] for name in names if name in data}))
+from runners.files.schema import arrow_schema
+from runners.files.summary import read_summary
 
 
 def recorded_parts(path: Path) -> list[str]:
     """Names of the parts that a run's summary lists, in order; none if it has no readable summary."""
     try:
-        summary = json.loads((path / "summary.json").read_text(encoding="utf-8"))
-        return sorted(name for name in summary["sha256"] if name.startswith("events/"))
-    except (OSError, ValueError, KeyError, TypeError):
+        hashes = read_json(path / "summary.json", "summary.json").get("sha256")
+    except ConfigError:
         return []
+    return sorted(name for name in hashes if name.startswith("events/")) if isinstance(hashes, dict) else []
 
 
 def read_parts(path: Path) -> Iterator[tuple[Path, pl.DataFrame]]:
@@ -62,12 +38,13 @@ def read_parts(path: Path) -> Iterator[tuple[Path, pl.DataFrame]]:
     Raises:
         ConfigError: a part is missing, damaged, of another schema, or its rows do not follow on.
     """
+    version = read_config(path)[0]["schema"]
     parts = sorted((path / "events").glob("part-*.parquet"))
     found = {f"events/{part.name}" for part in parts}
     for name in recorded_parts(path):
         if name not in found:
             raise ConfigError(f"run {path}: {name} is missing, which summary.json lists")
-    following = 0
+    following = turns = 0
     for number, part in enumerate(parts):
         if part.name != f"part-{number:05d}.parquet":
             raise ConfigError(
@@ -77,37 +54,18 @@ def read_parts(path: Path) -> Iterator[tuple[Path, pl.DataFrame]]:
             table = pq.read_table(part)
         except (OSError, pa.ArrowException) as error:
             raise ConfigError(f"{part}: damaged: {str(error).splitlines()[0]}") from None
-        if not table.schema.equals(arrow_schema("events")):
+        if not table.schema.equals(arrow_schema("events", version)):
             raise ConfigError(f"{part}: expected the columns and types of the events table, found {table.schema.names}")
         rows: pl.DataFrame = pl.from_arrow(table)  # type: ignore[assignment]
+        if version == 1:
+            counted = turns + (rows["kind"] == "turn").cum_sum().cast(pl.Int64) - 1
+            rows.insert_column(rows.columns.index("timestep") + 1, counted.alias("turn"))
+            turns = int(counted[-1]) + 1 if len(counted) else turns
         for row, seq in enumerate(rows["seq"].to_list()):
             if seq != following:
                 raise ConfigError(f"{part}: row {row}: expected seq {following}, found {seq}")
             following += 1
         yield part, rows
-
-
-def read_summary(path: Path, config: MarketConfig) -> dict[str, Any]:
-    """A run's ``summary.json``.
-
-    Raises:
-        ConfigError: it cannot be read, or lacks what every summary has.
-    """
-    where = f"run {path}: summary.json"
-    try:
-        found = json.loads((path / "summary.json").read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{where}: cannot be read: {error.strerror}") from None
-    except ValueError as error:
-        raise ConfigError(f"{where} is damaged: {error}") from None
-    if not isinstance(found, dict):
-        raise ConfigError(f"{where}: expected a JSON object, found {type(found).__name__}")
-    for name, kind in SUMMARY:
-        if not isinstance(found.get(name), kind):
-            raise ConfigError(f"{where}: {name}: expected {kind.__name__}, found {found.get(name, 'nothing')!r}")
-    if not 0 <= found["timesteps"] <= config.timesteps:
-        raise ConfigError(f"{where}: timesteps: expected 0 to {config.timesteps}, found {found['timesteps']}")
-    return found
 
 
 def load_events(path: Path) -> Rows:
@@ -116,7 +74,7 @@ def load_events(path: Path) -> Rows:
     Raises:
         ConfigError: there is no run, or a part is missing, damaged or out of order.
     """
-    _, config = market_of(path)
+    _, config = read_config(path)
     frames = [rows for _, rows in read_parts(path)]
     if not frames:
         raise ConfigError(f"run {path}: expected parts in events/, found none")
@@ -151,7 +109,7 @@ def recorded_timesteps(path: Path) -> int:
     Raises:
         ConfigError: there is no readable run.
     """
-    _, config = market_of(path)
+    _, config = read_config(path)
     if (path / "summary.json").exists():
         return int(read_summary(path, config)["timesteps"])
     return min(config.timesteps, int(load_events(path)["timestep"][-1]) + 1)

@@ -21,16 +21,16 @@ from market_env.config import MarketConfig
 from market_env.engine import state
 from market_env.engine.tables import DEPTH_LEVELS
 from runners.files.derive import Rows, Tables, derive
-from runners.files.schema import arrow_schema
+from runners.files.schema import VERSION, arrow_schema
 from runners.files.whole import whole_file
 
 PART_TIMESTEPS = 500
 """Timesteps of one part of the event log."""
 
 
-def write_table(path: Path, name: str, columns: dict[str, Any]) -> None:
+def write_table(path: Path, name: str, columns: dict[str, Any], version: int = VERSION) -> None:
     """Write a table of the schema, whole or not at all."""
-    schema = arrow_schema(name)
+    schema = arrow_schema(name, version)
     arrays = [
         values if isinstance(values, (pa.Array, pa.ChunkedArray)) else pa.array(values, field.type)
         for field in schema
@@ -57,7 +57,7 @@ def event_columns(events: Rows, agent_ids: Sequence[str]) -> dict[str, Any]:
     """Columns of the events table."""
     is_turn = events["kind"] == state.KIND_TURN
     return {
-        **{name: events[name] for name in ("seq", "time", "timestep", "order_id", "lots", "maker_order_id")},
+        **{name: events[name] for name in ("seq", "time", "timestep", "turn", "order_id", "lots", "maker_order_id")},
         "kind": text(events["kind"], state.KINDS),
         "agent": text(events["agent"], agent_ids),
         "side": text(events["side"], state.SIDES),

@@ -13,7 +13,9 @@ import polars as pl
 
 from market_env.config import ConfigError
 from runners.files import derive
-from runners.files.read import load_events, market_of, read_parts, read_summary, recorded_timesteps
+from runners.files.config import read_config
+from runners.files.read import load_events, read_parts, recorded_timesteps
+from runners.files.summary import read_summary
 
 NAMES = ("trades", "quotes", "depth", "agents", "turns")
 """Tables beside the events."""
@@ -36,7 +38,7 @@ class Run:
         self.path = Path(path)
         self.config: dict[str, Any]
         """What ``config.json`` holds."""
-        self.config, self.market = market_of(self.path)
+        self.config, self.market = read_config(self.path)
         if not (self.path / "summary.json").is_file():
             raise ConfigError(f"run {self.path}: summary.json is missing; {IF_CUT_OFF.format(self.path)}")
         self.summary = read_summary(self.path, self.market)
@@ -108,7 +110,7 @@ def state_at(path: Path, timestep: int) -> tuple[pl.DataFrame, pl.DataFrame]:
     Raises:
         ConfigError: there is no run, its log is damaged, or the timestep is not one of its own.
     """
-    _, config = market_of(path)
+    _, config = read_config(path)
     events = load_events(path)
     timesteps = recorded_timesteps(path)
     if not 0 <= timestep < timesteps:

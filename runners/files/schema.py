@@ -12,8 +12,11 @@ import pyarrow as pa
 
 from market_env.engine.tables import DEPTH_LEVELS
 
-VERSION = 1
-"""Version of the schema; a reader refuses others."""
+VERSION = 2
+"""Version of the schema that is written."""
+OLDEST = 1
+"""Oldest version that is read. Version 1 had no ``turn`` in its events, and the market's fields beside the others in
+``config.json``."""
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
 
@@ -46,6 +49,7 @@ TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
             Column("seq", pa.int64(), "", "0, 1, 2, … without gaps"),
             Column("time", pa.float64(), "timesteps", "market time"),
             Column("timestep", pa.int32(), "timesteps", "its floor"),
+            Column("turn", pa.int64(), "", "the turn that sent the message that this comes of; of a cancel by the exchange the one in which it was made"),
             Column("kind", TEXT, "", "turn, accept, trade, cancel or reject"),
             Column("agent", TEXT, "", "owner of the order; of a trade the taker"),
             Column("order_id", pa.int64(), "", "the order; of a trade the taker's; -1 on turn and reject"),
@@ -125,12 +129,14 @@ TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
 }  # fmt: skip
 
 
-def arrow_schema(table: str) -> pa.Schema:
-    """The Arrow schema of a table, with units and meanings as metadata."""
+def arrow_schema(table: str, version: int = VERSION) -> pa.Schema:
+    """The Arrow schema of a table in a version, with units and meanings as metadata."""
     description, columns = TABLES[table]
+    if version == 1 and table == "events":
+        columns = tuple(column for column in columns if column.name != "turn")
     return pa.schema(
         [pa.field(c.name, c.type, c.nullable, metadata={"unit": c.unit, "meaning": c.meaning}) for c in columns],
-        metadata={"table": table, "description": description, "schema_version": str(VERSION)},
+        metadata={"table": table, "description": description, "schema_version": str(version)},
     )
 
 

@@ -2,16 +2,119 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from market_env.config import MarketConfig
+from market_env.config import ConfigError, MarketConfig, checked, parse_json
 from market_env.engine import state
+from market_env.outside import read_json, shown
 from runners.files.derive import Rows, Tables, turns_with_trades
 
 OPENING = 50
 """Timesteps at the start that the share of two-sided books leaves out: the book begins empty."""
+
+
+@checked
+class AgentFigures:
+    """What one agent did."""
+
+    kind: str
+    turns: int
+    trades: int
+    maker_lots: int
+    taker_lots: int
+    inventory: int
+    """At the end, lots."""
+    largest_inventory: int
+    """Absolute, at the end of a timestep, lots."""
+    inventory_bound: int
+    near_bound_share: float | None
+    """Share of timesteps that it ended beyond 80 % of its bound."""
+    trading_turns_share: float | None
+    """Share of turns since whose predecessor one of its orders traded."""
+    wealth_change: float
+    """Tick-lots."""
+
+
+@checked
+class KindFigures:
+    """What all agents of a kind did."""
+
+    agents: int
+    trades: int
+    turns: int
+    maker_lots: int
+    taker_lots: int
+    wealth_change: float
+    """Tick-lots."""
+
+
+@checked
+class Summary:
+    """What ``summary.json`` holds; undefined figures are None."""
+
+    complete: bool
+    """Whether the run reached its end."""
+    timesteps: int
+    """Whole ones that were recorded."""
+    events: dict[str, int]
+    """By kind, and ``all``."""
+    trades: int
+    traded_lots: int
+    two_sided_share: float | None
+    """Of timesteps that end with both sides quoted."""
+    two_sided_share_after_opening: float | None
+    """The same after the first :data:`OPENING` timesteps."""
+    first_price: int
+    last_mid: float | None
+    lowest_mid: float | None
+    highest_mid: float | None
+    mean_spread: float | None
+    """At the ends of two-sided timesteps, ticks."""
+    rejected_lots: dict[str, int]
+    """By reason."""
+    kinds: dict[str, KindFigures]
+    agents: dict[str, AgentFigures]
+    learning: bool
+    parameters_before: dict[str, str] | None
+    parameters_after: dict[str, str] | None
+    """None if the run was cut off."""
+    parameters_unchanged: bool | None
+    sha256: dict[str, str]
+    """Of config, parts and tables."""
+
+
+def read_summary(path: Path, config: MarketConfig) -> dict[str, Any]:
+    """A run's ``summary.json``.
+
+    Raises:
+        ConfigError: it cannot be read, or is not what every summary of this market is; names the entry.
+    """
+    where = f"run {path}: summary.json"
+    found = read_json(path / "summary.json", where)
+    try:
+        summary = parse_json(Summary, json.dumps(found))
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    if not 0 <= summary.timesteps <= config.timesteps:
+        raise ConfigError(f"{where}: timesteps: expected 0 to {config.timesteps}, found {summary.timesteps}")
+    for name, given, wanted in (
+        ("kinds", summary.kinds, {agent.kind for agent in config.agents}),
+        ("agents", summary.agents, set(config.agent_ids)),
+        ("events", summary.events, {"all", *state.KINDS}),
+    ):
+        if given.keys() != wanted:
+            odd = sorted(given.keys() ^ wanted)
+            raise ConfigError(f"{where}: {name}: expected those of config.json, {shown(odd)} missing or unknown")
+    for agent in config.agents:
+        if summary.agents[agent.id].kind != agent.kind:
+            raise ConfigError(
+                f"{where}: agents.{agent.id}.kind: expected {agent.kind}, found {shown(summary.agents[agent.id].kind)}"
+            )
+    return found
 
 
 def _ratio(part: Any, whole: int) -> float | None:

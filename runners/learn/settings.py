@@ -9,7 +9,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from market_env.config import ConfigError, MarketConfig, checked, load_json, parse_json, roster
+from market_env.config import ConfigError, MarketConfig, checked, parse_json, roster
+from market_env.outside import read_json, shown
 from market_env.rewards import WealthReward
 
 AGENT = "ppo_0"
@@ -90,19 +91,33 @@ def stored_training(path: Path) -> Training:
     Raises:
         ConfigError: they cannot be read; names the file.
     """
-    try:
-        text = path.read_text(errors="replace")
-    except OSError as error:
-        raise ConfigError(f"{path}: expected the settings of a training: {error.strerror}") from None
-    data = load_json(text, str(path))
+    data = read_json(path, f"{path}: expected the settings of a training")
     known = Training.__dataclass_fields__
-    if not isinstance(data, dict) or not set(data) <= set(known):
-        found = sorted(set(data) - set(known))[:3] if isinstance(data, dict) else type(data).__name__
-        raise ConfigError(f"{path}: expected the settings of a training, found {found}")
+    if not set(data) <= set(known):
+        raise ConfigError(f"{path}: expected the settings of a training, found {shown(sorted(set(data) - set(known)))}")
     try:
-        return parse_json(Training, text)
+        return parse_json(Training, json.dumps(data))
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from None
+
+
+@checked
+class Result:
+    """What a training writes when it ends."""
+
+    training: Training
+    """Its settings."""
+    versions: dict[str, str | None]
+    """Of what decides its weights."""
+    timesteps: int
+    """Learners' turns."""
+    seconds: int
+    weights: str
+    """SHA-256 of all weights at the end, hexadecimal."""
+    best: float | None
+    """Mean liquidation gain on the validation seeds of the policy that was kept, tick-lots; None if none was."""
+    curve: list[dict[str, float | list[float] | None]]
+    """A point a validation."""
 
 
 @dataclass(frozen=True)
@@ -121,14 +136,13 @@ def read_training(folder: Path) -> Trained:
         ConfigError: it has not ended, or kept no policy.
     """
     path = folder / RESULT
+    if not path.exists():
+        raise ConfigError(f"training {folder}: expected {RESULT}, which a training writes when it ends")
+    result = read_json(path, str(path))
     try:
-        result = load_json(path.read_text(), str(path))
-        training = parse_json(Training, json.dumps(result["training"]))
-        if result["best"] is None:
-            raise ConfigError(f"training {folder}: it kept no policy")
-        _ = [result[name] for name in ("timesteps", "seconds", "weights", "curve", "versions")]
-    except OSError:
-        raise ConfigError(f"training {folder}: expected {RESULT}, which a training writes when it ends") from None
-    except (KeyError, TypeError) as error:
-        raise ConfigError(f"{path}: expected the result of a training, misses {error}") from None
-    return Trained(folder, training, result)
+        found = parse_json(Result, json.dumps(result))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: expected the result of a training: {error}") from None
+    if found.best is None:
+        raise ConfigError(f"training {folder}: it kept no policy")
+    return Trained(folder, found.training, result)

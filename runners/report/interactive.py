@@ -62,7 +62,7 @@ def page(story: Story, pictures: Sequence[Path] = ()) -> str:
     cut = (
         ""
         if run.summary["complete"]
-        else f"<p class='cut'>Incomplete: cut off after {run.timesteps:,} of {run.config['timesteps']:,} timesteps.</p>"
+        else f"<p class='cut'>Incomplete: cut off after {run.timesteps:,} of {run.market.timesteps:,} timesteps.</p>"
     )
     roster = ", ".join(f"{figures['agents']} {kind}" for kind, figures in run.summary["kinds"].items())
     return f"""<!doctype html>
@@ -74,7 +74,7 @@ h1 {{ margin-bottom: 0; }} h2 {{ margin: 1.2em 0 0.2em; font-size: 1.1em; }} li 
 td {{ border-bottom: 1px solid #ddd; padding: 1px 1.5em 1px 0; }} .cut {{ color: {ASK}; font-weight: bold; }}
 </style></head><body>
 <h1>Market report</h1>
-<p>Run {html.escape(run.path.name)}: {run.timesteps:,} timesteps, seed {run.config["seed"]}; {html.escape(roster)}; learning disabled.
+<p>Run {html.escape(run.path.name)}: {run.timesteps:,} timesteps, seed {html.escape(str(run.config["seed"]))}; {html.escape(roster)}; learning disabled.
 Drag to zoom, shift-drag to pan, double-click to reset, click a legend's entry to switch it, double-click it to see it alone.</p>{cut}
 <div class="columns"><div><h2>Findings</h2><ul>{findings}</ul><h2>Checks</h2><ul>{checks}</ul></div>
 <div><h2>Key figures</h2><table>{figures_text}</table></div></div>

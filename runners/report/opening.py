@@ -43,7 +43,7 @@ def summary(story: Story) -> Figure:
     )  # fmt: skip
     if not run.summary["complete"]:
         figure.text(
-            0.04, 0.88, f"Incomplete: the run was cut off after {run.timesteps:,} of {run.config['timesteps']:,} timesteps.",
+            0.04, 0.88, f"Incomplete: the run was cut off after {run.timesteps:,} of {run.market.timesteps:,} timesteps.",
             fontsize=10.5, color=ASK, weight="bold",
         )  # fmt: skip
     if story.missing:
@@ -55,16 +55,16 @@ def summary(story: Story) -> Figure:
     before, after = (run.summary.get(f"parameters_{when}") or {} for when in ("before", "after"))
     learner = next((agent for agent in before if agent.startswith("ppo")), next(iter(before), None))
     hashes = f"{learner} {before[learner][:10]} / {after.get(learner, 'unknown')[:10]}" if learner else "none"
-    models = "; ".join(f"{Path(model).name} {digest[:12]}" for model, digest in config["models"].items())
+    models = "; ".join(f"{Path(model).name} {digest[:12]}" for model, digest in config.get("models", {}).items())
     rows(
         figure, (0.04, 0.635, 0.42, 0.21), "What was run", ["parameter", "value"],
         [
-            ("Tick, lot", f"{config['tick_size']:g} currency units, {config['lot_size']:g} units"),
-            ("First price, price band", f"{config['first_price']:,} ticks, ± {config['price_band']} ticks"),
-            ("Protection of market orders", f"{config['protection_ticks']} ticks"),
+            ("Tick, lot", f"{run.market.tick_size:g} currency units, {run.market.lot_size:g} units"),
+            ("First price, price band", f"{run.market.first_price:,} ticks, ± {run.market.price_band} ticks"),
+            ("Protection of market orders", f"{run.market.protection_ticks} ticks"),
             ("Frozen models (sha256)", models or "none"),
-            ("numba, numpy, torch", ", ".join(str(config["versions"].get(name)) for name in ("numba", "numpy", "torch"))),
-            ("Python, market-env", ", ".join(str(config["versions"].get(name)) for name in ("python", "market-env"))),
+            ("numba, numpy, torch", ", ".join(str(config.get("versions", {}).get(name)) for name in ("numba", "numpy", "torch"))),
+            ("Python, market-env", ", ".join(str(config.get("versions", {}).get(name)) for name in ("python", "market-env"))),
             ("Policy, before / after", hashes),
         ],
         (0.42, 0.58),
@@ -206,8 +206,10 @@ def appendix(story: Story) -> list[Figure]:
 def parameters(story: Story) -> list[Figure]:
     """The run's ``config.json`` in columns; like agents are said once."""
     config = dict(story.run.config)
-    seats = config.pop("agents")
-    policies = config.pop("policies")
+    market = dict(config.pop("market"))
+    seats = market.pop("agents")
+    policies = config.pop("policies", {})
+    config = market | config
     config.pop("parameters", None)
     alike: dict[str, list[str]] = {}
     for seat in seats:

@@ -426,13 +426,13 @@ def each(tags: Iterable[str], agents: Sequence[AgentConfig]) -> list[str]:
 
 def hyperparameters(description: dict[str, Any]) -> dict[str, bool | int | float | str]:
     """What tells one run from another: seed, market, population, the policies' parameters by kind, and the reward."""
+    market = description["market"]
     found: dict[str, Any] = {"seed": description["seed"]}
-    found |= {name: value for name, value in description.items() if isinstance(value, (int, float, str))}
-    found.pop("schema", None)
-    kinds = Counter(agent["kind"] for agent in description["agents"])
+    found |= {name: value for name, value in market.items() if isinstance(value, (int, float, str))}
+    kinds = Counter(agent["kind"] for agent in market["agents"])
     found |= {f"agents/{kind}": kinds[kind] for kind in (*population.KINDS, *kinds)}
     found |= {f"reward/{name}": value for name, value in description["reward"].items()}
-    seats = {agent["id"]: agent["kind"] for agent in description["agents"]}
+    seats = {agent["id"]: agent["kind"] for agent in market["agents"]}
     for kind in kinds:
         policies = [policy for agent, policy in description["policies"].items() if seats[agent] == kind]
         for name in policies[0]:

@@ -16,11 +16,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
 from tqdm import tqdm
 
 from market_env.aec import raw_env
@@ -30,14 +29,15 @@ from market_env.config import (
     amend,
     check_agents,
     checked,
-    load_json,
     parse_json,
     to_json,
 )
 from market_env.engine.kernel import announced
 from market_env.engine.state import fitting
+from market_env.outside import read_json, shown
 from market_env.rewards import DEFAULT_REWARD, WealthReward
 from runners.audit import compare
+from runners.files.config import DESCRIPTIVE, Seed, upgraded
 from runners.files.derive import derive
 from runners.files.folder import OWN_NAMES, check_folder, file_hashes, open_folder
 from runners.files.record import Recorder
@@ -53,12 +53,6 @@ from scripted_agents.frozen_ppo import FrozenPPO, locate, sha256
 from scripted_agents.policy import CompiledPolicy, Policy
 
 PACKAGES = ("market-env", "pettingzoo", "gymnasium", "stable-baselines3", "numpy", "numba", "torch", "pyarrow")
-DESCRIPTIVE = ("schema", "versions", "models", "parameters")
-"""Keys of a ``config.json`` that describe a run and change nothing when it is run again."""
-
-
-RUN_KEYS = ("seed", "policies", "reward")
-"""Keys of a ``config.json`` beside the market's own."""
 
 
 @checked
@@ -69,37 +63,28 @@ class RunConfig:
     """The market and its roster."""
     policies: dict[str, population.AnyPolicy] = field(default_factory=dict)
     """Policy parameters by agent id or kind; the others have their defaults."""
-    seed: Annotated[int, Field(ge=0, lt=2**63)] = 1
+    seed: Seed = 1
     """The run's seed."""
     reward: WealthReward = DEFAULT_REWARD
     """What the recorded rewards are."""
 
 
 def read_file(path: Path) -> tuple[RunConfig, dict[str, Any]]:
-    """The run that a JSON file describes, and the file's own data.
+    """The run that a JSON file describes, and the file's own data, as today's schema has it.
 
     Raises:
         ConfigError: the file cannot be read, has an unknown key, or a value is bad; names the file.
     """
-    where = f"config {path}"
-    try:
-        given = load_json(path.read_text(encoding="utf-8"), where)
-    except OSError as error:
-        raise ConfigError(f"{where}: cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigError(f"{where}: not JSON: not UTF-8 text") from None
-    if not isinstance(given, dict):
-        raise ConfigError(f"{where}: expected a JSON object, got {type(given).__name__}")
-    names = [*MarketConfig.__dataclass_fields__, *RUN_KEYS]
-    if given.get("schema", VERSION) != VERSION:
-        raise ConfigError(f"{where}: expected schema version {VERSION}, got {given['schema']!r}")
+    where = f"config {shown(str(path))[1:-1]}"
+    given = upgraded(read_json(path, where), where)
+    names = list(RunConfig.__dataclass_fields__)
     for key in given.keys() - {*names, *DESCRIPTIVE}:
-        raise ConfigError(f"{where}: unknown key {key!r}, expected some of {', '.join(names)}")
-    market = {key: value for key, value in given.items() if key not in (*DESCRIPTIVE, *RUN_KEYS)}
+        within = f"; it is a field of the market: market.{key}" if key in MarketConfig.__dataclass_fields__ else ""
+        raise ConfigError(f"{where}: unknown key {shown(key)}, expected some of {', '.join(names)}{within}")
     try:
-        run = parse_json(RunConfig, json.dumps({"market": market} | {k: given[k] for k in RUN_KEYS if k in given}))
+        run = parse_json(RunConfig, json.dumps({name: given[name] for name in names if name in given}))
     except ConfigError as error:
-        raise ConfigError(f"{where}: {str(error).removeprefix('market.')}") from None
+        raise ConfigError(f"{where}: {error}") from None
     return run, given
 
 
@@ -126,7 +111,7 @@ def describe(run: RunConfig, policies: Mapping[str, Policy]) -> dict[str, Any]:
     return {
         "schema": VERSION,
         "seed": run.seed,
-        **to_json(run.market),
+        "market": to_json(run.market),
         "policies": {agent: to_json(chosen) for agent, chosen in resolved.items()},
         "reward": to_json(run.reward),
         "models": {model: sha256(locate(model)) for model in models},

@@ -43,7 +43,7 @@ def test_the_default_roster_is_the_documented_one() -> None:
         ({"lots": (1, 2)}, r"lots must ascend from 0"),
         ({"agents": ()}, r"agents: .*at least 1 item"),
         ({"agents": (AgentConfig("a_0", "a"), AgentConfig("a_0", "a"))}, r"ids must be unique, got 'a_0' twice"),
-        ({"wrong": 1}, r"wrong: Unexpected keyword argument"),
+        ({"wrong": 1}, r"wrong: unknown, expected some of timesteps"),
     ],
 )
 def test_a_bad_market_is_refused_in_one_line(changes: dict[str, object], message: str) -> None:
@@ -93,7 +93,7 @@ def test_json_goes_there_and_back() -> None:
     ("text", "message"),
     [
         ("{", "Invalid JSON"),
-        ('{"speed": 3}', "speed: Unexpected keyword argument"),
+        ('{"speed": 3}', "speed: unknown, expected some of timesteps"),
         ('{"timesteps": "many"}', "timesteps"),
     ],
 )

@@ -106,8 +106,8 @@ def test_the_tables_hang_together(run: Path) -> None:
     )
     assert turns["reward"].null_count() == 0
     totals = agents.group_by("timestep", maintain_order=True).agg(pl.col("inventory").sum(), pl.col("cash").sum())
-    assert set(totals["inventory"].to_list()) == {sum(agent["inventory"] for agent in config["agents"])}
-    assert set(totals["cash"].to_list()) == {sum(agent["cash"] for agent in config["agents"])}
+    assert set(totals["inventory"].to_list()) == {sum(agent["inventory"] for agent in config["market"]["agents"])}
+    assert set(totals["cash"].to_list()) == {sum(agent["cash"] for agent in config["market"]["agents"])}
     bought = trades.group_by("buyer").agg(pl.col("lots").sum())
     sold = trades.group_by("seller").agg(pl.col("lots").sum())
     net = dict(bought.iter_rows())
@@ -115,7 +115,7 @@ def test_the_tables_hang_together(run: Path) -> None:
         net[agent] = net.get(agent, 0) - lots
     last = agents.filter(pl.col("timestep") == 1_099)
     assert {row["agent"]: row["inventory"] for row in last.iter_rows(named=True)} == {
-        a["id"]: net.get(a["id"], 0) for a in config["agents"]
+        a["id"]: net.get(a["id"], 0) for a in config["market"]["agents"]
     }
 
 
@@ -210,12 +210,13 @@ def test_bad_input_is_one_clear_error_and_nothing_is_written(
     [
         ("{", "not JSON"),
         ("[]", "expected a JSON object, got list"),
-        ('{"tick_size": 0}', "tick_size: Input should be greater than 0"),
-        ('{"lot_size": -1}', "lot_size: Input should be greater than 0"),
-        ('{"speed": 1}', "unknown key 'speed', expected some of timesteps"),
-        ('{"agents": [{"id": "a_0", "kind": "maker", "inventory_bound": -4}]}', "inventory_bound: Input should be greater than 0"),
-        ('{"agents": [{"id": "a_0", "kind": "whale"}]}', "kind of a_0: expected one of ppo, noise, maker, momentum"),
-        ('{"agents": [{"id": "a_0", "kind": "maker", "mood": 1}]}', "mood: Unexpected keyword argument"),
+        ('{"market": {"tick_size": 0}}', "market.tick_size: Input should be greater than 0"),
+        ('{"market": {"lot_size": -1}}', "market.lot_size: Input should be greater than 0"),
+        ('{"speed": 1}', "unknown key 'speed', expected some of market, policies, seed, reward"),
+        ('{"timesteps": 1}', "unknown key 'timesteps', expected some of market, policies, seed, reward; it is a field of the market: market.timesteps"),
+        ('{"market": {"agents": [{"id": "a_0", "kind": "maker", "inventory_bound": -4}]}}', "inventory_bound: Input should be greater than 0"),
+        ('{"market": {"agents": [{"id": "a_0", "kind": "whale"}]}}', "kind of a_0: expected one of ppo, noise, maker, momentum"),
+        ('{"market": {"agents": [{"id": "a_0", "kind": "maker", "mood": 1}]}}', "mood: unknown, expected some of id, kind, cash"),
         ('{"policies": {"maker": {"policy": "clairvoyant"}}}', "policies.maker"),
         ('{"policies": {"whale": {"policy": "nothing"}}}', "policies: expected an agent id or a kind of this market, got 'whale'"),
     ],
@@ -276,7 +277,7 @@ def test_a_runs_own_config_insists_on_its_model_and_schema_unless_told_otherwise
         assert not (tmp_path / "second").exists()
         return capsys.readouterr().err
 
-    assert "expected schema version 1, got 99" in error_of({"schema": 99})
+    assert "expected schema version 1 to 2, got 99" in error_of({"schema": 99})
     assert "expected sha256 0000" in error_of({"models": {"models/ppo_day5.zip": "0000"}})
     assert "model no/such.zip: expected" in error_of({}, "--model", "no/such.zip")
     assert "has a roster of its own" in error_of({}, "--noise", "3")

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 import scripted_agents
 from market_env.aec import raw_env
 from market_env.config import AgentConfig, ConfigError, Every, MarketConfig, Poisson, roster
+from market_env.engine import state
 from market_env.engine.kernel import policy_kernel
 from market_env.engine.streams import integer
 from market_env.market import Market
@@ -31,6 +32,18 @@ def join_the_touch(observation, parameters, memory, stream, action):
 def out_of_range(observation, parameters, memory, stream, action):
     """A user's mistake."""
     action[0] = 9
+
+
+@policy_kernel
+def split(observation, parameters, memory, stream, action):
+    """Works an order in children: memory holds its turns, and what is left of it."""
+    if memory[0] == 0.0:
+        memory[1] = parameters[OWN]
+    memory[0] += 1.0
+    if memory[1] > 0.0 and memory[0] % 3.0 == 0.0:
+        memory[1] -= 1.0
+        action[1] = int(parameters[0])
+        action[2] = 1
 
 
 def by_aec(config: MarketConfig, policies: dict[str, Any], seed: int) -> NDArray[np.void]:
@@ -71,6 +84,54 @@ def test_a_users_own_compiled_policy_takes_part_in_both() -> None:
     one, other = by_aec(config, policies, 3), by_rollout(config, policies, 3)
     assert one.tobytes() == other.tobytes()
     assert (one["agent"] == config.agent_ids.index("guest_0")).sum() > 200
+
+
+def test_a_policys_memory_is_zero_at_reset_kept_from_turn_to_turn_and_the_same_on_both_ways() -> None:
+    guest = AgentConfig("guest_0", "guest", arrivals=Every(1.0))
+    config = MarketConfig(timesteps=100, agents=(*roster(ppo=0), guest))
+    policies = scripted_agents.build(config, {"guest": scripted_agents.DoNothing()})
+    policies["guest_0"] = CompiledPolicy(split, config, [20])
+    one, other = by_aec(config, policies, 3), by_rollout(config, policies, 3)
+    assert one.tobytes() == other.tobytes()
+    seat = config.agent_ids.index("guest_0")
+    accepted = one[(one["agent"] == seat) & (one["kind"] == state.KIND_ACCEPT)]
+    assert len(accepted) == 20
+    market = Market(config)
+    for seed in (1, 2):
+        market.reset(seed)
+        assert not market.policy_memory(seat).any()
+        run_compiled(market, policies)
+        assert market.policy_memory(seat)[:2].tolist() == [100, 0]
+
+
+def test_a_policys_memory_is_saved_and_restored_with_the_market_for_compiled_and_python_policies() -> None:
+    class Counter:
+        def reset(self, stream: NDArray[np.uint64], memory: NDArray[np.float64]) -> None:
+            self.memory = memory
+
+        def act(self, observation: NDArray[np.float32]) -> NDArray[np.int64]:
+            self.memory[0] += 1.0
+            return np.array([0, 9, int(self.memory[0] % 3 == 0), 9, int(self.memory[0] % 5 == 0)])
+
+    config = MarketConfig(timesteps=60)
+    policies = {**scripted_agents.build(config), "ppo_0": Counter(), "momentum_0": CompiledPolicy(split, config, [3])}
+    env = raw_env(config=config, log=True)
+
+    def play(turns: int) -> bytes:
+        for _ in range(turns):
+            if not env.truncations[env.agent_selection]:
+                env.step(policies[env.agent_selection].act(env.observe(env.agent_selection)))
+        return env.drain().tobytes()
+
+    env.reset(seed=4)
+    for agent, policy in policies.items():
+        policy.reset(env.policy_stream(agent), env.policy_memory(agent))
+    play(150)
+    saved = env.save()
+    first = play(150)
+    assert env.policy_memory("ppo_0")[0] > 10
+    env.restore(saved)
+    assert play(150) == first
 
 
 def test_a_plain_python_policy_takes_part_in_the_aec_loop() -> None:

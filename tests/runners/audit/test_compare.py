@@ -50,7 +50,7 @@ def test_nothing_differs_in_a_random_run(seed: int, tmp_path: Path) -> None:
 def test_nothing_differs_in_the_default_market_and_the_command_says_so(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = run_of(tmp_path, {"timesteps": 300, "seed": 5})
+    path = run_of(tmp_path, {"market": {"timesteps": 300}, "seed": 5})
     capsys.readouterr()
     assert replay.main([str(path)]) == 0
     printed = capsys.readouterr().out
@@ -63,7 +63,9 @@ def test_nothing_differs_in_a_run_whose_reward_has_every_term(tmp_path: Path) ->
     reward = {
         "inventory_penalty": 0.02, "damping": 0.5, "excess_penalty": 0.3, "refusal_penalty": 0.05, "scale": 10.0,
     }  # fmt: skip
-    path = run_of(tmp_path, {"timesteps": 200, "seed": 6, "reward": reward, "policies": {"ppo": {"policy": "random"}}})
+    path = run_of(
+        tmp_path, {"market": {"timesteps": 200}, "seed": 6, "reward": reward, "policies": {"ppo": {"policy": "random"}}}
+    )
     rebuilt = compare.audit(path)
     assert not rebuilt.differences, rebuilt.differences[:3]
     plain = {**json.loads((path / "config.json").read_text()), "reward": {**reward, "excess_penalty": 0.0}}

@@ -179,14 +179,15 @@ def test_a_run_without_the_learner_has_none_of_its_tags(tmp_path: Path) -> None:
 
 
 def test_runs_of_different_populations_compare_on_the_same_columns(run: Run) -> None:
+    market = run.config["market"]
     lonely = run.config | {
-        "agents": [agent for agent in run.config["agents"] if agent["kind"] == "noise"],
+        "market": market | {"agents": [agent for agent in market["agents"] if agent["kind"] == "noise"]},
         "policies": {name: policy for name, policy in run.config["policies"].items() if name.startswith("noise")},
     }
     columns = []
     for description, kinds in ((run.config, run.kinds), (lonely, ["noise"])):
         found = hyperparameters(description)
-        assert found["agents/maker"] == sum(agent["kind"] == "maker" for agent in description["agents"])
+        assert found["agents/maker"] == sum(agent["kind"] == "maker" for agent in description["market"]["agents"])
         (value,) = experiment_of(found, kinds).value
         content = plugin_data_pb2.HParamsPluginData.FromString(value.metadata.plugin_data.content)
         columns.append(

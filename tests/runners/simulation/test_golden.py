@@ -26,16 +26,7 @@ POPULATIONS: dict[str, RunConfig] = {
         market=MarketConfig(timesteps=TIMESTEPS, agents=roster(ppo=0, noise=40, maker=2, momentum=6)), seed=7
     ),
     # Tight bounds, little cash, few open orders, all arrival processes, random actions: every rule and reason.
-    "tight": parse_json(
-        RunConfig,
-        json.dumps(
-            {
-                "seed": 147,
-                "market": {k: v for k, v in random_run(147, TIMESTEPS).items() if k not in ("seed", "policies")},
-                "policies": random_run(147, TIMESTEPS)["policies"],
-            }
-        ),
-    ),
+    "tight": parse_json(RunConfig, json.dumps(random_run(147, TIMESTEPS))),
 }
 
 EVENT_COLUMNS = [
