@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
-from gymnasium.utils import EzPickle, seeding
+from gymnasium.utils import seeding
 from numpy.typing import NDArray
 from pettingzoo import AECEnv
 from pettingzoo.utils.env_logger import EnvLogger
@@ -21,7 +21,7 @@ from pettingzoo.utils.wrappers import OrderEnforcingWrapper
 from market_env import actions, global_state, observations, render
 from market_env.config import MarketConfig
 from market_env.engine import state
-from market_env.market import NO_EPISODE, Info, Market, Records, check_seed
+from market_env.market import NO_EPISODE, Info, Market, Records, check_options, check_seed
 from market_env.rewards import DEFAULT_REWARD, Reward
 
 Observation = NDArray[np.float32]
@@ -53,13 +53,23 @@ class OrderEnforcing(OrderEnforcingWrapper[str, Observation, Action]):  # type: 
         self._has_updated = True
         self.env.step(action)
 
+    def save(self) -> EnvState:
+        """See :meth:`raw_env.save`."""
+        saved: EnvState = self.unwrapped.save()
+        return saved
+
+    def restore(self, saved: EnvState) -> None:
+        """See :meth:`raw_env.restore`; a fresh environment needs no reset before."""
+        self.unwrapped.restore(saved)
+        self._has_reset = bool(saved.agents)
+
 
 def env(**arguments: Any) -> OrderEnforcing:
     """The environment with PettingZoo's checks of call order; takes what :class:`raw_env` takes."""
     return OrderEnforcing(raw_env(**arguments))
 
 
-class raw_env(AECEnv[str, Observation, Action], EzPickle):  # type: ignore[misc]  # noqa: N801 (PettingZoo's name)
+class raw_env(AECEnv[str, Observation, Action]):  # type: ignore[misc]  # noqa: N801 (PettingZoo's name)
     """A limit order book in which every agent trades by the same rules.
 
     ## Description
@@ -110,7 +120,6 @@ class raw_env(AECEnv[str, Observation, Action], EzPickle):  # type: ignore[misc]
         render_mode: str | None = None,
         log: bool = False,
     ) -> None:
-        EzPickle.__init__(self, config, reward, render_mode, log)
         super().__init__()
         render.check_mode(render_mode, self.metadata["render_modes"])
         self.config = MarketConfig() if config is None else config
@@ -134,6 +143,13 @@ class raw_env(AECEnv[str, Observation, Action], EzPickle):  # type: ignore[misc]
         self._depth_history = render.DepthHistory()
         self._drawn_timestep = -1
 
+    @property
+    def np_random(self) -> np.random.Generator:
+        """Draws the seeds of resets without one; wrappers draw from it too."""
+        if self._np_random is None:
+            self._np_random, _ = seeding.np_random(None)
+        return self._np_random
+
     def observation_space(self, agent: str) -> spaces.Space[Any]:
         """The observation space of ``agent``, the same object on every call."""
         space: spaces.Space[Any] = self.observation_spaces[agent]
@@ -149,18 +165,17 @@ class raw_env(AECEnv[str, Observation, Action], EzPickle):  # type: ignore[misc]
 
         Args:
             seed: the run's seed; without one the next is drawn from the generator that the last seed started.
-            options: ignored.
+            options: none that it honours; see :func:`market_env.market.check_options`.
 
         Raises:
-            ValueError: the seed is no non-negative integer.
+            ValueError: the seed is no non-negative integer, or an option asks for another market.
         """
+        check_options(options)
         if seed is not None:
             seed = check_seed(seed)
             self._np_random, _ = seeding.np_random(seed)
         else:
-            if self._np_random is None:
-                self._np_random, _ = seeding.np_random(None)
-            seed = int(self._np_random.integers(2**63))
+            seed = int(self.np_random.integers(2**63))
         self.agents = list(self.possible_agents)
         self.rewards = dict.fromkeys(self.agents, 0.0)
         self._cumulative_rewards = dict.fromkeys(self.agents, 0.0)

@@ -6,17 +6,22 @@ compiled one and one for plain-Python policies. Cost: a few µs a step with a co
 
 from __future__ import annotations
 
+import copy
+import math
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
+from gymnasium.envs.registration import EnvSpec
+from gymnasium.utils import seeding
 from numpy.typing import NDArray
 
 from market_env import actions, observations, render
-from market_env.config import MarketConfig, check_agents
+from market_env.config import Every, MarketConfig, check_agents
 from market_env.engine import state
-from market_env.market import NO_EPISODE, Market
+from market_env.market import NO_EPISODE, Market, Records, check_options
 from market_env.rewards import DEFAULT_REWARD, Reward
 
 
@@ -30,6 +35,17 @@ class Background(Protocol):
     def play(self, market: Market, learners: tuple[int, ...]) -> bool:
         """Play the turns that have begun until it is a learner's, given by index; False once the episode is over."""
         ...
+
+
+@dataclass(frozen=True)
+class LearnerState:
+    """A saved learner's environment: the market's record, and whether its episode is under way."""
+
+    market: Records
+    learner: str
+    running: bool
+    next_seeds: dict[str, Any] | None
+    """State of the generator that resets without a seed draw from."""
 
 
 class LearnerEnv(gym.Env[NDArray[np.float32], NDArray[np.int64]]):
@@ -49,8 +65,8 @@ class LearnerEnv(gym.Env[NDArray[np.float32], NDArray[np.int64]]):
     Of the learner's turn, settled at its next, see :class:`market_env.rewards.WealthReward`.
 
     ## Infos
-    The figures of :data:`market_env.engine.observe.INFO` and the reasons for refused lots; a quote of an empty side, and
-    what depends on it, is left out.
+    The figures of :data:`market_env.engine.observe.INFO`, plain numbers, the same on every step; what is undefined is 0, and
+    ``two_sided`` says so.
 
     ## Starting State
     The learner's first turn; others may have acted before.
@@ -95,11 +111,35 @@ class LearnerEnv(gym.Env[NDArray[np.float32], NDArray[np.int64]]):
         self.action_space: spaces.Space[Any] = actions.space(config.offsets, config.lots)
         self._running = False
         self._depth_history = render.DepthHistory()
+        self._spec: EnvSpec | None = None
+
+    def longest_episode(self) -> int | None:
+        """Steps of an episode at most; None where the learner arrives at random."""
+        arrivals = self.config.agents[self.seat].arrivals
+        if not isinstance(arrivals, Every):
+            return None
+        return max(1, math.ceil((self.config.timesteps - (arrivals.phase or 0.0)) / arrivals.period))
+
+    @property
+    def spec(self) -> EnvSpec | None:
+        """What it was made from; it tells wrappers that count time how many steps an episode has."""
+        return self._spec
+
+    @spec.setter
+    def spec(self, made: EnvSpec | None) -> None:
+        # Gymnasium sets its own, which knows nothing of the market that it was made with.
+        steps = self.longest_episode()
+        self._spec = made if made is None else replace(made, max_episode_steps=made.max_episode_steps or steps)
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[NDArray[np.float32], dict[str, Any]]:
-        """Start an episode; without a seed the next is drawn from ``np_random``."""
+        """Start an episode; without a seed the next is drawn from ``np_random``.
+
+        Raises:
+            ValueError: the seed is no non-negative integer, or an option asks for another market.
+        """
+        check_options(options)
         super().reset(seed=seed)
         if seed is None:
             seed = int(self.np_random.integers(2**63))
@@ -131,9 +171,30 @@ class LearnerEnv(gym.Env[NDArray[np.float32], NDArray[np.int64]]):
     def _look(self) -> tuple[NDArray[np.float32], dict[str, Any]]:
         if self.render_mode == "rgb_array":
             self._depth_history.add(self.market)
-        # Gymnasium's vector environments make arrays of infos and cannot hold None: what is undefined is left out.
-        info = {name: value for name, value in self.market.info(self.seat).items() if value is not None}
-        return self.market.observe(self.seat), info
+        return self.market.observe(self.seat), self.market.info(self.seat)
+
+    def save(self) -> LearnerState:
+        """The whole environment as it stands; it pickles and restores into any environment of the same config and seat.
+
+        A background of plain-Python policies keeps what they remember outside the market's record to itself.
+        """
+        seeds = None if self._np_random is None else copy.deepcopy(dict(self._np_random.bit_generator.state))
+        return LearnerState(self.market.save(), self.learner, self._running, seeds)
+
+    def restore(self, saved: LearnerState) -> None:
+        """Go back to a saved state; what follows is the same to the bit.
+
+        Raises:
+            ValueError: the state was saved by an environment of another config or another learner.
+        """
+        if saved.learner != self.learner:
+            raise ValueError(f"state: expected one of the learner {self.learner}, got one of {saved.learner}")
+        self.market.restore(saved.market)
+        self._running = saved.running
+        if saved.next_seeds is not None:
+            self._np_random, _ = seeding.np_random(0)
+            self._np_random.bit_generator.state = saved.next_seeds
+        self._depth_history = render.DepthHistory()
 
     def render(self) -> Any:
         """The ladder as text (``ansi``) or recent depth as an image (``rgb_array``)."""

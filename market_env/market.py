@@ -7,16 +7,19 @@ what follows is the same to the bit. Cost: one compiled call a turn, about 1 µs
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from market_env import actions, observations
+from market_env.actions import WIDTH
 from market_env.config import Every, Hawkes, MarketConfig, Poisson, to_json
 from market_env.engine import accounts, book, observe, state, turn
 from market_env.engine.kernel import kernel
-from market_env.engine.state import LOG_FULL, OUT_OF_RANGE, OVER, READY
+from market_env.engine.soundness import check_records
+from market_env.engine.state import EVENT, LOG_FULL, OUT_OF_RANGE, OVER, READY
 from market_env.engine.streams import name_key, run_key
 
 Records = NDArray[np.void]
@@ -182,6 +185,17 @@ def check_seed(seed: object) -> int:
     return int(seed)
 
 
+MADE_WITH = ("config", "reward", "learner", "learners", "policies", "background", "render_mode", "log")
+"""What an environment is made with, and cannot be told at a reset."""
+
+
+def check_options(options: Mapping[str, Any] | None) -> None:
+    """Raise a ValueError if the ``options`` of a reset ask for another environment; others are ignored."""
+    for name in options or ():
+        if name in MADE_WITH:
+            raise ValueError(f"options: {name} is fixed when an environment is made; make another one with it")
+
+
 class Market:
     """One market, moved turn by turn.
 
@@ -200,7 +214,7 @@ class Market:
         capacity = len(self.records[0]["orders"])
         self.events = np.zeros(max(LOG_CAPACITY, 2 * state.longest_turn(capacity)), state.EVENT) if log else NO_EVENTS
         self.observation = np.zeros(observations.SIZE, np.float32)
-        self._action = np.zeros(5, np.int64)
+        self._action = np.zeros(WIDTH, np.int64)
         self._info = np.zeros(1, observe.INFO)
         self._outcome = np.zeros(1, state.OUTCOME)
         self._outcome_turn = self._outcome["turn"]
@@ -232,14 +246,14 @@ class Market:
         """
         if self.acting < 0:
             raise RuntimeError(NO_EPISODE)
-        if type(action) is np.ndarray and action.dtype == np.int64 and action.shape == (5,):
+        if type(action) is np.ndarray and action.dtype == np.int64 and action.shape == (WIDTH,):
             # Into a buffer of our own: a view of another layout would be another type to the compiler.
             self._action[:] = action
         else:
-            self._action[:] = actions.convert(action, self.agent_ids[self.acting])
+            self._action[:] = actions.as_codes(action, self.codes, actions.label_of(self.agent_ids[self.acting]))
         status = advance(self.records, self.events, self._action, *self._looked)
         if status == OUT_OF_RANGE:
-            raise ValueError(actions.out_of_range(self._action, self.codes, self.agent_ids[self.acting]))
+            raise ValueError(actions.out_of_range(self._action, self.codes, f"action of {self.agent_ids[self.acting]}"))
         self.acting = status
         return self._going()
 
@@ -250,9 +264,9 @@ class Market:
             TypeError: the action is no sequence of integers.
             ValueError: its shape is not (5,), or a component is out of range.
         """
-        codes = actions.convert(action, agent)
+        codes = actions.as_codes(action, self.codes, actions.label_of(agent))
         if ((codes < 0) | (codes >= self.codes)).any():
-            raise ValueError(actions.out_of_range(codes, self.codes, agent))
+            raise ValueError(actions.out_of_range(codes, self.codes, f"action of {agent}"))
         return codes
 
     def _going(self) -> bool:
@@ -291,7 +305,7 @@ class Market:
 
     def acting_info(self) -> Info:
         """The info of the agent whose turn just began."""
-        return as_info(self._info, self._outcome[0])
+        return as_info(self._info)
 
     def acting_has_acted(self) -> bool:
         """Whether the agent whose turn just began has had a turn before."""
@@ -308,13 +322,13 @@ class Market:
             raise RuntimeError(NO_EPISODE)
         row = np.zeros(1, observe.INFO)
         describe_agent(self.records, agent, row)
-        return as_info(row, self.outcome(agent))
+        return as_info(row)
 
     def observe(self, agent: int) -> NDArray[np.float32]:
         """The observation of any agent now: a fresh float32 array of shape (SIZE,)."""
         if not self.begun:
             raise RuntimeError(NO_EPISODE)
-        out = np.empty(observations.SIZE, np.float32)
+        out = np.zeros(observations.SIZE, np.float32)
         observe_agent(self.records, agent, out)
         return out
 
@@ -344,6 +358,20 @@ class Market:
             read_depth(self.records, side, prices[side], lots[side])
         return prices[0], lots[0], prices[1], lots[1]
 
+    def __getstate__(self) -> dict[str, Any]:
+        # The record, and the events that wait to be drained: all else is made from the config.
+        kept = self.drain()
+        if len(kept):
+            self._kept.append(kept)
+        return {"config": self.config, "log": len(self.events) > 0, "market": self.save(), "kept": kept}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(state["config"], log=state["log"])  # type: ignore[misc]
+        # The dtype object that the kernels were compiled for; an equal copy, as unpickling makes, would be slow.
+        self.restore(state["market"].view(self.records.dtype))
+        if len(state["kept"]):
+            self._kept.append(state["kept"].view(EVENT))
+
     def save(self) -> Records:
         """A copy of the whole state, shape (1,); pickles. Events that wait to be drained are not part of it."""
         saved = np.zeros_like(self.records)
@@ -355,12 +383,13 @@ class Market:
         """Go back to a saved state of a market with the same configuration.
 
         Raises:
-            ValueError: ``saved`` is no state of a market of this capacity and roster.
+            ValueError: ``saved`` is no state of a market of this config, or none that a market could be in.
         """
         if not isinstance(saved, np.ndarray) or saved.dtype != self.records.dtype or saved.shape != (1,):
             raise ValueError(f"state: expected a record of shape (1,) saved by Market.save, got {type(saved).__name__}")
         if saved["config"][0] != self.records["config"][0]:
             raise ValueError("state: expected one saved by a market of the same config, got one of another")
+        check_records(saved.view(self.records.dtype), configure(self.config))
         self._kept.clear()
         self.begun = bool(saved["key"][0])
         self.records.view(np.uint8)[:] = saved.view(np.uint8)
@@ -368,16 +397,6 @@ class Market:
         self.sync()
 
 
-def as_info(row: NDArray[np.void], outcome: np.void) -> Info:
-    """An INFO row as a dict: what is undefined is None, and the reasons for trimmed lots are spelled out."""
-    info = dict(zip(INFO_NAMES, row.item()))  # noqa: B905 (one dtype made both; this runs every turn)
-    if not info["best_bid"] or not info["best_ask"]:
-        info["best_bid"] = info["best_bid"] or None
-        info["best_ask"] = info["best_ask"] or None
-        info["spread"] = info["imbalance"] = None
-    info["trimmed_reasons"] = (
-        {reason: n for reason, n in zip(state.REASONS, outcome["rejected"].tolist(), strict=True) if n}
-        if info["trimmed_lots"]
-        else {}
-    )
-    return info
+def as_info(row: NDArray[np.void]) -> Info:
+    """An INFO row, shape (1,), as a dict of plain numbers."""
+    return dict(zip(INFO_NAMES, row.item()))  # noqa: B905 (one dtype made both; this runs every turn)

@@ -6,12 +6,14 @@ Promise: the market is the one that the AEC environment plays when it is fed the
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from gymnasium import spaces
-from gymnasium.utils import EzPickle, seeding
+from gymnasium.utils import seeding
 from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
@@ -20,7 +22,7 @@ from market_env.config import MarketConfig, check_agents, check_together
 from market_env.engine import observe, state, step
 from market_env.engine.kernel import kernel
 from market_env.learner import Background
-from market_env.market import NO_EPISODE, Info, Market, as_info
+from market_env.market import NO_EPISODE, Info, Market, Records, as_info, check_options
 from market_env.rewards import DEFAULT_REWARD, Reward
 
 Observation = NDArray[np.float32]
@@ -46,7 +48,19 @@ def open_turn(markets, seats, seen):
     step.open_turn(markets[0], seats, seen)
 
 
-class parallel_env(ParallelEnv[str, Observation, Action], EzPickle):  # type: ignore[misc]  # noqa: N801 (PettingZoo's name)
+@dataclass(frozen=True)
+class ParallelState:
+    """A saved parallel environment: the market's record, who is left, and how the learners stood at their last look."""
+
+    market: Records
+    agents: list[str]
+    seen: NDArray[np.void]
+    """:data:`market_env.engine.state.SEEN`, shape (learners,)."""
+    next_seeds: dict[str, Any] | None
+    """State of the generator that resets without a seed draw from."""
+
+
+class parallel_env(ParallelEnv[str, Observation, Action]):  # type: ignore[misc]  # noqa: N801 (PettingZoo's name)
     """Several learners in one market.
 
     ## Description
@@ -69,8 +83,11 @@ class parallel_env(ParallelEnv[str, Observation, Action], EzPickle):  # type: ig
     The start of timestep 0; others may have acted before.
 
     ## Episode End
-    All learners are truncated after ``config.timesteps`` steps, and their infos hold ``TimeLimit.truncated``. None is
-    ever terminated.
+    All learners are truncated after ``config.timesteps`` steps. None is ever terminated.
+
+    ## Infos
+    The figures of :data:`market_env.engine.observe.INFO`, and ``TimeLimit.truncated``: whether the clock has just ended an
+    episode, at its last step and at the reset that follows. The same keys and plain numbers on every step.
 
     ## Arguments
     | argument | default | meaning |
@@ -99,7 +116,6 @@ class parallel_env(ParallelEnv[str, Observation, Action], EzPickle):  # type: ig
         reward: Reward = DEFAULT_REWARD,
         render_mode: str | None = None,
     ) -> None:
-        EzPickle.__init__(self, config, background, learners, reward, render_mode)
         check_agents("learners", config, learners)
         check_together(config, learners)
         render.check_mode(render_mode, self.metadata["render_modes"])
@@ -123,6 +139,13 @@ class parallel_env(ParallelEnv[str, Observation, Action], EzPickle):  # type: ig
         self._np_random: np.random.Generator | None = None
         self._depth_history = render.DepthHistory()
 
+    @property
+    def np_random(self) -> np.random.Generator:
+        """Draws the seeds of resets without one; wrappers draw from it too."""
+        if self._np_random is None:
+            self._np_random, _ = seeding.np_random()
+        return self._np_random
+
     def observation_space(self, agent: str) -> spaces.Space[Any]:
         """The observation space of ``agent``, the same object on every call."""
         space: spaces.Space[Any] = self.observation_spaces[agent]
@@ -139,22 +162,22 @@ class parallel_env(ParallelEnv[str, Observation, Action], EzPickle):  # type: ig
         """Start an episode; without a seed the next is drawn from the generator that the last seed started.
 
         Raises:
-            ValueError: the seed is no non-negative integer.
+            ValueError: the seed is no non-negative integer, or an option asks for another market.
         """
+        check_options(options)
+        cut_off = bool(self.market.records["finished"][0])
         if seed is not None:
             self.market.reset(seed)
             self._np_random, _ = seeding.np_random(int(seed))
         else:
-            if self._np_random is None:
-                self._np_random, _ = seeding.np_random()
-            self.market.reset(int(self._np_random.integers(2**63)))
+            self.market.reset(int(self.np_random.integers(2**63)))
         self._depth_history = render.DepthHistory()
         begin_looks(self.market.records, self._indices, self._seen)
         self.background.reset(self.market)
         self.background.play(self.market, self._learners)
         self.agents = list(self.possible_agents)
         self._look()
-        return self._seen_by_agent(), self._infos_by_agent()
+        return self._seen_by_agent(), self._infos_by_agent(cut_off)
 
     def step(
         self, actions: Mapping[str, Any]
@@ -183,19 +206,15 @@ class parallel_env(ParallelEnv[str, Observation, Action], EzPickle):  # type: ig
                 open_turn(self.market.records, self._seats, self._seen)
         self._look()
         rewards = np.where(self._outcomes["turn"] != state.NONE, self.reward(self._outcomes), 0.0).tolist()
-        told = (
+        if not going:
+            self.agents = []
+        return (
             self._seen_by_agent(),
             dict(zip(self.possible_agents, rewards, strict=True)),
             dict.fromkeys(self.possible_agents, False),
             dict.fromkeys(self.possible_agents, not going),
-            self._infos_by_agent(),
+            self._infos_by_agent(not going),
         )
-        if not going:
-            self.agents = []
-            for info in told[-1].values():
-                # Wrappers that fold both ends into one flag would else hide from a trainer that it may bootstrap.
-                info["TimeLimit.truncated"] = True
-        return told
 
     def _look(self) -> None:
         look(
@@ -207,11 +226,41 @@ class parallel_env(ParallelEnv[str, Observation, Action], EzPickle):  # type: ig
     def _seen_by_agent(self) -> dict[str, Observation]:
         return dict(zip(self.possible_agents, self._observations.copy(), strict=True))
 
-    def _infos_by_agent(self) -> dict[str, Info]:
+    def _infos_by_agent(self, cut_off: bool) -> dict[str, Info]:
+        # Wrappers that fold both ends into one flag would else hide from a trainer that it may bootstrap. The reset that
+        # follows says it once more: SuperSuit lays a reset's infos over those of the step before.
         return {
-            agent: as_info(self._infos[number : number + 1], self._outcomes[number])
-            for number, agent in enumerate(self.possible_agents)
+            agent: {**as_info(self._infos[n : n + 1]), "TimeLimit.truncated": cut_off}
+            for n, agent in enumerate(self.possible_agents)
         }
+
+    def save(self) -> ParallelState:
+        """The whole environment as it stands; it pickles and restores into any environment of the same config and learners.
+
+        A background of plain-Python policies keeps what they remember outside the market's record to itself.
+        """
+        return ParallelState(
+            self.market.save(),
+            list(self.agents),
+            self._seen.copy(),
+            None if self._np_random is None else copy.deepcopy(dict(self._np_random.bit_generator.state)),
+        )
+
+    def restore(self, saved: ParallelState) -> None:
+        """Go back to a saved state; what follows is the same to the bit.
+
+        Raises:
+            ValueError: the state was saved by an environment of another config or other learners.
+        """
+        if saved.seen.shape != self._seen.shape or not {*saved.agents} <= {*self.possible_agents}:
+            raise ValueError(f"state: expected one of the learners {self.possible_agents}, got one of others")
+        self.market.restore(saved.market)
+        self.agents = list(saved.agents)
+        self._seen[:] = saved.seen
+        if saved.next_seeds is not None:
+            self._np_random, _ = seeding.np_random(0)
+            self._np_random.bit_generator.state = saved.next_seeds
+        self._depth_history = render.DepthHistory()
 
     def state(self) -> Observation:
         """The whole market as one float32 vector, see :func:`market_env.global_state.vector`."""

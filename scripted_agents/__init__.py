@@ -5,6 +5,7 @@ in the PPO's seat and the scripted population around it.
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import gymnasium
@@ -62,7 +63,10 @@ def learner_env(
         ConfigError: the learner is not in the market, or an agent has no policy.
     """
     market = MarketConfig() if config is None else config
-    return LearnerEnv(market, background(market, [learner], policies), learner, **arguments)
+    env = LearnerEnv(market, background(market, [learner], policies), learner, **arguments)
+    own = {"config": config, "learner": learner, "policies": policies, **arguments}
+    env.spec = replace(gymnasium.spec(LEARNER_ID), kwargs={n: v for n, v in own.items() if v is not None})
+    return env
 
 
 def parallel_env(
@@ -85,8 +89,10 @@ def parallel_env(
     return market_env.parallel_env(config, background(config, learners, policies), learners, **arguments)
 
 
+LEARNER_ID = "market_env/Learner-v1"
+
 gymnasium.register(
-    id="market_env/Learner-v1",
+    id=LEARNER_ID,
     entry_point="scripted_agents:learner_env",
     vector_entry_point="scripted_agents.vector:MarketVectorEnv",
 )

@@ -21,6 +21,7 @@ from market_env.actions import WIDTH
 from market_env.config import ConfigError, MarketConfig, check_agents, check_together
 from market_env.engine import observe, step, turn
 from market_env.engine.kernel import kernel, parallel_kernel
+from market_env.engine.soundness import check_records
 from market_env.engine.state import NONE, NOT_BEGUN, OUT_OF_RANGE, OUTCOME, OVER, READY, SEEN
 from market_env.engine.streams import run_key
 from market_env.market import NO_EPISODE, NO_EVENTS, check_seed, configure
@@ -279,7 +280,7 @@ class Batch:
         begin_markets(self.records, NO_EVENTS, where, self._keys, self._arrays)
         self._check(where)
 
-    def step(self, decisions: NDArray[np.integer], chosen: NDArray[np.bool_] | None = None) -> None:
+    def step(self, decisions: Any, chosen: NDArray[np.bool_] | None = None) -> None:
         """Carry out the learners' actions and play on to their next step, in the chosen markets, by default in all.
 
         A market whose episode is over stays as it is.
@@ -294,21 +295,23 @@ class Batch:
             ValueError: their shape is another, or one is out of range; nothing has changed then.
         """
         where = self._where(chosen)
-        if not isinstance(decisions, np.ndarray) or decisions.dtype.kind not in "iu":
-            kind = decisions.dtype if isinstance(decisions, np.ndarray) else type(decisions).__name__
-            raise TypeError(f"actions: expected an array of integers, got {kind}")
-        if decisions.shape != self._decisions.shape:
-            raise ValueError(f"actions: expected shape {self._decisions.shape}, got {decisions.shape}")
-        self._decisions[:] = decisions
+        self._decisions[:] = actions.as_codes(decisions, self.codes, self.label, self._decisions.shape[:-1])
         bad = bad_decision(self.records, where, self.begun, self._decisions)
         if bad == NOT_BEGUN:
             raise RuntimeError(NO_EPISODE)
         if bad != NONE:
             market, number = divmod(bad, len(self.learners))
             codes = self._decisions[market, number]
-            raise ValueError(f"market {market}: {actions.out_of_range(codes, self.codes, self.learners[number])}")
+            raise ValueError(actions.out_of_range(codes, self.codes, self.label((market, number))))
         step_markets(self.records, NO_EVENTS, where, self._decisions, self._arrays)
         self._check(where)
+
+    def label(self, place: tuple[int, ...]) -> str:
+        """How an error names the action at a place: of all, or (market, learner)."""
+        if not place:
+            return f"actions of {', '.join(self.learners)}"
+        market, number = place
+        return f"market {market}: action of {self.learners[number]}"
 
     def _where(self, chosen: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
         if chosen is None:
@@ -343,7 +346,7 @@ class Batch:
         """Go back to a saved state of a batch of the same config, learners and number of markets.
 
         Raises:
-            ConfigError: the state is one of another batch.
+            ConfigError: the state is one of another batch, or none that a batch could be in.
         """
         for name in STATE:
             ours, theirs = getattr(self, name), saved[name]
@@ -351,6 +354,12 @@ class Batch:
                 raise ConfigError(f"state: expected {name} of shape {ours.shape}, got {theirs.shape} of another batch")
         if (saved["records"]["config"] != self.records["config"]).any():
             raise ConfigError("state: expected one saved by a batch of the same config, got one of another")
+        try:
+            check_records(saved["records"].view(self.records.dtype), configure(self.config))
+        except ValueError as error:
+            raise ConfigError(str(error)) from None
+        for number in np.flatnonzero(saved["begun"] & (saved["records"]["key"] == 0)):
+            raise ConfigError(f"state: market {number} was begun, and has no episode")
         for name in STATE:
             getattr(self, name)[:] = saved[name]
 

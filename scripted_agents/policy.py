@@ -22,7 +22,7 @@ from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from market_env import observations
-from market_env.actions import MAX_GRID
+from market_env.actions import MAX_GRID, WIDTH
 from market_env.config import MarketConfig
 from market_env.engine.kernel import PolicyFunction, kernel
 from market_env.engine.state import MEMORY
@@ -160,7 +160,7 @@ class CompiledPolicy:
                 f"observation: expected float32 of shape ({observations.SIZE},), "
                 f"got {observation.dtype} of shape {observation.shape}"
             )
-        action = np.empty(5, np.int64)
+        action = np.zeros(WIDTH, np.int64)
         # Into a buffer of our own: a view of another layout would be another type to the compiler.
         self._observation[:] = observation
         decide(self.function.address, self._observation, self.parameters, self._memory, self._stream, action)

@@ -18,20 +18,17 @@ from gymnasium.vector.utils import batch_space
 from numpy.typing import NDArray
 
 from market_env import actions, observations, render
+from market_env.actions import as_codes
 from market_env.config import ConfigError, MarketConfig
 from market_env.engine import observe, state
-from market_env.market import NO_EPISODE, Market, check_seed
+from market_env.market import NO_EPISODE, Info, Market, as_info, check_options, check_seed
+from market_env.outside import shown
 from market_env.rewards import DEFAULT_REWARD, Reward
 from scripted_agents.batch import Batch
 from scripted_agents.policy import PolicyConfig
 from scripted_agents.population import build_others
 
 Infos = dict[str, Any]
-
-QUOTED = {"best_bid": ("best_bid",), "best_ask": ("best_ask",)} | dict.fromkeys(
-    ("spread", "imbalance"), ("best_bid", "best_ask")
-)
-"""Entries of an info that are defined only where these quotes are."""
 
 
 class Seeds:
@@ -144,11 +141,48 @@ class Pictures:
         return Market(self._batch.config, records=self._batch.records[number : number + 1])
 
 
+UNCHANGEABLE = "seats of a batch of markets cannot be changed one by one"
+
+
+class Seat:
+    """One learner's seat in one market of a batch: what a vector environment's attributes and methods reach.
+
+    Args:
+        batch: the markets.
+        place: number of the market.
+        number: the learner's number in it.
+        render_mode: of the vector environment.
+    """
+
+    def __init__(self, batch: Batch, place: int, number: int, render_mode: str | None) -> None:
+        self.config = batch.config
+        self.learner = batch.learners[number]
+        self.render_mode = render_mode
+        self.observation_space = observations.space()
+        self.action_space = actions.space(batch.config.offsets, batch.config.lots)
+        self._batch = batch
+        self._place = place
+        self._number = number
+
+    @property
+    def market(self) -> Market:
+        """The market as it stands: a view of the batch's record."""
+        return Market(self.config, records=self._batch.records[self._place : self._place + 1])
+
+    def info(self) -> Info:
+        """The learner's info as of its last look, as :class:`market_env.LearnerEnv` has it."""
+        return as_info(self._batch.infos[self._place, self._number : self._number + 1])
+
+    def liquidation_wealth(self) -> float:
+        """Cash after closing the inventory against the others' resting orders, tick-lots."""
+        return self.market.liquidation_wealth(int(self._batch.agents[self._number]))
+
+
 class MarketVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[Any]]):
     """``num_envs`` markets with one learner each.
 
     Infos are arrays by name, as Gymnasium's own vector environments give them: ``infos["spread"][i]`` counts where
-    ``infos["_spread"][i]`` is true, which an empty side, for one, makes false.
+    ``infos["_spread"][i]`` is true, which it is for every market that was reset or stepped.
 
     Args:
         num_envs: how many markets.
@@ -197,6 +231,7 @@ class MarketVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[
         self.single_action_space = actions.space(market.offsets, market.lots)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
+        self.seats = [Seat(self.batch, place, 0, render_mode) for place in range(num_envs)]
         self._pictures = Pictures(self.batch, render_mode)
         self._seeds = Seeds(num_envs)
         self._begun = False
@@ -210,11 +245,15 @@ class MarketVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[
         Args:
             seed: of the first market, the others take the next ones; or one for each; without any, each market's
                 generator draws the next.
-            options: ignored.
+            options: ``"reset_mask"``, bool of shape (num_envs,), resets only the markets where it is true, the others go on.
 
         Raises:
-            ValueError: a seed is no non-negative integer, or their number is wrong.
+            TypeError, ValueError: a seed is no non-negative integer, their number is wrong, the mask is none, or an option
+                asks for other markets.
         """
+        options = dict(options or {})
+        chosen = self._mask(options.pop("reset_mask")) if "reset_mask" in options else np.ones(self.num_envs, np.bool_)
+        check_options(options)
         seeds: Sequence[int | None] = []
         if isinstance(seed, (int, np.integer)) and not isinstance(seed, bool):
             super().reset(seed=check_seed(seed))
@@ -225,11 +264,21 @@ class MarketVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[
             seeds = seed
         if len(seeds) != self.num_envs:
             raise ValueError(f"seed: expected an integer or one for each of {self.num_envs} markets, got {seed!r}")
-        everywhere = np.ones(self.num_envs, np.bool_)
-        self._begin(everywhere, seeds)
-        self._over[:] = False
+        if not (chosen | self.batch.begun).all():
+            raise ValueError("options: reset_mask leaves out a market that was never reset")
+        self._begin(chosen, seeds)
+        self._over[chosen] = False
         self._begun = True
-        return self.batch.observations[:, 0].copy(), self._infos(everywhere)
+        return self.batch.observations[:, 0].copy(), self._infos(chosen)
+
+    def _mask(self, mask: Any) -> NDArray[np.bool_]:
+        wanted = f"options: reset_mask must be a numpy array of bool of shape ({self.num_envs},) with a True in it"
+        if not isinstance(mask, np.ndarray) or mask.dtype != np.bool_:
+            kind = mask.dtype if isinstance(mask, np.ndarray) else type(mask).__name__
+            raise TypeError(f"{wanted}, got {kind}")
+        if mask.shape != (self.num_envs,) or not mask.any():
+            raise ValueError(f"{wanted}, got {shown(mask.tolist())}")
+        return mask
 
     def step(
         self, actions: NDArray[np.int64]
@@ -244,9 +293,10 @@ class MarketVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[
             raise RuntimeError(f"step(): {NO_EPISODE}")
         batch = self.batch
         played = ~self._over
-        # One dimension more, for the learner; what has another shape is refused there.
-        decisions = actions[:, None] if isinstance(actions, np.ndarray) and actions.ndim else actions
-        batch.step(decisions, played)
+        codes = as_codes(
+            actions, batch.codes, lambda place: batch.label((*place, 0) if place else ()), (self.num_envs,)
+        )
+        batch.step(codes[:, None], played)
         rewards = np.where(played, rewards_of(batch, self.reward)[:, 0], 0.0)
         truncated = batch.finished & played
         self._pictures.add(played)
@@ -283,19 +333,26 @@ class MarketVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[
         rows = self.batch.infos[:, 0]
         infos: Infos = {}
         for name in observe.INFO.names or ():
-            defined = where.copy()
-            for quote in QUOTED.get(name, ()):
-                defined &= rows[quote] != 0
-            infos[name] = np.where(defined, rows[name], 0)
-            infos[f"_{name}"] = defined
-        trimmed = self.batch.outcomes["rejected"][:, 0] * where[:, None]
-        reasons: Infos = {}
-        for number in np.flatnonzero(trimmed.any(axis=0)).tolist():
-            reasons[state.REASONS[number]] = trimmed[:, number]
-            reasons[f"_{state.REASONS[number]}"] = trimmed[:, number] > 0
-        infos["trimmed_reasons"] = reasons
-        infos["_trimmed_reasons"] = where.copy()
+            infos[name] = np.where(where, rows[name], 0)
+            infos[f"_{name}"] = where.copy()
         return infos
+
+    def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
+        """An attribute of each market's :class:`Seat`, called if it can be."""
+        found = [getattr(seat, name) for seat in self.seats]
+        return tuple(each(*args, **kwargs) if callable(each) else each for each in found)
+
+    def get_attr(self, name: str) -> tuple[Any, ...]:
+        """An attribute of each market's :class:`Seat`."""
+        return tuple(getattr(seat, name) for seat in self.seats)
+
+    def set_attr(self, name: str, values: Any) -> None:
+        """Not possible: the markets of a batch cannot be changed one by one.
+
+        Raises:
+            AttributeError: always.
+        """
+        raise AttributeError(f"{name}: {UNCHANGEABLE}")
 
     def render(self) -> tuple[Any, ...]:
         """A picture of each market: its ladder as text (``ansi``) or recent depth as an image (``rgb_array``)."""

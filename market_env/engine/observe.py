@@ -9,7 +9,20 @@ import numpy as np
 
 from market_env.engine import accounts, book
 from market_env.engine.kernel import kernel
-from market_env.engine.state import BUY, HISTORY, NONE, REASONS, SELL
+from market_env.engine.state import (
+    BUY,
+    HISTORY,
+    NONE,
+    REASON_CASH,
+    REASON_INVENTORY,
+    REASON_OPEN_ORDERS,
+    REASON_POST_ONLY,
+    REASON_PRICE_BAND,
+    REASON_SELF_CROSS,
+    REASONS,
+    REJECT_REASONS,
+    SELL,
+)
 from market_env.observations import AGE, HORIZON, INDEX, LEVELS, LOG_LOTS, RETURN_WINDOWS, TICKS
 
 BID_LEVELS = INDEX["bid_distance_1"]
@@ -46,6 +59,7 @@ INFO = np.dtype(
         ("time", "f8"),
         ("best_bid", "i8"),
         ("best_ask", "i8"),
+        ("two_sided", "i8"),  # 1 if both sides are quoted; else what is undefined is 0
         ("spread", "i8"),
         ("mid", "f8"),
         ("imbalance", "f8"),
@@ -59,11 +73,13 @@ INFO = np.dtype(
         ("open_ask_lots", "i8"),
         ("maker_lots", "i8"),
         ("taker_lots", "i8"),
-        ("trimmed_lots", "i8"),
+        ("rejected_lots", "i8"),  # in all, then by reason
+        *((f"rejected_{reason}", "i8") for reason in REJECT_REASONS),
     ],
     align=True,
 )
-"""An agent's info: the market now, its account now, and what came of its last turn."""
+"""An agent's info: the market now, its account now, and what came of its last turn. Plain numbers, the same on every turn:
+a price, size, spread or imbalance that is undefined is 0."""
 
 LOG_LOTS_TABLE = np.minimum(np.log1p(np.arange(np.ceil(np.expm1(LOG_LOTS)) + 1)) / LOG_LOTS, 1.0)
 """The feature of every quantity up to where it saturates; a look-up costs a tenth of a logarithm."""
@@ -208,24 +224,22 @@ def depth_near(market, side, levels):
 
 @kernel
 def describe(market, agent, outcome, row):
-    """Write agent ``agent``'s info after ``outcome`` to ``row``, an INFO record.
-
-    A missing quote is 0, an undefined imbalance NaN.
-    """
+    """Write agent ``agent``'s info after ``outcome`` to ``row``, an INFO record."""
     account = market.agents[agent]
     row.timestep = market.timestep
     row.time = market.time
     row.best_bid = market.best_bid
     row.best_ask = market.best_ask
     row.mid = market.reference
-    if market.best_bid != 0 and market.best_ask != 0:
+    row.two_sided = market.best_bid != 0 and market.best_ask != 0
+    if row.two_sided:
         row.spread = market.best_ask - market.best_bid
         row.imbalance = balance(
             float(book.level_of(market, market.best_bid).lots), float(book.level_of(market, market.best_ask).lots)
         )
     else:
         row.spread = 0
-        row.imbalance = np.nan
+        row.imbalance = 0.0
     row.bid_depth = depth_near(market, BUY, INFO_LEVELS)
     row.ask_depth = depth_near(market, SELL, INFO_LEVELS)
     row.inventory = account.inventory
@@ -236,6 +250,13 @@ def describe(market, agent, outcome, row):
     row.open_ask_lots = account.open_ask_lots
     row.maker_lots = int(outcome.maker_lots)
     row.taker_lots = int(outcome.taker_lots)
-    row.trimmed_lots = 0
+    rejected = outcome.rejected
+    row.rejected_price_band = rejected[REASON_PRICE_BAND]
+    row.rejected_inventory = rejected[REASON_INVENTORY]
+    row.rejected_cash = rejected[REASON_CASH]
+    row.rejected_open_orders = rejected[REASON_OPEN_ORDERS]
+    row.rejected_self_cross = rejected[REASON_SELF_CROSS]
+    row.rejected_post_only = rejected[REASON_POST_ONLY]
+    row.rejected_lots = 0
     for reason in range(len(REASONS)):
-        row.trimmed_lots += outcome.rejected[reason]
+        row.rejected_lots += rejected[reason]

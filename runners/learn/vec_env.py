@@ -2,8 +2,8 @@
 
 Promise: with one learner a market it is ``DummyVecEnv`` over monitored :class:`market_env.LearnerEnv`, to the bit,
 at a fraction of the cost. With several learners each is an environment of its own, market by market, so one
-policy learns from all of their seats. Infos say what a trainer needs: ``TimeLimit.truncated`` always; at an episode's
-end ``terminal_observation``, ``episode`` as ``Monitor`` gives it, and the market's info.
+policy learns from all of their seats. Infos have the same plain numbers on every step, ``TimeLimit.truncated`` among them;
+at an episode's end also ``terminal_observation``, and ``episode`` as ``Monitor`` gives it.
 """
 
 from __future__ import annotations
@@ -19,49 +19,14 @@ from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices, VecEnvStepReturn
 
 from market_env import actions, observations
+from market_env.actions import WIDTH, as_codes
 from market_env.config import MarketConfig
-from market_env.market import NO_EPISODE, Info, Market, as_info
+from market_env.market import INFO_NAMES, NO_EPISODE, Info
 from market_env.rewards import DEFAULT_REWARD, Reward
 from scripted_agents.batch import Batch
 from scripted_agents.policy import Policy, PolicyConfig
 from scripted_agents.population import build_others
-from scripted_agents.vector import Pictures, Seeds, rewards_of
-
-
-class Seat:
-    """One learner's seat in one market of the batch: what ``get_attr`` and ``env_method`` reach.
-
-    Args:
-        batch: the markets.
-        place: number of the market.
-        number: the learner's number in it.
-        render_mode: of the vector environment.
-    """
-
-    def __init__(self, batch: Batch, place: int, number: int, render_mode: str | None) -> None:
-        self.config = batch.config
-        self.learner = batch.learners[number]
-        self.render_mode = render_mode
-        self.observation_space = observations.space()
-        self.action_space = actions.space(batch.config.offsets, batch.config.lots)
-        self._batch = batch
-        self._place = place
-        self._number = number
-
-    @property
-    def market(self) -> Market:
-        """The market as it stands: a view of the batch's record."""
-        return Market(self.config, records=self._batch.records[self._place : self._place + 1])
-
-    def info(self) -> Info:
-        """The learner's info as of its last look; what is undefined is left out, as in :class:`market_env.LearnerEnv`."""
-        row = self._batch.infos[self._place, self._number : self._number + 1]
-        info = as_info(row, self._batch.outcomes[self._place, self._number])
-        return {name: value for name, value in info.items() if value is not None}
-
-    def liquidation_wealth(self) -> float:
-        """Cash after closing the inventory against the others' resting orders, tick-lots."""
-        return self.market.liquidation_wealth(int(self._batch.agents[self._number]))
+from scripted_agents.vector import UNCHANGEABLE, Pictures, Seat, Seeds, rewards_of
 
 
 class MarketVecEnv(VecEnv):
@@ -102,7 +67,7 @@ class MarketVecEnv(VecEnv):
         super().__init__(len(self.seats), observations.space(), actions.space(market.offsets, market.lots))
         self.metadata = {"render_modes": ["rgb_array"]}
         self._next_seeds = Seeds(markets)
-        self._actions = np.zeros((self.num_envs, 5), np.int64)
+        self._actions = np.zeros((self.num_envs, WIDTH), np.int64)
         self._begun = False
         self._began = time.time()
         self._returns = np.zeros(self.num_envs)
@@ -134,21 +99,23 @@ class MarketVecEnv(VecEnv):
         if not self._begun:
             raise RuntimeError(f"step(): {NO_EPISODE}")
         batch = self.batch
-        decisions: Any = self._actions
-        if isinstance(decisions, np.ndarray) and decisions.shape == (self.num_envs, 5):
-            decisions = decisions.reshape(batch.count, -1, 5)
-        batch.step(decisions)
+        learners = len(batch.learners)
+
+        def label(place: tuple[int, ...]) -> str:
+            return batch.label(divmod(place[0], learners) if place else ())
+
+        codes = as_codes(self._actions, batch.codes, label, (self.num_envs,))
+        batch.step(codes.reshape(batch.count, learners, WIDTH))
         rewards = rewards_of(batch, self.reward).reshape(-1)
         self._returns += rewards
         self._lengths += 1
         self._pictures.add(np.ones(batch.count, np.bool_))
-        dones = np.repeat(batch.finished, len(batch.learners))
-        infos: list[Info] = [{"TimeLimit.truncated": False} for _ in self.seats]
+        dones = np.repeat(batch.finished, learners)
+        infos = self._infos(dones)
         ended = np.flatnonzero(dones).tolist()
         seen = self._observations()
         for number in ended:
-            infos[number] = self.seats[number].info() | {
-                "TimeLimit.truncated": True,
+            infos[number] |= {
                 "terminal_observation": seen[number].copy(),
                 "episode": {
                     "r": round(float(self._returns[number]), 6),
@@ -164,6 +131,13 @@ class MarketVecEnv(VecEnv):
                 self.reset_infos[number] = self.seats[number].info()
             seen = self._observations()
         return seen, rewards.astype(np.float32), dones, infos
+
+    def _infos(self, dones: NDArray[np.bool_]) -> list[Info]:
+        rows = self.batch.infos.reshape(-1).tolist()
+        return [
+            {**dict(zip(INFO_NAMES, row, strict=True)), "TimeLimit.truncated": done}
+            for row, done in zip(rows, dones.tolist(), strict=True)
+        ]
 
     def _observations(self) -> NDArray[np.float32]:
         return self.batch.observations.reshape(self.num_envs, -1).copy()
@@ -216,7 +190,7 @@ class MarketVecEnv(VecEnv):
         Raises:
             AttributeError: always.
         """
-        raise AttributeError(f"{attr_name}: seats of a batch of markets cannot be changed one by one")
+        raise AttributeError(f"{attr_name}: {UNCHANGEABLE}")
 
     def env_method(
         self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any

@@ -289,7 +289,8 @@ class Board:
             return
         depths = info["bid_depth"] + info["ask_depth"]
         balance = (info["bid_depth"] - info["ask_depth"]) / depths if depths else None
-        numbers = (info["mid"], info["spread"], info["imbalance"], info["bid_depth"], info["ask_depth"], balance)
+        spread, imbalance = (info["spread"], info["imbalance"]) if info["two_sided"] else (None, None)
+        numbers = (info["mid"], spread, imbalance, info["bid_depth"], info["ask_depth"], balance)
         values = [(tag, number) for tag, number in zip(MARKET, numbers, strict=True) if number is not None]
         values.append(("flow/turns", sum(self._turns)))
         means = (self._members @ self._accounts).tolist()
@@ -307,8 +308,8 @@ class Board:
             for tags, row in zip(self._agent_tags, self._accounts.tolist(), strict=True):
                 values += zip(tags, row, strict=True)
         self._pending.append((self._timestep, time.time(), values))
-        if info["spread"] is not None:
-            self._spreads.append(info["spread"])
+        if spread is not None:
+            self._spreads.append(spread)
         self._begin_timestep()
 
     def _close_interval(self) -> None:

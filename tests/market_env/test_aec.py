@@ -184,7 +184,7 @@ def test_rewards_have_a_standard_deviation_of_about_one_under_random_actions() -
     assert 0.7 < np.std(rewards) < 1.5
 
 
-def test_an_info_says_what_was_traded_and_trimmed_since_the_last_turn_began() -> None:
+def test_an_info_says_what_was_traded_and_rejected_since_the_last_turn_began() -> None:
     config = MarketConfig(
         timesteps=10,
         first_price=100,
@@ -202,8 +202,14 @@ def test_an_info_says_what_was_traded_and_trimmed_since_the_last_turn_began() ->
     info = env.infos["a_0"]
     assert env.agent_selection == "a_0"
     assert (info["maker_lots"], info["taker_lots"], info["inventory"]) == (8, 0, 8)
-    assert (info["trimmed_lots"], info["trimmed_reasons"]) == (10, {"inventory": 10})
-    assert (info["best_bid"], info["best_ask"], info["spread"], info["imbalance"]) == (99, None, None, None)
+    assert (info["rejected_lots"], info["rejected_inventory"], info["rejected_cash"]) == (10, 10, 0)
+    assert (info["best_bid"], info["best_ask"], info["two_sided"], info["spread"], info["imbalance"]) == (
+        99,
+        0,
+        0,
+        0,
+        0.0,
+    )
     env.step([0, 0, 0, 0, 0])
     assert (env.infos["a_1"]["maker_lots"], env.infos["a_1"]["taker_lots"]) == (0, 8)
     assert env.infos["a_1"]["timestep"] == 1

@@ -1,0 +1,220 @@
+"""Whether a record is one that the engine could have left behind: checked before a kernel follows its links.
+
+Kernels trust a record: an index out of range reads or writes foreign memory, a chain that closes on itself never ends. One
+that comes from outside (a checkpoint, a saved state) is held to its own rules first. Cost: about 20 µs for the default
+market, each order and level looked at twice.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from market_env.engine.kernel import kernel
+from market_env.engine.state import BUY, NONE
+
+CONFIGURATION = (
+    "config", "end", "agent_count", "clock_count", "first_price", "price_band", "protection_ticks", "offset_count",
+    "lots_count", "offsets", "lots", "members",
+)  # fmt: skip
+AGENT_CONFIGURATION = (
+    "name", "clock", "start_inventory", "start_cash", "inventory_bound", "cash_floor", "max_open_orders", "post_only",
+)  # fmt: skip
+CLOCK_CONFIGURATION = (
+    "name", "process", "period", "phase", "rate", "branching", "decay", "first_member", "members",
+)  # fmt: skip
+"""Fields of a record, its agents and its clocks that :func:`market_env.market.configure` sets for good."""
+
+RULES = (
+    "",
+    "clock: time, timestep and acting agent within the episode",
+    "arrivals: a heap of all clocks, each at a finite time and with one of its members",
+    "free list: distinct empty slots",
+    "own orders: chains of each agent's orders, as many and as large as its account says",
+    "levels: queues of orders of one price and side, as large as they say",
+    "best quotes: those of the levels, bid below ask",
+    "accounts: inventories within their bounds",
+    "fills: no more than there is room for",
+)
+(SOUND, CLOCK, ARRIVALS, FREE_LIST, OWN_ORDERS, LEVELS, QUOTES, ACCOUNTS, FILLS) = range(9)
+
+
+@kernel
+def broken_rule(market, marks):
+    """Number of the first of :data:`RULES` that a record breaks, SOUND if none; ``marks``: int8 work space, one an order."""
+    if not clock_holds(market):
+        return CLOCK
+    if not arrivals_hold(market, marks):
+        return ARRIVALS
+    marks[:] = 0
+    if not free_list_holds(market, marks):
+        return FREE_LIST
+    if not own_orders_hold(market, marks):
+        return OWN_ORDERS
+    if not levels_hold(market, marks):
+        return LEVELS
+    if not quotes_hold(market):
+        return QUOTES
+    for i in range(market.agent_count):
+        agent = market.agents[i]
+        if agent.inventory > agent.inventory_bound or agent.inventory < -agent.inventory_bound:
+            return ACCOUNTS
+    if market.fill_count < 0 or market.fill_count > len(market.fills):
+        return FILLS
+    return SOUND
+
+
+@kernel
+def clock_holds(market):
+    """See :data:`RULES`; a record that was never reset has no acting agent and no key."""
+    if not (0.0 <= market.time <= market.end) or market.timestep < 0 or market.timestep > market.end:
+        return False
+    if not np.isfinite(market.reference) or market.acting < NONE or market.acting >= market.agent_count:
+        return False
+    return (market.acting == NONE) == (market.finished != 0 or market.key == 0)
+
+
+@kernel
+def arrivals_hold(market, marks):
+    """See :data:`RULES`."""
+    if market.key == 0:
+        return True  # no clock was ever started
+    marks[: market.clock_count] = 0
+    for i in range(market.clock_count):
+        place = market.heap[i]
+        if place < 0 or place >= market.clock_count or marks[place] != 0:
+            return False
+        marks[place] = 1
+        clock = market.clocks[i]
+        if not np.isfinite(clock.time) or not np.isfinite(clock.excitation) or clock.time < 0.0:
+            return False
+        known = False
+        for member in range(clock.first_member, clock.first_member + clock.members):
+            known |= market.members[member] == clock.agent
+        if not known:
+            return False
+    return True
+
+
+@kernel
+def free_list_holds(market, marks):
+    """See :data:`RULES`; marks the free slots 1."""
+    capacity = len(market.orders)
+    if market.key == 0:
+        return True  # the pool is filled by the first reset
+    if market.free_orders < 0 or market.free_orders > capacity:
+        return False
+    for i in range(market.free_orders):
+        slot = market.free[i]
+        if slot < 0 or slot >= capacity or marks[slot] != 0 or market.orders[slot].id != NONE:
+            return False
+        marks[slot] = 1
+    return True
+
+
+@kernel
+def own_orders_hold(market, marks):
+    """See :data:`RULES`; marks the orders 2."""
+    capacity = len(market.orders)
+    total = 0
+    for i in range(market.agent_count):
+        agent = market.agents[i]
+        slot, before, count = agent.oldest, NONE, 0
+        bid_lots, ask_lots, reserved = 0, 0, 0
+        while slot != NONE:
+            if slot < 0 or slot >= capacity or marks[slot] != 0:
+                return False
+            marks[slot] = 2
+            order = market.orders[slot]
+            if order.id < 0 or order.id >= market.next_order_id or order.agent != i or order.own_prev != before:
+                return False
+            if order.lots <= 0 or order.price < 1:
+                return False
+            if order.side == BUY:
+                bid_lots += order.lots
+                reserved += order.price * order.lots
+            else:
+                ask_lots += order.lots
+            count += 1
+            before, slot = slot, order.own_next
+        if agent.newest != before or agent.open_orders != count or count > agent.max_open_orders:
+            return False
+        if agent.open_bid_lots != bid_lots or agent.open_ask_lots != ask_lots or agent.reserved != reserved:
+            return False
+        total += count
+    return market.key == 0 or total == capacity - market.free_orders
+
+
+@kernel
+def levels_hold(market, marks):
+    """See :data:`RULES`; every order of :func:`own_orders_hold` is in one queue."""
+    capacity, levels = len(market.orders), len(market.levels)
+    total = 0
+    for number in range(levels):
+        level = market.levels[number]
+        slot, before, lots = level.head, NONE, 0
+        while slot != NONE:
+            if slot < 0 or slot >= capacity or marks[slot] != 2:
+                return False
+            marks[slot] = 3
+            order, first = market.orders[slot], market.orders[level.head]
+            if order.prev != before or order.price & (levels - 1) != number:
+                return False
+            if order.price != first.price or order.side != first.side or order.side < 0 or order.side > 1:
+                return False
+            lots += order.lots
+            total += 1
+            before, slot = slot, order.next
+        if level.tail != before or level.lots != lots:
+            return False
+    return market.key == 0 or total == capacity - market.free_orders
+
+
+@kernel
+def quotes_hold(market):
+    """See :data:`RULES`."""
+    best_bid, best_ask, bids, asks = 0, 0, 0, 0
+    for number in range(len(market.levels)):
+        head = market.levels[number].head
+        if head != NONE:
+            order = market.orders[head]
+            if order.side == BUY:
+                bids += 1
+                best_bid = max(best_bid, order.price)
+            else:
+                asks += 1
+                best_ask = order.price if best_ask == 0 else min(best_ask, order.price)
+    if bids != market.bid_levels or asks != market.ask_levels:
+        return False
+    if best_bid != market.best_bid or best_ask != market.best_ask:
+        return False
+    return best_bid == 0 or best_ask == 0 or best_bid < best_ask
+
+
+@kernel
+def broken_rules(markets, marks, found):
+    """:func:`broken_rule` of every market, into ``found``, int64 of shape (markets,)."""
+    for i in range(len(markets)):
+        found[i] = broken_rule(markets[i], marks)
+
+
+def check_records(records: NDArray[np.void], fresh: NDArray[np.void]) -> None:
+    """Raise a ValueError unless every record could have come of a market.
+
+    Args:
+        records: from outside, of the dtype of ``fresh``.
+        fresh: a configured record of the same market, shape (1,).
+    """
+    agents, clocks = records["agents"], records["clocks"]
+    for ours, theirs, names in (
+        (fresh, records, CONFIGURATION),
+        (fresh["agents"], agents, AGENT_CONFIGURATION),
+        (fresh["clocks"], clocks, CLOCK_CONFIGURATION),
+    ):
+        for name in names:
+            if not np.array_equal(np.broadcast_to(ours[name], theirs[name].shape), theirs[name]):
+                raise ValueError(f"state: {name} is not that of this market's config")
+    found = np.zeros(len(records), np.int64)
+    broken_rules(records, np.zeros(max(records["orders"].shape[1], clocks.shape[1]), np.int8), found)
+    for number in np.flatnonzero(found):
+        raise ValueError(f"state: market {number} breaks a rule of every record: {RULES[found[number]]}")

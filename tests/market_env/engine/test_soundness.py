@@ -1,0 +1,105 @@
+"""A record from outside is held to its own rules before a kernel follows its links."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import scripted_agents
+from market_env.config import MarketConfig, roster
+from market_env.engine import state
+from market_env.market import Market
+from scripted_agents.rollout import CompiledBackground
+from tests.kit import market_configs, random_actions
+
+CONFIG = MarketConfig(timesteps=60, agents=roster(ppo=0, noise=6, maker=2))
+
+
+@pytest.fixture(scope="module")
+def saved() -> np.ndarray:
+    """A market in the middle of an episode, orders on both sides."""
+    market = Market(CONFIG)
+    market.reset(3)
+    policies = scripted_agents.build(CONFIG)
+    for agent, policy in policies.items():
+        policy.reset(market.policy_stream(market.index[agent]), market.policy_memory(market.index[agent]))
+    for _ in range(150):
+        market.act(policies[market.agent_ids[market.acting]].act(market.observation))
+    assert market.records["bid_levels"][0] > 3
+    return market.save()
+
+
+@settings(max_examples=60)
+@given(market_configs(timesteps=30), st.integers(0, 2**32), st.integers(0, 200))
+def test_every_state_that_a_market_can_be_in_is_sound(config: MarketConfig, seed: int, turns: int) -> None:
+    market = Market(config)
+    Market(config).restore(market.save())  # never reset
+    going = market.reset(seed)
+    actions = random_actions(config, seed, 200)
+    for action in actions[:turns]:
+        if not going:
+            break
+        going = market.act(action)
+    other = Market(config)
+    other.restore(market.save())
+    assert other.save().tobytes() == market.save().tobytes()
+
+
+def test_the_end_of_an_episode_is_sound() -> None:
+    market = Market(CONFIG)
+    market.reset(1)
+    CompiledBackground(scripted_agents.build(CONFIG), market.agent_ids).play(market)
+    Market(CONFIG).restore(market.save())
+
+
+def open_slot(record: np.void) -> int:
+    return int(np.flatnonzero(record["orders"]["id"] != state.NONE)[0])
+
+
+BREAKS = {
+    "an order's next far outside": lambda r: r["orders"]["next"].__setitem__(open_slot(r), 2**30),
+    "an order's own next below": lambda r: r["orders"]["own_next"].__setitem__(open_slot(r), -7),
+    "a chain that closes on itself": lambda r: r["orders"]["own_next"].__setitem__(open_slot(r), open_slot(r)),
+    "a queue that closes on itself": lambda r: r["orders"]["next"].__setitem__(open_slot(r), open_slot(r)),
+    "an owner who is none": lambda r: r["orders"]["agent"].__setitem__(open_slot(r), 10**6),
+    "a side that is none": lambda r: r["orders"]["side"].__setitem__(open_slot(r), 5),
+    "lots below one": lambda r: r["orders"]["lots"].__setitem__(open_slot(r), 0),
+    "a level's head": lambda r: r["levels"]["head"].__setitem__(5, 40_000),
+    "a level's lots": lambda r: r["levels"]["lots"].__setitem__(5, 3),
+    "a free slot far outside": lambda r: r["free"].__setitem__(0, 2**20),
+    "a free slot twice": lambda r: r["free"].__setitem__(0, r["free"][1]),
+    "more free slots than there are": lambda r: r.__setitem__("free_orders", 10**6),
+    "the heap": lambda r: r["heap"].__setitem__(0, 99),
+    "the acting agent": lambda r: r.__setitem__("acting", 31),
+    "nobody acting in the middle": lambda r: r.__setitem__("acting", -1),
+    "a member of no clock": lambda r: r["clocks"]["agent"].__setitem__(0, 27),
+    "a time that is no number": lambda r: r.__setitem__("time", np.nan),
+    "a clock without end": lambda r: r["clocks"]["time"].__setitem__(0, np.inf),
+    "a timestep far ahead": lambda r: r.__setitem__("timestep", 2**40),
+    "an inventory that has no absolute": lambda r: r["agents"]["inventory"].__setitem__(0, -(2**63)),
+    "an account's reserve": lambda r: r["agents"]["reserved"].__setitem__(6, 7),
+    "the best bid": lambda r: r.__setitem__("best_bid", 5),
+    "levels that are not there": lambda r: r.__setitem__("bid_levels", 900),
+    "more fills than there is room for": lambda r: r.__setitem__("fill_count", 10**6),
+    "more agents than there are": lambda r: r.__setitem__("agent_count", 1_000),
+    "a grid beyond its end": lambda r: r.__setitem__("lots_count", 4_000),
+    "members beyond the list": lambda r: r["clocks"]["members"].__setitem__(0, 10**6),
+    "an agent's bound": lambda r: r["agents"]["inventory_bound"].__setitem__(0, 2**60),
+}
+
+
+@pytest.mark.parametrize("what", BREAKS)
+def test_a_record_that_breaks_a_rule_is_refused_and_nothing_changes(what: str, saved: np.ndarray) -> None:
+    market = Market(CONFIG)
+    market.reset(1)
+    before = market.save().tobytes()
+    broken = saved.copy()
+    BREAKS[what](broken[0])
+    with pytest.raises(
+        ValueError, match=r"state: (market 0 breaks a rule of every record|\w+ is not that of this market's)"
+    ):
+        market.restore(broken)
+    assert market.save().tobytes() == before
+    market.restore(saved)
