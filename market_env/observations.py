@@ -24,8 +24,14 @@ FLOW_TIMES = (5.0, 60.0)
 """Time constants of the moving averages of flow and volatility, timesteps."""
 HORIZON = 500.0
 """Time left saturates here, so that it means the same in runs of any length, timesteps."""
+TURNS = 8.0
+"""Turns a timestep at which activity counts one half."""
 AGE = 60.0
 """Ages and waiting times saturate here, timesteps."""
+
+
+SCALES = {"ticks": TICKS, "log_lots": LOG_LOTS, "turns": TURNS, "age": AGE, "horizon": HORIZON, "share": 1.0}
+"""By unit how many of it count as 1. A frozen policy states the scales that it was trained on."""
 
 
 class Feature(NamedTuple):
@@ -35,6 +41,13 @@ class Feature(NamedTuple):
     low: float
     high: float
     meaning: str
+    unit: str = "share"
+    """What it is measured in: an entry of :data:`SCALES`."""
+
+    @property
+    def scale(self) -> float:
+        """How many of its unit count as 1."""
+        return SCALES[self.unit]
 
 
 def _level_features(side: str) -> list[Feature]:
@@ -42,8 +55,8 @@ def _level_features(side: str) -> list[Feature]:
         feature
         for level in range(1, LEVELS + 1)
         for feature in (
-            Feature(f"{side}_distance_{level}", 0, 1, f"{side} level {level}: ticks from the reference price / 32; 1 if there is none"),
-            Feature(f"{side}_lots_{level}", 0, 1, f"{side} level {level}: log(1 + resting lots) / 7; 0 if there is none"),
+            Feature(f"{side}_distance_{level}", 0, 1, f"{side} level {level}: ticks from the reference price / 32; 1 if there is none", "ticks"),
+            Feature(f"{side}_lots_{level}", 0, 1, f"{side} level {level}: log(1 + resting lots) / 7; 0 if there is none", "log_lots"),
         )
     ]  # fmt: skip
 
@@ -51,31 +64,31 @@ def _level_features(side: str) -> list[Feature]:
 FEATURES: tuple[Feature, ...] = (
     *_level_features("bid"),
     *_level_features("ask"),
-    Feature("spread", 0, 1, "best ask - best bid, ticks / 32; 1 unless two-sided"),
+    Feature("spread", 0, 1, "best ask - best bid, ticks / 32; 1 unless two-sided", "ticks"),
     Feature("imbalance", -1, 1, "(bid lots - ask lots) / sum at the touch; 0 unless two-sided"),
     Feature("imbalance_5", -1, 1, "the same over the first 5 levels of each side; 0 if both are empty"),
-    Feature("microprice", -1, 1, "size-weighted mid - mid, ticks / 32; 0 unless two-sided"),
-    Feature("depth_mid", -1, 1, "depth-weighted mid of the first 5 levels of each side, distances up to 32 ticks, - reference price, ticks / 32; 0 unless two-sided"),
-    *(Feature(f"return_{w}", -1, 1, f"reference price now - at the end of the timestep {w} before, ticks / 32") for w in RETURN_WINDOWS),
-    Feature("volatility_fast", 0, 1, "root of the moving average (5 timesteps) of squared 1-timestep returns, ticks / 32"),
-    Feature("volatility_slow", 0, 1, "the same over 60 timesteps"),
+    Feature("microprice", -1, 1, "size-weighted mid - mid, ticks / 32; 0 unless two-sided", "ticks"),
+    Feature("depth_mid", -1, 1, "depth-weighted mid of the first 5 levels of each side, distances up to 32 ticks, - reference price, ticks / 32; 0 unless two-sided", "ticks"),
+    *(Feature(f"return_{w}", -1, 1, f"reference price now - at the end of the timestep {w} before, ticks / 32", "ticks") for w in RETURN_WINDOWS),
+    Feature("volatility_fast", 0, 1, "root of the moving average (5 timesteps) of squared 1-timestep returns, ticks / 32", "ticks"),
+    Feature("volatility_slow", 0, 1, "the same over 60 timesteps", "ticks"),
     Feature("flow_fast", -1, 1, "aggressor's buys - sells over their sum, lots, moving average of 5 timesteps; 0 without trades"),
     Feature("flow_slow", -1, 1, "the same over 60 timesteps"),
-    Feature("volume_fast", 0, 1, "log(1 + traded lots a timestep) / 7, moving average of 5 timesteps"),
-    Feature("activity_fast", 0, 1, "turns of all agents a timestep / (turns + 8), moving average of 5 timesteps"),
+    Feature("volume_fast", 0, 1, "log(1 + traded lots a timestep) / 7, moving average of 5 timesteps", "log_lots"),
+    Feature("activity_fast", 0, 1, "turns of all agents a timestep / (turns + 8), moving average of 5 timesteps", "turns"),
     Feature("inventory", -1, 1, "own inventory / own bound"),
-    Feature("inventory_lots", -1, 1, "own inventory as sign x log(1 + lots) / 7"),
+    Feature("inventory_lots", -1, 1, "own inventory as sign x log(1 + lots) / 7", "log_lots"),
     Feature("cash", 0, 1, "own cash above floor and reservations / (itself + what the bound costs at the reference price)"),
     Feature("open_bid_lots", 0, 1, "lots in own open bids / (2 x bound)"),
     Feature("open_ask_lots", 0, 1, "lots in own open asks / (2 x bound)"),
     Feature("open_orders", 0, 1, "own open orders / most allowed"),
-    Feature("own_bid_distance", -1, 1, "reference price - own best bid, ticks / 32; 1 if there is none"),
-    Feature("own_ask_distance", -1, 1, "own best ask - reference price, ticks / 32; 1 if there is none"),
+    Feature("own_bid_distance", -1, 1, "reference price - own best bid, ticks / 32; 1 if there is none", "ticks"),
+    Feature("own_ask_distance", -1, 1, "own best ask - reference price, ticks / 32; 1 if there is none", "ticks"),
     Feature("own_bid_at_touch", 0, 1, "1 if own best bid is at the best bid"),
     Feature("own_ask_at_touch", 0, 1, "1 if own best ask is at the best ask"),
-    Feature("oldest_order_age", 0, 1, "age of own oldest open order, timesteps / 60; 0 if there is none"),
-    Feature("waited", 0, 1, "time from own last turn but one to the last, timesteps / 60; 0 on the first"),
-    Feature("time_left", 0, 1, "timesteps left / 500"),
+    Feature("oldest_order_age", 0, 1, "age of own oldest open order, timesteps / 60; 0 if there is none", "age"),
+    Feature("waited", 0, 1, "time from own last turn but one to the last, timesteps / 60; 0 on the first", "age"),
+    Feature("time_left", 0, 1, "timesteps left / 500", "horizon"),
 )  # fmt: skip
 
 NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)

@@ -15,8 +15,10 @@ from market_env.config import MarketConfig
 from market_env.learner import LearnerEnv
 from scripted_agents.baselines import DoNothing, RandomActions
 from scripted_agents.batch import Batch
-from scripted_agents.frozen_ppo import FrozenPPO, ModelError, freeze
+from scripted_agents.freezing import freeze
+from scripted_agents.frozen_ppo import FrozenPPO
 from scripted_agents.maker import MarketMaker
+from scripted_agents.model_file import ModelError
 from scripted_agents.momentum import MomentumTrader
 from scripted_agents.noise import NoiseTrader
 from scripted_agents.policy import CompiledPolicy, Policy, PolicyConfig

@@ -1,22 +1,18 @@
 """A trained PPO policy, frozen: deterministic, inference only, compiled.
 
-It reads the ``.zip`` that Stable-Baselines3 writes and never unpickles anything in it: the plain JSON part says
-what the policy was trained for, the weights load with ``weights_only=True``, and both are checked before use.
-The network then runs as a compiled policy like any scripted one (some µs a decision, against some hundred for
-``predict``), the same in the AEC loop and in the rollout. Ties between equal logits go to the lower code, as in
-PyTorch's argmax; arithmetic is float64, so near-ties of the float32 original may fall the other way.
+It reads the ``.zip`` that :func:`scripted_agents.freeze` writes through Stable-Baselines3 and never unpickles anything in it
+(:mod:`scripted_agents.model_file`): the plain JSON part says what the policy was trained for, features by name and scale
+among it, and is checked before the weights are. The network then runs as a compiled policy like any scripted one (some µs
+a decision, against some hundred for ``predict``), the same in the AEC loop and in the rollout. Ties between equal logits go
+to the lower code, as in PyTorch's argmax; arithmetic is float64, so near-ties of the float32 original may fall the other way.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 import os
 import sys
-import zipfile
-import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,85 +20,57 @@ import numpy as np
 from numpy.typing import NDArray
 
 from market_env import actions, observations
-from market_env.config import ConfigError, MarketConfig, checked, to_json
+from market_env.actions import WIDTH
+from market_env.config import ConfigError, MarketConfig, checked
 from market_env.engine.kernel import policy_kernel
-from market_env.rewards import DEFAULT_REWARD, WealthReward
+from market_env.outside import load_json, read_bytes, shown
+from scripted_agents.model_file import LARGEST_DATA, LARGEST_MODEL, ModelError, load_tensors, read_archive
 from scripted_agents.policy import OWN, CompiledPolicy
 
 DEFAULT_MODEL = "models/ppo_day5.zip"
 MARKET_KEY = "market"
 """Attribute of the saved algorithm that says, as plain JSON, what the policy was trained for."""
-NOT_SAVED = (
-    "env",
-    "logger",
-    "ep_info_buffer",
-    "ep_success_buffer",
-    "_last_obs",
-    "_last_episode_starts",
-    "tensorboard_log",
-)
-"""What a frozen policy has no use for."""
-LARGEST_ENTRY = 256 * 2**20
-"""Largest entry of a model file that is read, bytes."""
+ACTIVATIONS = ("tanh", "relu")
+"""Of the hidden layers, by the number that the kernel knows them by."""
+UNSTATED_SCALES = {"ticks": 32.0, "log_lots": 7.0, "turns": 8.0, "age": 60.0, "horizon": 500.0}
+"""Scales by unit, when files did not state them yet."""
 
 
-class ModelError(ConfigError):
-    """A model file that cannot be used: one line with what was expected and what was found."""
-
-
-def purpose(config: MarketConfig) -> dict[str, Any]:
+def trained_for(config: MarketConfig, activation: str = "tanh") -> dict[str, Any]:
     """What a policy for this market is trained for: the plain JSON that travels inside its file."""
     return {
         "algorithm": "PPO",
-        "activation": "tanh",
+        "activation": activation,
         "features": list(observations.NAMES),
+        "scales": {feature.name: feature.scale for feature in observations.FEATURES},
         "offsets": list(config.offsets),
         "lots": list(config.lots),
     }
 
 
-def freeze(model: Any, config: MarketConfig, path: Path | str, reward: WealthReward = DEFAULT_REWARD) -> None:
-    """Save a Stable-Baselines3 PPO model for this market as :class:`FrozenPPO` reads it, whole or not at all.
-
-    Args:
-        model: trained in a :class:`market_env.LearnerEnv` of this market, its policy an ``MlpPolicy`` with tanh.
-        config: the market that it was trained for.
-        path: the ``.zip`` file to write.
-        reward: what it was trained on; it travels in the file for its reader, and nothing checks it.
-    """
-    path = Path(path)
-    setattr(model, MARKET_KEY, {**purpose(config), "reward": to_json(reward)})
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.stem}.partial.zip")
-    try:
-        with partial.open("wb") as file:
-            model.save(file, exclude=NOT_SAVED)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
 @policy_kernel
 def frozen_network(observation, parameters, memory, stream, action):
-    """A tanh network with one linear output a component; each component takes its largest logit.
+    """A tanh or ReLU network with one linear output a component; each component takes its largest logit.
 
-    Own parameters: number of layers, size of each layer from input to output, then for each layer its weights
-    (input by output, so that the inner loop runs over outputs) and biases; the outputs' split is the action space.
+    Own parameters: activation, number of layers, size of each layer from input to output, the features that are its
+    inputs by their place in the observation, then for each layer its weights (input by output, so that the inner loop
+    runs over outputs) and biases; the outputs' split is the action space.
     """
-    layers = int(parameters[OWN])
-    at = OWN + 2 + layers
+    rectifies = parameters[OWN] == 1.0
+    layers = int(parameters[OWN + 1])
+    sizes = OWN + 2
+    inputs = int(parameters[sizes])
+    at = sizes + layers + 1
     width = 0
     for layer in range(layers + 1):
-        width = max(width, int(parameters[OWN + 1 + layer]))
+        width = max(width, int(parameters[sizes + layer]))
     values = np.empty(width)
     sums = np.empty(width)
-    inputs = int(parameters[OWN + 1])
     for i in range(inputs):
-        values[i] = observation[i]
+        values[i] = observation[int(parameters[at + i])]
+    at += inputs
     for layer in range(layers):
-        outputs = int(parameters[OWN + 2 + layer])
+        outputs = int(parameters[sizes + 1 + layer])
         biases = at + inputs * outputs
         for j in range(outputs):
             sums[j] = parameters[biases + j]
@@ -111,12 +79,18 @@ def frozen_network(observation, parameters, memory, stream, action):
             for j in range(outputs):
                 sums[j] += value * parameters[at + i * outputs + j]
         at = biases + outputs
-        last = layer == layers - 1
-        for j in range(outputs):
-            values[j] = sums[j] if last else np.tanh(sums[j])
+        if layer == layers - 1:
+            for j in range(outputs):
+                values[j] = sums[j]
+        elif rectifies:
+            for j in range(outputs):
+                values[j] = max(sums[j], 0.0)
+        else:
+            for j in range(outputs):
+                values[j] = np.tanh(sums[j])
         inputs = outputs
     start = 0
-    for component in range(5):
+    for component in range(WIDTH):
         count = int(parameters[at + component])
         best = start
         for j in range(start + 1, start + count):
@@ -129,99 +103,130 @@ def frozen_network(observation, parameters, memory, stream, action):
 def locate(model: str) -> Path:
     """The file that a model's name means: as it stands, else beside the packages, else where a wheel puts it."""
     homes = (Path(), Path(__file__).resolve().parents[1], Path(sys.prefix) / "share" / "market_env")
-    return next((home / model for home in homes if (home / model).exists()), Path(model))
+    # os.path says no where Path raises, as for a name that is too long.
+    return next((home / model for home in homes if os.path.exists(home / model)), Path(model))  # noqa: PTH110
 
 
 def sha256(path: Path) -> str:
-    """Hash of a file's bytes, hexadecimal.
+    """Hash of a model file's bytes, hexadecimal.
 
     Raises:
-        ModelError: it cannot be read.
+        ModelError: it cannot be read, is no regular file or too large for a model.
     """
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise ModelError(f"model {path}: cannot be read: {error.strerror}") from None
+        return hashlib.sha256(read_bytes(path, f"model {shown(str(path))[1:-1]}", LARGEST_MODEL)).hexdigest()
+    except ConfigError as error:
+        raise ModelError(str(error)) from None
 
 
-def _entry(archive: zipfile.ZipFile, name: str, path: Path) -> bytes:
-    try:
-        info = archive.getinfo(name)
-        if info.file_size > LARGEST_ENTRY:
-            raise ModelError(
-                f"model {path}: {name} would take {info.file_size} bytes, at most {LARGEST_ENTRY} expected"
-            )
-        return archive.read(name)
-    except KeyError:
-        raise ModelError(
-            f"model {path}: expected an archive of Stable-Baselines3 with {name!r}, found {sorted(archive.namelist())}"
-        ) from None
-    except (zipfile.BadZipFile, zlib.error, OSError, EOFError, NotImplementedError, RuntimeError) as error:
-        raise ModelError(f"model {path}: {name} is damaged: {error}") from None
-
-
-def _expect(path: Path, what: str, expected: Any, found: Any) -> None:
+def _expect(where: str, what: str, expected: Any, found: Any) -> None:
     if expected != found:
-        raise ModelError(f"model {path}: expected {what} {expected}, found {found}")
+        raise ModelError(f"{where}: expected {what} {shown(expected)}, found {shown(found)}")
 
 
-def _check_purpose(path: Path, data: dict[str, Any], config: MarketConfig) -> None:
+def read_contract(data: Any, config: MarketConfig, where: str) -> tuple[list[str], str]:
+    """The features that a file's policy reads, in its order, and its activation.
+
+    Args:
+        data: the file's JSON part.
+        config: the market that it is to trade in.
+        where: what the file is called in an error.
+
+    Raises:
+        ModelError: it is of another algorithm or grid, or of a feature that is missing here or has another scale.
+    """
+    if not isinstance(data, dict):
+        raise ModelError(f"{where}: expected a JSON object in data, found {type(data).__name__}")
     if "clip_range" not in data or "n_epochs" not in data:
         raise ModelError(
-            f"model {path}: expected algorithm PPO, found an archive without its settings (clip_range, n_epochs)"
+            f"{where}: expected algorithm PPO, found an archive without its settings (clip_range, n_epochs)"
         )
     declared = data.get(MARKET_KEY)
     if not isinstance(declared, dict):
         raise ModelError(
-            f"model {path}: expected attribute {MARKET_KEY!r} as scripted_agents.freeze writes it, found {declared!r}"
+            f"{where}: expected attribute {MARKET_KEY!r} as scripted_agents.freeze writes it, found {shown(declared)}"
         )
     for name, kind in (("observation_space", "Box"), ("action_space", "MultiDiscrete")):
         saved = data.get(name)
         found = saved.get(":type:") if isinstance(saved, dict) else saved
         if not (isinstance(found, str) and f".{kind}'" in found):
-            raise ModelError(f"model {path}: expected {name} of type {kind}, found {found}")
-    for name, expected in purpose(config).items():
-        found = declared.get(name)
-        if name == "features" and isinstance(found, list) and found != expected:
-            gone, new = [f for f in expected if f not in found], [f for f in found if f not in expected]
+            raise ModelError(f"{where}: expected {name} of type {kind}, found {shown(found)}")
+    for name in ("algorithm", "offsets", "lots"):
+        _expect(where, name, trained_for(config)[name], declared.get(name))
+    activation = declared.get("activation")
+    if activation not in ACTIVATIONS:
+        raise ModelError(f"{where}: expected activation tanh or relu, found {shown(activation)}")
+    features = declared.get("features")
+    if not isinstance(features, list) or not features or not all(isinstance(name, str) for name in features):
+        raise ModelError(f"{where}: expected features by name, found {shown(features)}")
+    if len(set(features)) < len(features):
+        raise ModelError(f"{where}: expected each feature once, found one twice")
+    scales = declared.get("scales", {})
+    if not isinstance(scales, dict):
+        raise ModelError(f"{where}: expected a scale for each feature, found {shown(scales)}")
+    for name in features:
+        if name not in observations.INDEX:
+            raise ModelError(f"{where}: it reads feature {shown(name)}, which this market's observations do not have")
+        feature = observations.FEATURES[observations.INDEX[name]]
+        scale = scales.get(name, UNSTATED_SCALES.get(feature.unit, 1.0))
+        if scale != feature.scale:
             raise ModelError(
-                f"model {path}: expected features {len(expected)} as observations.FEATURES lists them, found {len(found)} "
-                f"(missing {gone}, unknown {new}, or in another order)"
+                f"{where}: it was trained on {name} in units of {shown(scale)}, observations have it in {feature.scale:g}"
             )
-        _expect(path, name, expected, found)
+    return features, activation
 
 
 def network_parameters(
-    weights: Mapping[str, NDArray[np.float64]], config: MarketConfig, path: Path
+    weights: Mapping[str, Any],
+    config: MarketConfig,
+    where: str,
+    features: Sequence[str] = observations.NAMES,
+    activation: str = "tanh",
 ) -> NDArray[np.float64]:
-    """Own parameters of :func:`frozen_network` from the weights of a Stable-Baselines3 policy; checks their shapes.
+    """Own parameters of :func:`frozen_network` from the weights of a Stable-Baselines3 policy; checks them.
+
+    Args:
+        weights: tensors by name.
+        config: the market that it is to trade in.
+        where: what they are called in an error.
+        features: names of its inputs, in its order.
+        activation: of its hidden layers.
 
     Raises:
-        ModelError: a weight is missing, of another shape or not finite; names ``path``.
+        ModelError: a weight is missing, of another shape or kind, or not finite.
     """
     names: list[str] = []
     while f"mlp_extractor.policy_net.{2 * len(names)}.weight" in weights:
         names.append(f"mlp_extractor.policy_net.{2 * len(names)}")
     names.append("action_net")
+    split = actions.sizes(config.offsets, config.lots)
     layers = []
-    inputs = observations.SIZE
+    inputs = len(features)
     for name in names:
         if f"{name}.weight" not in weights or f"{name}.bias" not in weights:
-            raise ModelError(f"model {path}: expected weights {name}.weight and {name}.bias, found {sorted(weights)}")
+            raise ModelError(
+                f"{where}: expected weights {name}.weight and {name}.bias, found {shown(sorted(map(str, weights)))}"
+            )
         weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
-        outputs = int(actions.sizes(config.offsets, config.lots).sum())
-        if name != "action_net":
-            outputs = weight.shape[0] if weight.ndim else 0
-        _expect(path, f"{name}.weight of shape", (outputs, inputs), weight.shape)
-        _expect(path, f"{name}.bias of shape", (outputs,), bias.shape)
+        outputs = int(split.sum()) if name == "action_net" else weight.shape[0] if len(weight.shape) else 0
+        if not weight.is_floating_point() or not bias.is_floating_point():
+            raise ModelError(f"{where}: expected real weights in {name}, found {weight.dtype} and {bias.dtype}")
+        # Before anything is made of them: an odd shape may stand for more than fits.
+        _expect(where, f"{name}.weight of shape", (outputs, inputs), tuple(weight.shape))
+        _expect(where, f"{name}.bias of shape", (outputs,), tuple(bias.shape))
+        if not outputs:
+            raise ModelError(f"{where}: expected layers of at least one unit, found {name} without any")
+        weight, bias = weight.double().numpy(), bias.double().numpy()
         if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
-            raise ModelError(f"model {path}: expected finite weights in {name}, found NaN or infinity")
+            raise ModelError(f"{where}: expected finite weights in {name}, found NaN or infinity")
         layers.append((weight, bias))
         inputs = outputs
-    blocks = [np.array([len(layers), observations.SIZE, *(len(bias) for _, bias in layers)], np.float64)]
+    places = [observations.INDEX[name] for name in features]
+    sizes = [len(features), *(len(bias) for _, bias in layers)]
+    blocks = [np.array([ACTIVATIONS.index(activation), len(layers), *sizes, *places], np.float64)]
     for weight, bias in layers:
         blocks += [weight.T.ravel(), bias]
-    blocks.append(actions.sizes(config.offsets, config.lots).astype(np.float64))
+    blocks.append(split.astype(np.float64))
     return np.concatenate(blocks)
 
 
@@ -229,38 +234,19 @@ def load_parameters(path: Path, config: MarketConfig) -> NDArray[np.float64]:
     """Own parameters of :func:`frozen_network` from a Stable-Baselines3 file.
 
     Raises:
-        ModelError: the file is missing, damaged, or of another algorithm, feature list, grid or shape.
+        ModelError: the file is missing, damaged, too large, or of another algorithm, feature, grid or shape.
     """
-    import torch  # takes seconds to import; only a frozen PPO needs it
-
-    if not path.is_file():
-        raise ModelError(
-            f"model {path}: expected a Stable-Baselines3 .zip file, found {'a folder' if path.is_dir() else 'nothing'}"
-        )
+    where = f"model {shown(str(path))[1:-1]}"
+    entries = read_archive(path, {"data": LARGEST_DATA, "policy.pth": LARGEST_MODEL})
     try:
-        archive = zipfile.ZipFile(path)
-    except (zipfile.BadZipFile, OSError, NotImplementedError, UnicodeDecodeError) as error:
-        raise ModelError(
-            f"model {path}: expected a Stable-Baselines3 .zip file, found a damaged one: {error}"
-        ) from None
-    with archive:
-        text = _entry(archive, "data", path)
-        try:
-            data = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise ModelError(f"model {path}: data is damaged: {error}") from None
-        if not isinstance(data, dict):
-            raise ModelError(f"model {path}: expected a JSON object in data, found {type(data).__name__}")
-        _check_purpose(path, data, config)
-        raw = _entry(archive, "policy.pth", path)
-    try:
-        state = torch.load(io.BytesIO(raw), map_location="cpu", weights_only=True)
-        weights = {name: tensor.double().numpy() for name, tensor in state.items()}
-    except Exception as error:  # torch raises many kinds for a damaged or a forbidden file
-        raise ModelError(
-            f"model {path}: policy.pth is damaged: {(str(error) or type(error).__name__).splitlines()[0]}"
-        ) from None
-    return network_parameters(weights, config, path)
+        data = load_json(entries["data"], f"{where}: data")
+    except ConfigError as error:
+        raise ModelError(str(error)) from None
+    features, activation = read_contract(data, config, where)
+    weights = load_tensors(entries["policy.pth"], f"{where}: policy.pth")
+    if not isinstance(weights, dict) or not all(hasattr(tensor, "is_floating_point") for tensor in weights.values()):
+        raise ModelError(f"{where}: policy.pth: expected tensors by name, found {type(weights).__name__}")
+    return network_parameters(weights, config, where, features, activation)
 
 
 @checked

@@ -23,7 +23,7 @@ from market_env.engine.state import (
     REJECT_REASONS,
     SELL,
 )
-from market_env.observations import AGE, HORIZON, INDEX, LEVELS, LOG_LOTS, RETURN_WINDOWS, TICKS
+from market_env.observations import AGE, HORIZON, INDEX, LEVELS, LOG_LOTS, RETURN_WINDOWS, TICKS, TURNS
 
 BID_LEVELS = INDEX["bid_distance_1"]
 ASK_LEVELS = INDEX["ask_distance_1"]
@@ -162,7 +162,7 @@ def observe(market, agent, outcome, out):
     out[FLOW_FAST] = flow_share(market.flow[0], market.volume[0])
     out[FLOW_SLOW] = flow_share(market.flow[1], market.volume[1])
     out[VOLUME_FAST] = min(np.log(1.0 + market.volume[0]) / LOG_LOTS, 1.0)
-    out[ACTIVITY_FAST] = market.activity / (market.activity + 8.0)
+    out[ACTIVITY_FAST] = market.activity / (market.activity + TURNS)
     bound = float(account.inventory_bound)
     out[INVENTORY] = account.inventory / bound
     size = log_lots(abs(account.inventory))

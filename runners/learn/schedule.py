@@ -20,7 +20,8 @@ from market_env.config import MarketConfig, to_json
 from runners.learn import checkpoint, evaluation, rivals
 from runners.learn.settings import AGENT, POLICY, Training
 from runners.learn.vec_env import MarketVecEnv
-from scripted_agents.frozen_ppo import freeze, frozen_network, network_parameters, purpose
+from scripted_agents.freezing import freeze, frozen_parameters
+from scripted_agents.frozen_ppo import frozen_network, trained_for
 from scripted_agents.policy import CompiledPolicy
 
 MEASURES = ("gain", "liquidation_gain", "trading_turns", "near_bound")
@@ -30,12 +31,6 @@ MEASURES = ("gain", "liquidation_gain", "trading_turns", "near_bound")
 def within_limits(point: dict[str, Any]) -> bool:
     """Whether a policy is a candidate: one that sits at its bound or hardly trades is none, whatever it earned."""
     return bool(0.01 <= point["trading_turns"] <= 0.6 and point["near_bound"] < rivals.NEAR_LIMIT)
-
-
-def frozen_parameters(model: PPO, config: MarketConfig) -> NDArray[np.float64]:
-    """The model's policy as :func:`frozen_network` reads it."""
-    weights = {name: tensor.double().cpu().numpy() for name, tensor in model.policy.state_dict().items()}
-    return network_parameters(weights, config, Path(POLICY))
 
 
 class Schedule(BaseCallback):
@@ -179,7 +174,7 @@ def checkpoint_purpose(training: Training, env: MarketVecEnv) -> dict[str, Any]:
     market = training.market(training.episode)
     return {
         **to_json(training),
-        **purpose(market),
+        **trained_for(market),
         "market": to_json(market),
         "scripted policies": hashlib.sha256(env.batch.policy_parameters().tobytes()).hexdigest(),
         "versions": versions(),

@@ -18,7 +18,8 @@ from stable_baselines3 import PPO
 import scripted_agents
 from market_env.config import MarketConfig
 from market_env.market import Market
-from scripted_agents.frozen_ppo import DEFAULT_MODEL, FrozenPPO, ModelError
+from scripted_agents.frozen_ppo import DEFAULT_MODEL, FrozenPPO
+from scripted_agents.model_file import ModelError
 from scripted_agents.tally import tally_episodes
 
 MODEL = Path(__file__).parents[2] / DEFAULT_MODEL
@@ -147,13 +148,17 @@ def test_nothing_in_the_file_is_unpickled(tmp_path: Path) -> None:
     [
         (with_data(clip_range=None), "expected algorithm PPO"),
         (with_data(market=None), "expected attribute 'market' as scripted_agents.freeze writes it, found None"),
-        (with_data(market={"algorithm": "A2C"}), "expected algorithm PPO, found A2C"),
-        (with_data(market={"features": ["mid"]}), "expected features .* found 1"),
+        (with_data(market={"algorithm": "A2C"}), "expected algorithm 'PPO', found 'A2C'"),
+        (with_data(market={"features": ["mid"]}), "it reads feature 'mid', which this market's observations do not have"),
         (with_data(market={"offsets": [0, 1]}), r"expected offsets \[-8, .*\], found \[0, 1\]"),
-        (with_data(market={"activation": "relu"}), "expected activation tanh, found relu"),
+        (with_data(market={"activation": "selu"}), "expected activation tanh or relu, found 'selu'"),
+        (with_data(market={"features": ["spread", "spread"]}), "expected each feature once"),
+        (with_data(market={"features": []}), "expected features by name"),
+        (with_data(market={"scales": {"spread": 64.0}}), "trained on spread in units of 64.0, observations have it in 32"),
+        (with_data(market={"scales": [1]}), "expected a scale for each feature"),
         (lambda entries: entries.__delitem__("data"), "expected an archive of Stable-Baselines3 with 'data'"),
         (lambda entries: entries.__delitem__("policy.pth"), "with 'policy.pth'"),
-        (lambda entries: entries.update(data=b"{"), "data is damaged"),
+        (lambda entries: entries.update(data=b"{"), "data: not JSON"),
         (lambda entries: entries.update(data=b"[1]"), "expected a JSON object in data, found list"),
         (lambda entries: entries.update({"policy.pth": b"not weights"}), r"policy\.pth is damaged"),
         (with_weights(lambda w: w.__delitem__("action_net.bias")), "expected weights action_net.weight and action_net.bias"),

@@ -153,7 +153,7 @@ def test_bad_input_is_one_clear_error() -> None:
         (actions[:1], ValueError),
         (actions + 99, ValueError),
         (actions.astype(float), TypeError),
-        (3, TypeError),
+        (3, ValueError),
     ):
         with pytest.raises(error, match="action"):
             env.step(bad)

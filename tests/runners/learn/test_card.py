@@ -91,11 +91,13 @@ def test_bad_input_is_one_clear_error(tmp_path: Path, capsys: pytest.CaptureFixt
     assert "expected training.json, which a training writes when it ends" in capsys.readouterr().err
     folder = tmp_path / "run"
     folder.mkdir()
-    whole = {"best": None, "training": to_json(TINY)}
+    whole = {
+        "best": None, "training": to_json(TINY), "versions": {}, "timesteps": 1, "seconds": 1, "weights": "x", "curve": [],
+    }  # fmt: skip
     for content, message in (
         (whole, "kept no policy"),
-        ({"best": 1}, "misses 'training'"),
-        ([], "expected the result"),
+        ({"best": 1}, "training: Field required"),
+        ([], "expected a JSON object, got list"),
     ):
         (folder / "training.json").write_text(json.dumps(content))
         assert command.main([str(folder), "--out", str(tmp_path / "x.zip")]) == 2

@@ -24,7 +24,8 @@ from runners.learn import checkpoint, evaluation, rivals, schedule, training
 from runners.learn.settings import Training
 from runners.simulation.board import TRAINING_TAGS
 from scripted_agents import DoNothing
-from scripted_agents.frozen_ppo import FrozenPPO, freeze
+from scripted_agents.freezing import freeze
+from scripted_agents.frozen_ppo import FrozenPPO
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -265,7 +266,7 @@ def test_a_resumed_training_keeps_its_settings(tmp_path: Path, capsys: pytest.Ca
     assert (written["hidden"], written["seed"], written["total_timesteps"]) == ([8], 4, 256)
     (folder / "config.json").write_text("{")
     assert train.main(["--resume", str(folder)]) == 2
-    assert "config.json: not JSON" in capsys.readouterr().err
+    assert "config.json: expected the settings of a training: not JSON" in capsys.readouterr().err
     (folder / "config.json").write_text(json.dumps({"schema": 1, "agents": [], "seed": 1}))
     assert train.main(["--resume", str(folder)]) == 2
     assert "expected the settings of a training, found ['agents', 'schema']" in capsys.readouterr().err
@@ -300,8 +301,8 @@ def test_a_checkpoint_that_cannot_be_used_is_named_with_what_is_wrong(
     monkeypatch.setattr(schedule, "versions", lambda: {"torch": "0"})
     refused(short, "with versions {'torch': '0'}")
     monkeypatch.undo()
-    known = schedule.purpose
-    monkeypatch.setattr(schedule, "purpose", lambda config: {**known(config), "features": ["mid"]})
+    known = schedule.trained_for
+    monkeypatch.setattr(schedule, "trained_for", lambda config: {**known(config), "features": ["mid"]})
     refused(short, r"with features \['mid'\], found")
 
 
