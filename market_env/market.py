@@ -15,12 +15,13 @@ from numpy.typing import NDArray
 
 from market_env import actions, observations
 from market_env.actions import WIDTH
-from market_env.config import Every, Hawkes, MarketConfig, Poisson, to_json
+from market_env.config import ConfigError, Every, Hawkes, MarketConfig, Poisson, to_json
 from market_env.engine import accounts, book, observe, state, turn
 from market_env.engine.kernel import kernel
 from market_env.engine.soundness import check_records
 from market_env.engine.state import EVENT, LOG_FULL, OUT_OF_RANGE, OVER, READY
 from market_env.engine.streams import name_key, run_key
+from market_env.outside import shown
 
 Records = NDArray[np.void]
 Info = dict[str, Any]
@@ -106,9 +107,12 @@ def configure(config: MarketConfig) -> Records:
     """A record, shape (1,), that holds ``config`` and awaits its first reset.
 
     Raises:
-        ValueError: no compiled capacity holds so many agents or open orders.
+        ConfigError: no compiled capacity holds so many agents or open orders.
     """
-    capacity = state.fitting(len(config.agents), sum(agent.max_open_orders for agent in config.agents))
+    try:
+        capacity = state.fitting(len(config.agents), sum(agent.max_open_orders for agent in config.agents))
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     records = np.zeros(1, state.market_dtype(capacity))
     market = records[0]
     # Nothing rests and nobody acts, before the first reset as after the end.
@@ -178,10 +182,10 @@ def check_seed(seed: object) -> int:
     """``seed`` as an int.
 
     Raises:
-        ValueError: it is no non-negative integer.
+        ConfigError: it is no non-negative integer.
     """
     if isinstance(seed, (bool, np.bool_)) or not isinstance(seed, (int, np.integer)) or seed < 0:
-        raise ValueError(f"seed: expected an integer of 0 or more, got {seed!r}")
+        raise ConfigError(f"seed: expected an integer of 0 or more, got {shown(seed)}")
     return int(seed)
 
 

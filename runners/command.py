@@ -1,12 +1,23 @@
-"""What every command of this package does with a mistake: one line that says what is wrong, and an exit status."""
+"""What every command of this package does with a mistake: one line that says what is wrong, and an exit status.
+
+Only input that the code refuses on purpose (:class:`market_env.ConfigError`) is a mistake of the user's. Whatever else is
+raised is a fault of the program, and its traceback is what helps to mend it.
+"""
 
 from __future__ import annotations
 
 import functools
 import os
+import signal
 import sys
-from collections.abc import Sequence
-from typing import Protocol
+import threading
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from market_env.config import ConfigError
+
+LONGEST = 800
+"""Characters of an error's line; what was given may be megabytes."""
 
 
 class Command(Protocol):
@@ -17,23 +28,50 @@ class Command(Protocol):
         ...
 
 
+def one_line(error: BaseException) -> str:
+    """An error's text in one line of bounded length."""
+    text = " ".join(str(error).split())
+    return text if len(text) <= LONGEST else f"{text[: LONGEST - 40]} ... ({len(text):,} characters)"
+
+
 def command(body: Command) -> Command:
-    """Turn bad input (a ``ValueError``, :class:`market_env.ConfigError` among them) into one line and exit status 2.
+    """Turn bad input into one line and exit status 2, a request to end into one line and 130.
 
     Output that nobody reads any more (``| head``) is no mistake.
     """
 
     @functools.wraps(body)
     def run(argv: Sequence[str] | None = None) -> int:
-        try:
-            status = body(argv)
-            sys.stdout.flush()
-        except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
-        except ValueError as error:
-            print(f"error: {error}", file=sys.stderr)
-            return 2
+        with terminable():
+            try:
+                status = body(argv)
+                sys.stdout.flush()
+            except BrokenPipeError:
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                return 0
+            except ConfigError as error:
+                print(f"error: {one_line(error)}", file=sys.stderr)
+                return 2
+            except KeyboardInterrupt as asked:
+                print(f"interrupted{f': {one_line(asked)}' if str(asked) else ''}", file=sys.stderr)
+                return 130
         return status
 
     return run
+
+
+class terminable:  # noqa: N801 (a context manager)
+    """Lets a request to terminate be met as Ctrl-C is, within; what was asked for before holds again afterwards."""
+
+    def __enter__(self) -> None:
+        self._before: Callable[..., Any] | int | None = None
+        if threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGTERM, self._ask)
+
+    @staticmethod
+    def _ask(number: int, frame: Any) -> None:
+        raise KeyboardInterrupt
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            signal.signal(signal.SIGTERM, self._before)

@@ -12,7 +12,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib as mpl
 import tyro
 
 from market_env import actions, observations
@@ -123,7 +122,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"wrote {FOLDER / name}")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run"
-        mpl.use("Agg")
         simulate(RunConfig(), path, tensorboard=False)
         for picture in PICTURES:
             shutil.copy(path / picture, FOLDER)

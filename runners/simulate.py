@@ -13,7 +13,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib as mpl
 import tyro
 
 from market_env.config import (
@@ -122,7 +121,6 @@ def parse(argv: Sequence[str] | None) -> tuple[Arguments, RunConfig]:
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status: 0, 130 if interrupted, 2 for bad input."""
-    mpl.use("Agg")
     try:
         arguments, run = parse(argv)
         path = fresh_folder(f"seed-{run.seed}") if arguments.run_dir == FRESH else arguments.run_dir

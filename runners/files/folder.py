@@ -52,6 +52,18 @@ def check_folder(path: Path, overwrite: bool = False) -> bool:
     return used
 
 
+def make_folder(path: Path) -> None:
+    """Make a folder, where it is not there.
+
+    Raises:
+        RunFolderError: it cannot be made.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunFolderError(f"{path}: cannot be made: {error.strerror}") from None
+
+
 def open_folder(path: Path, overwrite: bool = False) -> None:
     """Make ``path`` an empty run folder.
 

@@ -1,9 +1,14 @@
-"""Files that are whole or absent: written beside, synced, renamed."""
+"""Files that are whole or absent: written beside, synced, renamed.
+
+Each writer has a name of its own beside the file, so two at once do not meet: the last to finish wins, whole.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +21,11 @@ class RunFolderError(ConfigError):
     """A run folder that cannot be used: one line with the path, what was expected and what was found."""
 
 
+def cannot_be_written(path: Path, error: OSError) -> RunFolderError:
+    """The error of a file that the disk or its rights do not let be written."""
+    return RunFolderError(f"{path}: cannot be written: {error.strerror or error}")
+
+
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
     """A path beside ``path`` to write to; it takes the name once written and synced, or vanishes on failure.
@@ -23,7 +33,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
         RunFolderError: the disk is full or the file cannot be written.
     """
-    partial = path.with_name(f".{path.name}.partial")
+    partial = path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}.partial")
     try:
         yield partial
         with partial.open("rb") as written:
@@ -35,12 +45,23 @@ def whole_file(path: Path) -> Iterator[Path]:
         finally:
             os.close(folder)
     except OSError as error:
-        raise RunFolderError(f"{path}: cannot be written: {error.strerror or error}") from error
+        raise cannot_be_written(path, error) from None
     finally:
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # where nothing can be written nothing is left, and what went wrong is said
+            partial.unlink(missing_ok=True)
+
+
+def as_json(data: Any) -> str:
+    """JSON text as every file of this project has it."""
+    return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def write_json(path: Path, data: Any) -> None:
     """Write JSON, whole or not at all."""
+    write_text(path, as_json(data))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write UTF-8 text, whole or not at all."""
     with whole_file(path) as partial:
-        partial.write_text(json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n", encoding="utf-8")
+        partial.write_text(text, encoding="utf-8")

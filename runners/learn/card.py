@@ -16,7 +16,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib import colors
-from matplotlib import pyplot as plt
+from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from market_env.config import ConfigError, MarketConfig, amend, to_json
@@ -99,7 +99,8 @@ def draw_states(cells: Mapping[str, NDArray[np.float64]], path: Path) -> None:
         ("bid", "Ticks of its bid below the price", "{:.1f}", "Blues"),
         ("ask", "Ticks of its ask above the price", "{:.1f}", "Reds"),
     )
-    figure, all_axes = plt.subplots(1, 4, figsize=(14, 4.6), sharey=True, layout="constrained")
+    figure = Figure(figsize=(14, 4.6), layout="constrained")
+    all_axes = figure.subplots(1, 4, sharey=True)
     for axes, (name, title, shown, palette) in zip(all_axes, panels, strict=True):
         values = cells[name]
         reach = float(np.nanmax(np.abs(values), initial=1e-9))
@@ -125,7 +126,8 @@ def draw_states(cells: Mapping[str, NDArray[np.float64]], path: Path) -> None:
 
 def draw_curves(trainings: Sequence[Trained], leans: Sequence[float], chosen: Trained, path: Path) -> None:
     """The learning curves as a picture: each training, their mean and spread, and the checkpoint that was chosen."""
-    figure, axes = plt.subplots(figsize=(8, 4), layout="constrained")
+    figure = Figure(figsize=(8, 4), layout="constrained")
+    axes = figure.subplots()
     curves = [trained.result["curve"] for trained in trainings]
     for trained, lean, curve in zip(trainings, leans, curves, strict=True):
         leaning = lean > LARGEST_LEAN
@@ -166,7 +168,6 @@ def draw_curves(trainings: Sequence[Trained], leans: Sequence[float], chosen: Tr
 def _save(figure: Any, path: Path) -> None:
     with whole_file(path) as partial:
         figure.savefig(partial, dpi=120, format="png")
-    plt.close(figure)
 
 
 def verdict(run: Mapping[str, Any], published: int) -> str:
@@ -326,7 +327,6 @@ def publish(folders: Sequence[Path], out: Path) -> dict[str, Any]:
         "test_seeds": [rivals.TEST_SEEDS.start, rivals.TEST_SEEDS.stop - 1],
         "results": results,
     }
-    mpl.use("Agg")
     draw_curves(trainings, leans, chosen, stem.with_name(f"{stem.name}_curve.png"))
     draw_states(by_state(config, policy, others), stem.with_name(f"{stem.name}_state.png"))
     evaluation.draw(results, list(rivals.RIVALS), stem.with_name(f"{stem.name}_rivals.png"))

@@ -13,10 +13,13 @@ import numpy as np
 from numpy.typing import NDArray
 from stable_baselines3 import PPO
 from stable_baselines3.common.callbacks import BaseCallback
-from stable_baselines3.common.logger import HParam, TensorBoardOutputFormat
+from stable_baselines3.common.logger import KVWriter
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tqdm import tqdm
 
 from market_env.config import MarketConfig, to_json
+from runners.files.event_file import EventFile, experiment, layout, scalars, text
+from runners.files.whole import cannot_be_written
 from runners.learn import checkpoint, evaluation, rivals
 from runners.learn.settings import AGENT, POLICY, Training
 from runners.learn.vec_env import MarketVecEnv
@@ -31,6 +34,42 @@ MEASURES = ("gain", "liquidation_gain", "trading_turns", "near_bound")
 def within_limits(point: dict[str, Any]) -> bool:
     """Whether a policy is a candidate: one that sits at its bound or hardly trades is none, whatever it earned."""
     return bool(0.01 <= point["trading_turns"] <= 0.6 and point["near_bound"] < rivals.NEAR_LIMIT)
+
+
+class BoardOutput(KVWriter):
+    """Where Stable-Baselines3's logger writes: an event file.
+
+    Args:
+        folder: of the event files.
+        purge_step: see :class:`EventFile`.
+    """
+
+    def __init__(self, folder: Path, purge_step: int | None = None) -> None:
+        self._file = EventFile(folder, purge_step)
+
+    def describe(self, settings: dict[str, Any], name: str, metrics: list[str]) -> None:
+        """Write what a training starts with: its settings as text and as hyperparameters, and the layout."""
+        self._file.add(text("run/config", "\n".join(f"{name}: {value}" for name, value in settings.items())), 0)
+        self._file.add(experiment(settings, metrics), 0)
+        self._file.add(hparams_pb({n: v for n, v in settings.items() if v is not None}, trial_id=name), 0)
+        self._file.add(layout({"Validation": {tag.rpartition("/")[2]: [tag] for tag in metrics}}), 0)
+
+    def write(self, key_values: dict[str, Any], key_excluded: dict[str, tuple[str, ...]], step: int = 0) -> None:
+        """Write the numbers of a step."""
+        numbers = [
+            (tag, float(value)) for tag, value in sorted(key_values.items())
+            if isinstance(value, (int, float, np.number)) and "tensorboard" not in (key_excluded[tag] or ())
+        ]  # fmt: skip
+        self._file.add(scalars(numbers), step)
+        self._file.flush()
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def abandon(self) -> None:
+        """Close the file as it is, since something else went wrong."""
+        self._file.abandon()
 
 
 class Schedule(BaseCallback):
@@ -70,15 +109,10 @@ class Schedule(BaseCallback):
             total=self.training.total_timesteps, initial=self.num_timesteps, unit=" turns", unit_scale=True,
             disable=None, dynamic_ncols=True, desc=f"training {self.folder.name}",
         )  # fmt: skip
-        metrics: dict[str, float | int] = {f"validation/{name}": 0.0 for name in MEASURES}
         settings = self.training.settings()
-        self.logger.record("hparams", HParam(settings, metrics), exclude=("stdout", "log", "json", "csv"))
-        text = "\n".join(f"    {name}: {value}" for name, value in settings.items())
-        charts = {name: ["Multiline", [f"validation/{name}"]] for name in MEASURES}
         for output in self.logger.output_formats:
-            if isinstance(output, TensorBoardOutputFormat):
-                output.writer.add_text("run/config", text)
-                output.writer.add_custom_scalars({"Validation": charts})
+            if isinstance(output, BoardOutput):
+                output.describe(settings, self.folder.name, [f"validation/{name}" for name in MEASURES])
 
     def _on_step(self) -> bool:
         return True
@@ -143,7 +177,10 @@ class Schedule(BaseCallback):
         kept = within_limits(point) and (self.best is None or point["liquidation_gain"] > self.best)
         if kept:
             self.best = point["liquidation_gain"]
-            freeze(self.model, self.config, self.folder / POLICY, self.training.reward)
+            try:
+                freeze(self.model, self.config, self.folder / POLICY, self.training.reward)
+            except OSError as error:
+                raise cannot_be_written(self.folder / POLICY, error) from None
         low, high = point["interval"]
         tqdm.write(
             f"{self.num_timesteps:>10,} turns  validation: liquidation gain {point['liquidation_gain']:7,.0f} "

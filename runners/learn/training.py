@@ -10,22 +10,20 @@ PyTorch's (``python -m benchmarks train``).
 from __future__ import annotations
 
 import hashlib
-import json
-import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from stable_baselines3 import PPO
-from stable_baselines3.common.logger import Logger, TensorBoardOutputFormat
-from torch.utils.tensorboard import SummaryWriter
+from stable_baselines3.common.logger import Logger
 
 from market_env.config import ConfigError, to_json
 from market_env.engine.kernel import announced
-from runners.files.whole import whole_file
+from runners.files.folder import make_folder
+from runners.files.whole import write_json
 from runners.learn import checkpoint
-from runners.learn.schedule import Schedule, versions
+from runners.learn.schedule import BoardOutput, Schedule, versions
 from runners.learn.settings import CONFIG, RESULT, Training
 from runners.learn.vec_env import MarketVecEnv
 from scripted_agents.baselines import DoNothing
@@ -58,8 +56,6 @@ def build(training: Training) -> tuple[PPO, MarketVecEnv]:
         reward=training.reward,
     )
     compile_first(env)
-    # Threads cost more than they bring for networks this small. Set after the batch has started its own, see there.
-    torch.set_num_threads(1)
     model = PPO(
         "MlpPolicy",
         env,
@@ -80,11 +76,20 @@ def build(training: Training) -> tuple[PPO, MarketVecEnv]:
     return model, env
 
 
-def await_a_later_name(folder: Path) -> None:
-    """Let the second pass in which a killed process named its file: TensorBoard reads files in the order of their names."""
-    named = [int(path.name.split(".")[3]) for path in folder.glob("events.out.tfevents.*")]
-    while named and time.time() < max(named) + 1:
-        time.sleep(0.05)
+def learn(model: PPO, schedule: Schedule, board: BoardOutput, resume: bool) -> None:
+    """Train to the end, judge the last policy and write the last checkpoint."""
+    model.set_logger(Logger(str(schedule.folder), [board]))
+    left = schedule.training.total_timesteps - model.num_timesteps
+    if left > 0:
+        model.learn(left, callback=schedule, reset_num_timesteps=not resume)
+    else:
+        schedule.init_callback(model)
+        schedule.num_timesteps = model.num_timesteps
+    if not schedule.curve or schedule.curve[-1]["timesteps"] < model.num_timesteps:
+        schedule.judge()
+    schedule.next["checkpoint"] = model.num_timesteps
+    schedule.save()
+    model.logger.dump(model.num_timesteps)
 
 
 def train(training: Training, folder: Path, resume: bool = False) -> dict[str, Any]:
@@ -104,28 +109,16 @@ def train(training: Training, folder: Path, resume: bool = False) -> dict[str, A
     if resume:
         schedule.go_on(*checkpoint.load(folder, model, env, schedule.purpose))
     else:
-        folder.mkdir(parents=True, exist_ok=True)
-        with whole_file(folder / CONFIG) as path:
-            path.write_text(json.dumps(to_json(training), indent=2) + "\n")
-    await_a_later_name(folder / "tensorboard")
-    board = TensorBoardOutputFormat(str(folder / "tensorboard"))
-    if resume:
-        # What a killed process wrote after its last checkpoint comes once more.
-        board.writer.close()
-        board.writer = SummaryWriter(str(folder / "tensorboard"), purge_step=model.num_timesteps + 1)
-    model.set_logger(Logger(str(folder), [board]))
-    left = training.total_timesteps - model.num_timesteps
-    if left > 0:
-        model.learn(left, callback=schedule, reset_num_timesteps=not resume)
-    else:
-        schedule.init_callback(model)
-        schedule.num_timesteps = model.num_timesteps
-    if not schedule.curve or schedule.curve[-1]["timesteps"] < model.num_timesteps:
-        schedule.judge()
-    schedule.next["checkpoint"] = model.num_timesteps
-    schedule.save()
-    model.logger.dump(model.num_timesteps)
-    model.logger.close()
+        make_folder(folder)
+        write_json(folder / CONFIG, to_json(training))
+    # What a killed process wrote after its last checkpoint comes once more.
+    board = BoardOutput(folder / "tensorboard", model.num_timesteps + 1 if resume else None)
+    try:
+        learn(model, schedule, board, resume)
+    except BaseException:
+        board.abandon()
+        raise
+    board.close()
     result = {
         "training": to_json(training),
         "versions": versions(),
@@ -135,8 +128,7 @@ def train(training: Training, folder: Path, resume: bool = False) -> dict[str, A
         "best": schedule.best,
         "curve": schedule.curve,
     }
-    with whole_file(folder / RESULT) as path:
-        path.write_text(json.dumps(result, indent=2) + "\n")
+    write_json(folder / RESULT, result)
     if schedule.best is None:
         raise ConfigError(
             "training: no policy was kept: at no validation did it trade on 1 to 60 % of its turns and spend under 1 % of the "

@@ -14,6 +14,7 @@ from typing import Any
 
 import gymnasium
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from stable_baselines3.common.monitor import Monitor
 from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices, VecEnvStepReturn
@@ -39,6 +40,9 @@ class MarketVecEnv(VecEnv):
         policies: who plays the others, by agent id or kind, where it is not the kind's default; compiled ones.
         reward: pure function of outcome rows, see :mod:`market_env.rewards`.
         render_mode: ``"rgb_array"`` or None.
+        torch_threads: PyTorch's threads from now on, in the whole process; None leaves them. Networks as small as a market's
+            gain nothing by a second one, while two pools of threads that wait for each other actively (the markets' own and
+            PyTorch's) stall tenfold as soon as another process wants a core.
 
     Raises:
         ConfigError: see :class:`scripted_agents.batch.Batch`.
@@ -52,6 +56,7 @@ class MarketVecEnv(VecEnv):
         policies: Mapping[str, PolicyConfig] | None = None,
         reward: Reward = DEFAULT_REWARD,
         render_mode: str | None = None,
+        torch_threads: int | None = 1,
     ) -> None:
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode: expected 'rgb_array' or None, got {render_mode!r}")
@@ -60,6 +65,8 @@ class MarketVecEnv(VecEnv):
         self.reward = reward
         self._others: dict[str, Policy | Sequence[Policy]] = {**build_others(market, learners, policies)}
         self.batch = Batch(market, self._others, learners, markets)
+        if torch_threads is not None:  # after the batch has started its own threads, see there
+            torch.set_num_threads(torch_threads)
         self._pictures = Pictures(self.batch, render_mode)
         self.seats = [
             Seat(self.batch, place, number, render_mode) for place in range(markets) for number in range(len(learners))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from matplotlib import pyplot as plt
+import matplotlib as mpl
 from matplotlib.backends.backend_pdf import PdfPages
 from matplotlib.figure import Figure
 
@@ -62,7 +62,7 @@ def write_report(path: Path, compare: Sequence[Path] = ()) -> list[Path]:
         raise ConfigError(f"{path / 'figures'}: cannot be made: {error.strerror}") from None
     pictures = []
     with (
-        plt.style.context(STYLE),
+        mpl.rc_context(fname=STYLE),
         whole_file(path / "report.pdf") as partial,
         PdfPages(partial, metadata={"Title": f"Market report: {path.name}", "CreationDate": None}) as pdf,
     ):
@@ -81,7 +81,6 @@ def write_report(path: Path, compare: Sequence[Path] = ()) -> list[Path]:
             pictures.append(picture)
             figure.text(0.985, 0.008, str(number), ha="right", fontsize=7.5, color=MUTED)
             pdf.savefig(figure, dpi=200)
-            plt.close(figure)
 
         for name, page in PAGES.items():
             keep(name, drawn(name, page, story))
@@ -119,7 +118,6 @@ def drawn(name: str, page: Callable[[Story], Figure], story: Story) -> Figure:
     except ConfigError as error:
         if not story.missing:
             raise
-        plt.close()
         figure = blank(name.replace("_", " ").capitalize())
         empty(figure.subplots(), f"this page cannot be made:\n{str(error).split(';')[0]}")
         return figure

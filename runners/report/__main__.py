@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
-import matplotlib as mpl
 import tyro
 
 from runners.command import command
@@ -32,7 +31,6 @@ class Arguments:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     arguments = tyro.cli(Arguments, args=argv, prog="python -m runners.report")
-    mpl.use("Agg")
     path = arguments.run_dir
     cut_off = not (path / "summary.json").exists()
     pictures = write_report(path, arguments.compare)

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib import pyplot as plt
 from matplotlib.figure import Figure
 
 from runners.exchange import facts
@@ -33,7 +32,7 @@ RUN_COLOURS = (INK, BID, ASK, "#009E73", "#CC79A7", *OTHER_COLOURS[:1])
 def summary(story: Story) -> Figure:
     """What was run, what came of it, what held, and what was checked."""
     run = story.run
-    figure = plt.figure()
+    figure = Figure()
     figure.text(0.04, 0.94, "Market report", fontsize=20, weight="bold", color=INK)
     roster = ", ".join(f"{figures['agents']} {kind}" for kind, figures in run.summary["kinds"].items())
     figure.text(

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 from runners.files.run import Run
 
 STYLE = str(Path(__file__).with_name("report.mplstyle"))
-"""Matplotlib's style file of all figures: ``plt.style.use(STYLE)``."""
+"""Matplotlib's style file of all figures: ``matplotlib.style.use(STYLE)``."""
 
 BID, ASK, INK, MUTED, BAND = "#0072B2", "#D55E00", "#222222", "#888888", "#D9D9D9"
 """Okabe and Ito's colours, which colour-blind readers can tell apart."""
@@ -59,7 +58,7 @@ def empty(axes: Axes, why: str) -> None:
 
 def page(title: str, *, panels: bool = True) -> Figure:
     """A page with its title; its panels, if it has any, are laid out and keep away from the paper's edge."""
-    figure = plt.figure(layout=ConstrainedLayoutEngine(rect=(0.025, 0.06, 0.95, 0.87)) if panels else None)
+    figure = Figure(layout=ConstrainedLayoutEngine(rect=(0.025, 0.06, 0.95, 0.87)) if panels else None)
     figure.text(0.03, 0.955, title, fontsize=14, weight="bold", color=INK)
     return figure
 

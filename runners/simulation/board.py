@@ -7,7 +7,6 @@ what it means. Cost: about 6 µs a value, against 90 with ``SummaryWriter.add_sc
 
 from __future__ import annotations
 
-import json
 import struct
 import time
 from collections import Counter, deque
@@ -17,21 +16,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
-from tensorboard.plugins.custom_scalar import layout_pb2
-from tensorboard.plugins.custom_scalar import metadata as layout_metadata
 from tensorboard.plugins.histogram.summary_v2 import histogram_pb
-from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
-from tensorboard.plugins.hparams import metadata as hparams_metadata
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
-from tensorboard.plugins.text.summary_v2 import text_pb
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
-from tensorboard.util.tensor_util import make_tensor_proto
 
 from market_env.config import AgentConfig, MarketConfig, to_json
 from market_env.engine import state
 from runners.files.derive import Rows
+from runners.files.event_file import EventFile, experiment, layout, scalars, text
+from runners.files.whole import as_json
 from scripted_agents import population
 
 
@@ -169,7 +162,7 @@ class Board:
     """
 
     def __init__(self, folder: Path, config: MarketConfig) -> None:
-        self._writer = EventFileWriter(str(folder), max_queue_size=1000, flush_secs=10)
+        self._file = EventFile(folder)
         self._config = config
         agents = config.agents
         self._kinds = list(dict.fromkeys(agent.kind for agent in agents))
@@ -331,19 +324,15 @@ class Board:
                 for tags, maker, taker in zip(self._kind_tags, *lots, strict=True):
                     made += ((tags[-2], maker), (tags[-1], taker))
                 value = [Summary.Value(tag=tag, simple_value=number) for tag, number in made]
-            self._add(Summary(value=value), timestep, moment)
-
-    def _add(self, summary: Summary, step: int, moment: float | None = None) -> None:
-        self._writer.add_event(Event(step=step, wall_time=time.time() if moment is None else moment, summary=summary))
+            self._file.add(Summary(value=value), timestep, moment)
 
     def describe(self, description: dict[str, Any], name: str) -> None:
         """Write what a run of this name starts with: its config as text, its hyperparameters, the layout."""
-        lines = json.dumps(description, indent=2, ensure_ascii=False).splitlines()
-        self._add(text_pb("run/config", "\n".join(f"    {line}" for line in lines)), 0)
+        self._file.add(text("run/config", as_json(description)), 0)
         found = hyperparameters(description)
-        self._add(experiment_of(found, self._kinds), 0)
-        self._add(hparams_pb(found, trial_id=name), 0)
-        self._add(layout_of(self._kinds), 0)
+        self._file.add(experiment_of(found, self._kinds), 0)
+        self._file.add(hparams_pb(found, trial_id=name), 0)
+        self._file.add(layout_of(self._kinds), 0)
 
     def conclude(self, summary: dict[str, Any], closing_table: str) -> None:
         """Write what a run ends with: the last timesteps, its closing table, and its metrics."""
@@ -352,7 +341,7 @@ class Board:
         self._known = summary["timesteps"]
         self._write_known()
         step = max(summary["timesteps"] - 1, 0)
-        self._add(text_pb("run/closing_table", "\n".join(f"    {line}" for line in closing_table.splitlines())), step)
+        self._file.add(text("run/closing_table", closing_table), step)
         learners = [agent for agent in summary["agents"].values() if agent["kind"] == LEARNER_KIND]
         numbers = {
             "summary/trades": summary["trades"],
@@ -363,8 +352,7 @@ class Board:
         for name in ("trading_turns_share", "near_bound_share"):
             known = [agent[name] for agent in learners if agent[name] is not None]
             numbers[f"summary/ppo_{name}"] = sum(known) / len(known) if known else None
-        values = [Summary.Value(tag=tag, simple_value=number) for tag, number in numbers.items() if number is not None]
-        self._add(Summary(value=values), step)
+        self._file.add(scalars((tag, number) for tag, number in numbers.items() if number is not None), step)
 
     def figures(self, paths: Iterable[Path], step: int) -> None:
         """Write pictures (PNG files) under their names."""
@@ -372,22 +360,26 @@ class Board:
             data = path.read_bytes()
             width, height = struct.unpack(">II", data[16:24])  # where every PNG says its size
             image = Summary.Image(encoded_image_string=data, width=width, height=height, colorspace=4)
-            self._add(Summary(value=[Summary.Value(tag=f"report/{path.stem}", image=image)]), step)
+            self._file.add(Summary(value=[Summary.Value(tag=f"report/{path.stem}", image=image)]), step)
 
-    def close(self) -> None:
-        """Close the file."""
-        self._writer.flush()
-        self._writer.close()
+    def __enter__(self) -> Board:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        # A disk that is full is so for this file too: what went wrong first is what is said.
+        if kind is None:
+            self._file.close()
+        else:
+            self._file.abandon()
 
 
 def experiment_of(found: Mapping[str, bool | int | float | str], kinds: Iterable[str]) -> Summary:
     """What the HPARAMS page compares runs by: types of the hyperparameters, and names of the metrics.
 
     The page shows what one run lists for all of them, so every run lists what belongs to any kind that has a policy by
-    default, its own or not. (TensorBoard's own way to say a type is a domain, which would be the values of one run.)
+    default, its own or not.
     """
     kinds = list(dict.fromkeys([*population.KINDS, *kinds]))
-    types = {bool: api_pb2.DATA_TYPE_BOOL, str: api_pb2.DATA_TYPE_STRING}
     listed: dict[str, Any] = {f"agents/{kind}": 0 for kind in kinds}
     for kind in population.KINDS:
         for name, value in to_json(population.default_policy(AgentConfig(f"{kind}_0", kind))).items():
@@ -399,16 +391,7 @@ def experiment_of(found: Mapping[str, bool | int | float | str], kinds: Iterable
         for name in names("scalars", starts="summary/")
         for kind in (kinds if "<kind>" in name else [""])
     ]
-    experiment = api_pb2.Experiment(
-        hparam_infos=[
-            api_pb2.HParamInfo(name=name, type=types.get(type(value), api_pb2.DATA_TYPE_FLOAT64))
-            for name, value in listed.items()
-        ],
-        metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in metrics],
-    )
-    content = hparams_metadata.create_summary_metadata(plugin_data_pb2.HParamsPluginData(experiment=experiment))
-    value = Summary.Value(tag=hparams_metadata.EXPERIMENT_TAG, metadata=content, tensor=hparams_metadata.NULL_TENSOR)
-    return Summary(value=[value])
+    return experiment(listed, metrics)
 
 
 def each(tags: Iterable[str], agents: Sequence[AgentConfig]) -> list[str]:
@@ -445,24 +428,13 @@ def hyperparameters(description: dict[str, Any]) -> dict[str, bool | int | float
 
 def layout_of(kinds: Sequence[str]) -> Summary:
     """:data:`LAYOUT` as the custom-scalars page takes it; charts of kinds that are not there are left out."""
-    categories = []
-    for title, charts in LAYOUT.items():
-        if title == "PPO" and LEARNER_KIND not in kinds:
-            continue
-        found = []
-        for name, tags in charts.items():
-            lines = [
-                f"^{tag.replace('<kind>', kind)}$" for tag in tags for kind in (kinds if "<kind>" in tag else [""])
-            ]
-            found.append(layout_pb2.Chart(title=name, multiline=layout_pb2.MultilineChartContent(tag=lines)))
-        categories.append(layout_pb2.Category(title=title, chart=found))
-    layout = layout_pb2.Layout(category=categories)
-    return Summary(
-        value=[
-            Summary.Value(
-                tag=layout_metadata.CONFIG_SUMMARY_TAG,
-                metadata=layout_metadata.create_summary_metadata(),
-                tensor=make_tensor_proto(layout.SerializeToString()),
-            )
-        ]
+    return layout(
+        {
+            title: {
+                name: [tag.replace("<kind>", kind) for tag in tags for kind in (kinds if "<kind>" in tag else [""])]
+                for name, tags in charts.items()
+            }
+            for title, charts in LAYOUT.items()
+            if title != "PPO" or LEARNER_KIND in kinds
+        }
     )

@@ -226,11 +226,7 @@ def simulate(
     compile_first(run.market, policies)
     open_folder(path, overwrite)
     write_json(path / "config.json", description)
-    with (
-        contextlib.closing(Board(path / "tensorboard", run.market))
-        if tensorboard
-        else contextlib.nullcontext() as board
-    ):
+    with Board(path / "tensorboard", run.market) if tensorboard else contextlib.nullcontext() as board:
         if board:
             board.describe(description, path.name)
         summary = play(run, path, policies, description, board)
