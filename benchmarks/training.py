@@ -5,7 +5,10 @@ All figures of a section come from one run of it, one core first.
 
 from __future__ import annotations
 
+import os
 import statistics
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -22,6 +25,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 import market_env
 import scripted_agents
 from market_env.config import MarketConfig
+from market_env.engine.state import MEMORY
 from runners.learn.settings import Training
 from runners.learn.vec_env import MarketVecEnv
 from runners.simulation.drive import drive
@@ -140,7 +144,48 @@ def bench_train(show: Callable[[str, str, str], None]) -> None:
             f"{speeds[label] / 1e3:.1f} k",
             f"turns/s, {timed.seconds / seconds:.1%} of the time in the environment, {speeds[label] / floor:.2f} x the floor",
         )
+    bench_threads(show)
     decide(show)
+
+
+PLAIN = """
+import sys, time
+from stable_baselines3 import PPO
+from runners.vec_env import MarketVecEnv
+
+if sys.argv[1] == "as it comes":
+    env = MarketVecEnv(16)
+else:
+    env = MarketVecEnv(16, torch_threads=int(sys.argv[1]))
+model = PPO("MlpPolicy", env, n_steps=64, device="cpu")
+model.learn(1_024)
+begun = time.perf_counter()
+model.learn(4_096, reset_num_timesteps=False)
+print(4_096 / (time.perf_counter() - begun))
+"""
+
+
+def bench_threads(show: Callable[[str, str, str], None]) -> None:
+    """Turns a second of a plain Stable-Baselines3 script that sets nothing, over those with the best number of threads."""
+
+    def speed(setting: str) -> float:
+        done = subprocess.run([sys.executable, "-c", PLAIN, setting], capture_output=True, text=True, check=True)
+        return float(done.stdout)
+
+    for label, busy in (("idle", 0), ("one core busy with something else", 1)):
+        others = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(busy)]
+        try:
+            runs = {s: statistics.median(speed(s) for _ in range(3)) for s in ("as it comes", "1", str(os.cpu_count()))}
+        finally:
+            for other in others:
+                other.kill()
+        best = max((s for s in runs if s != "as it comes"), key=lambda s: runs[s])
+        show(
+            f"PPO over 16 markets, nothing set, {label}",
+            f"{runs['as it comes'] / 1e3:.2f} k",
+            f"turns/s, {runs['as it comes'] / runs[best]:.2f} x the best setting "
+            f"(PyTorch threads: {', '.join(f'{s}: {runs[s] / 1e3:.2f} k' for s in runs if s != 'as it comes')})",
+        )
 
 
 def decide(show: Callable[[str, str, str], None]) -> None:
@@ -153,7 +198,7 @@ def decide(show: Callable[[str, str, str], None]) -> None:
     seen = [env.reset(seed=1)[0]]
     for _ in range(299):
         seen.append(env.step(policy.act(seen[-1]))[0])
-    policy.reset(np.zeros(4, np.uint64))
+    policy.reset(np.zeros(4, np.uint64), np.zeros(MEMORY))
     costs = {}
     for label, act in (
         ("predict of Stable-Baselines3 (the floor)", lambda o: model.predict(o, deterministic=True)),

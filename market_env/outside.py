@@ -21,6 +21,9 @@ class ConfigError(ValueError):
     """Input that cannot be: one line with the thing, what was expected and what was given."""
 
 
+LONGEST_SHOWN = 300
+"""Most characters of a value that an error shows."""
+
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100
 _SHORT.maxdict = _SHORT.maxlist = _SHORT.maxtuple = 8
@@ -28,7 +31,12 @@ _SHORT.maxdict = _SHORT.maxlist = _SHORT.maxtuple = 8
 
 def shown(value: object) -> str:
     """What was given, for an error's one line: its ``repr``, cut where it is long."""
-    return _SHORT.repr(value)
+    text = _SHORT.repr(value)
+    return text if len(text) <= LONGEST_SHOWN else text[: LONGEST_SHOWN - 1] + "…"
+
+
+def _at_once(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
 def read_bytes(path: Path, what: str, most: int) -> bytes:
@@ -44,18 +52,18 @@ def read_bytes(path: Path, what: str, most: int) -> bytes:
     """
     try:
         # Opened before it is looked at, so that what is looked at is what is read; a pipe without a writer must not wait.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        with open(path, "rb", opener=_at_once) as file:
             found = os.fstat(file.fileno())
-            if stat.S_ISDIR(found.st_mode):
-                raise ConfigError(f"{what}: expected a file, found a folder")
             if not stat.S_ISREG(found.st_mode):
                 raise ConfigError(f"{what}: expected a regular file, found a device or a pipe")
             if found.st_size > most:
                 raise ConfigError(f"{what}: expected at most {most:,} bytes, found {found.st_size:,}")
             content = file.read(most + 1)
+    except ConfigError:
+        raise
+    except IsADirectoryError:
+        raise ConfigError(f"{what}: expected a file, found a folder") from None
     except (OSError, ValueError) as error:
-        if isinstance(error, ConfigError):
-            raise
         reason = error.strerror if isinstance(error, OSError) else error
         raise ConfigError(f"{what}: cannot be read: {reason}") from None
     if len(content) > most:  # it has grown

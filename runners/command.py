@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import functools
 import os
-import signal
 import sys
-import threading
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
+from typing import Protocol
 
 from market_env.config import ConfigError
+from runners.simulation.interrupts import terminable
 
 LONGEST = 800
 """Characters of an error's line; what was given may be megabytes."""
@@ -58,20 +57,3 @@ def command(body: Command) -> Command:
         return status
 
     return run
-
-
-class terminable:  # noqa: N801 (a context manager)
-    """Lets a request to terminate be met as Ctrl-C is, within; what was asked for before holds again afterwards."""
-
-    def __enter__(self) -> None:
-        self._before: Callable[..., Any] | int | None = None
-        if threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGTERM, self._ask)
-
-    @staticmethod
-    def _ask(number: int, frame: Any) -> None:
-        raise KeyboardInterrupt
-
-    def __exit__(self, *_: object) -> None:
-        if self._before is not None:
-            signal.signal(signal.SIGTERM, self._before)

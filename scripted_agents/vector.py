@@ -71,14 +71,25 @@ class Seeds:
         return np.frombuffer(json.dumps(states).encode(), np.uint8)
 
     def restore(self, saved: NDArray[np.uint8]) -> None:
-        """Go on as saved."""
-        self._generators = []
-        for kept in json.loads(saved.tobytes()):
-            generator = None
-            if kept is not None:
-                generator, _ = seeding.np_random(0)
-                generator.bit_generator.state = kept
-            self._generators.append(generator)
+        """Go on as saved.
+
+        Raises:
+            ConfigError: it is not what :meth:`save` gave of as many environments.
+        """
+        try:
+            states = json.loads(saved.tobytes())
+            generators: list[np.random.Generator | None] = []
+            for kept in states:
+                generator = None
+                if kept is not None:
+                    generator, _ = seeding.np_random(0)
+                    generator.bit_generator.state = kept
+                generators.append(generator)
+        except (ValueError, TypeError, KeyError) as error:
+            raise ConfigError(f"state: generators: expected what save gave: {error}") from None
+        if len(generators) != len(self._generators):
+            raise ConfigError(f"state: expected {len(self._generators)} generators, found {len(generators)}")
+        self._generators = generators
 
 
 def rewards_of(batch: Batch, reward: Reward) -> NDArray[np.float64]:

@@ -133,7 +133,7 @@ def test_nothing_but_the_frozen_policy_and_training_imports_torch() -> None:
         if any(name.split(".")[0] in {"torch", "stable_baselines3"} for name in imports(source))
     }
     learn = {f"runners/learn/{name}.py" for name in ("checkpoint", "schedule", "training", "vec_env")}
-    assert users == {"scripted_agents/frozen_ppo.py", *learn}
+    assert users == {"scripted_agents/model_file.py", *learn}
 
 
 HEAVY = ("torch", "stable_baselines3", "matplotlib", "plotly", "tensorboard", "tyro")

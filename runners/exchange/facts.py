@@ -280,6 +280,13 @@ MEASURES: dict[str, Callable[[Sample], Value]] = {
 }
 """By the name of each fact how it is measured; what it means says :data:`REAL`."""
 
+NEED_ALL_LEVELS = (
+    "events_per_second", "event_count_fano_1s", "event_count_acf_1s", "event_count_acf_1_10_60s", "cancel_per_submit",
+    "exec_per_submit", "submit_log_size_sd", "placement_inside_atbest_behind",
+)  # fmt: skip
+"""Facts about messages: real ones were counted over those that changed the first :data:`LEVELS` levels, and a pair with
+fewer shows fewer of them. There they are measured and not judged."""
+
 PARTS: dict[str, Sequence[str]] = {
     "sign_acf_lags_2_5_10_20": ("lag 2", "lag 5", "lag 10", "lag 20"),
     "event_count_acf_1_10_60s": ("1 s", "10 s", "60 s"),
@@ -333,13 +340,14 @@ def measure(pair: pairs.Pair, start: float, end: float, tick: float) -> dict[str
         band = real.get("half_hour_min_median_max")
         within = [how(part) for part in windows] if band else None
         days = list(real.get("whole_day", {}).values())
+        seen = pair.levels >= LEVELS or name not in NEED_ALL_LEVELS
         facts[name] = {
             "definition": real["definition"],
             "value": value,
             "windows": within,
             "real_half_hours": band,
             "real_days": days,
-            "inside": verdicts(value, within, band, days, judged=bool(windows)),
+            "inside": verdicts(value, within, band, days, judged=bool(windows) and seen),
             **({"note": real["note"]} if "note" in real else {}),
         }
     return {
@@ -347,6 +355,7 @@ def measure(pair: pairs.Pair, start: float, end: float, tick: float) -> dict[str
         "seconds": end - start,
         "messages": len(whole.messages),
         "windows": len(windows),
+        "levels": min(pair.levels, LEVELS),
         "real_source": REAL["source"],
         "real_limits": REAL["limits"],
         "facts": facts,
@@ -415,17 +424,25 @@ def table_rows(found: dict[str, Any]) -> list[tuple[str, str, str, str, str, str
     return lines
 
 
+def first_levels(found: dict[str, Any]) -> str:
+    """Which levels were looked at."""
+    levels = found["levels"]
+    return f"first {levels} levels" if levels > 1 else "first level"
+
+
 def table(found: dict[str, Any]) -> str:
     """The facts as lines of text."""
     header = ("fact", "all", "windows", "real half hours", "real days", "")
     lines = [
-        f"{found['name']}: {found['messages']:,} messages in {found['seconds']:,.0f} s, first {LEVELS} levels, "
+        f"{found['name']}: {found['messages']:,} messages in {found['seconds']:,.0f} s, {first_levels(found)}, "
         f"{found['windows']} windows of {WINDOW_SECONDS:,} s",
         "",
         *(f"{n:<45}{v:>9}{w:>17}{h:>18}{d:>17}  {verdict}" for n, v, w, h, d, verdict in (header, *table_rows(found))),
     ]
     inside, judged = tally(found)
     lines += ["", f"{inside} of {judged} within the real range"]
+    if found["levels"] < LEVELS:
+        lines.append(f"not judged: {', '.join(NEED_ALL_LEVELS)}, which need the first {LEVELS} levels")
     if not found["windows"]:
         lines.append(f"not judged: shorter than one window of {WINDOW_SECONDS:,} s")
     lines += [f"real: {found['real_source']}", f"      {found['real_limits']}"]

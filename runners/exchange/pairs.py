@@ -7,13 +7,17 @@ published description (https://lobsterdata.com/info/DataStructure.php). Cost: re
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import datetime
+import gzip
+import io
 import re
+import zlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TextIO
 
 import numpy as np
 import polars as pl
@@ -22,6 +26,7 @@ from numpy.typing import NDArray
 from market_env.config import ConfigError, MarketConfig
 from market_env.engine import state
 from market_env.market import configure
+from market_env.outside import shown
 from runners.exchange import window
 from runners.files.config import read_config
 from runners.files.read import load_events
@@ -112,10 +117,7 @@ def read_books(path: Path) -> pl.DataFrame:
     Raises:
         FormatError: see :func:`read_pair`.
     """
-    width = _first_line(path).count(",") + 1
-    if width % 4:
-        raise FormatError(f"{path}, line 1: expected 4 columns a level, got {width} columns")
-    books = _read(path, [pl.Int64] * width)
+    books = _read(path)
     for number, sizes in enumerate(books[:, 1::2]):
         low, high = sizes.min(), sizes.max()
         if not (isinstance(low, int) and isinstance(high, int) and low >= 0 and high <= LARGEST):
@@ -125,22 +127,47 @@ def read_books(path: Path) -> pl.DataFrame:
     return books
 
 
-def _first_line(path: Path) -> str:
+LARGEST_FILE = 2**33
+"""Largest file that is read, unpacked, bytes."""
+
+
+def _content(path: Path) -> bytes | Path:
+    """The file itself, or what it holds if it is compressed by gzip, as its first bytes say."""
     try:
-        with path.open(encoding="utf-8", errors="replace") as file:
-            return file.readline()
+        with path.open("rb") as file:
+            if file.read(2) != b"\x1f\x8b":
+                return path
+        with gzip.open(path, "rb") as packed:
+            content = packed.read(LARGEST_FILE + 1)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise FormatError(f"{path}: cannot be unpacked: {error}") from None
     except OSError as error:
         raise FormatError(f"{path}: cannot be read: {error.strerror}") from None
+    if len(content) > LARGEST_FILE:
+        raise FormatError(f"{path}: expected at most {LARGEST_FILE:,} bytes unpacked, found more")
+    return content
 
 
-def _read(path: Path, types: Sequence[type[pl.DataType]]) -> pl.DataFrame:
-    """All rows of a file of numbers without a header."""
-    _first_line(path)
+def _open(content: bytes | Path) -> TextIO:
+    if isinstance(content, Path):
+        return content.open(newline="", encoding="utf-8", errors="replace")
+    return io.TextIOWrapper(io.BytesIO(content), encoding="utf-8", errors="replace", newline="")
+
+
+def _read(path: Path, types: Sequence[type[pl.DataType]] | None = None) -> pl.DataFrame:
+    """All rows of a file of numbers without a header; without ``types`` whole numbers, four columns a level."""
+    content = _content(path)
+    if types is None:
+        with _open(content) as file:
+            width = file.readline().count(",") + 1
+        if width % 4:
+            raise FormatError(f"{path}, line 1: expected 4 columns a level, got {width} columns")
+        types = [pl.Int64] * width
     schema = {str(number): kind for number, kind in enumerate(types)}
     try:
-        frame = pl.read_csv(path, has_header=False, schema=schema)
+        frame = pl.read_csv(content, has_header=False, schema=schema)
     except pl.exceptions.PolarsError as error:
-        _locate(path, types, str(error).splitlines()[0])
+        _locate(path, content, types, str(error).splitlines()[0])
     blank = frame.tail(1).null_count().sum_horizontal().sum() == len(types)
     while frame.height and blank:  # a file may end with empty lines
         frame = frame[:-1]
@@ -148,13 +175,13 @@ def _read(path: Path, types: Sequence[type[pl.DataType]]) -> pl.DataFrame:
     if not frame.height:
         raise FormatError(f"{path}: expected rows, found an empty file")
     if sum(column.null_count() for column in frame):
-        _locate(path, types, "a cell is empty")
+        _locate(path, content, types, "a cell is empty")
     return frame
 
 
-def _locate(path: Path, types: Sequence[type[pl.DataType]], reason: str) -> NoReturn:
+def _locate(path: Path, content: bytes | Path, types: Sequence[type[pl.DataType]], reason: str) -> NoReturn:
     """Say where a file breaks the format; slow, for one that does."""
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+    with _open(content) as file:
         for line, cells in enumerate(csv.reader(file), 1):
             if len(cells) != len(types):
                 hint = (
@@ -173,7 +200,9 @@ def _locate(path: Path, types: Sequence[type[pl.DataType]], reason: str) -> NoRe
                     wanted = "a number" if kind is pl.Float64 else "a whole number of 64 bits"
                     where = f"column {column} ({COLUMNS[column - 1]})" if len(types) == 6 else f"column {column}"
                     hint = "; the format has no header line" if line == 1 else ""
-                    raise FormatError(f"{path}, line {line}, {where}: expected {wanted}, got {cell!r}{hint}") from None
+                    raise FormatError(
+                        f"{path}, line {line}, {where}: expected {wanted}, got {shown(cell)}{hint}"
+                    ) from None
     raise FormatError(f"{path}: cannot be read: {reason}")
 
 
@@ -195,13 +224,13 @@ def pair_of_run(path: Path, levels: int) -> Pair:
         raise ConfigError(f"levels: expected 1 to 200, got {levels}")
     _, config = read_config(path)
     events = load_events(path)
-    messages, books = shown(config, events, levels)
+    messages, books = visible(config, events, levels)
     empty = np.tile([window.NO_ASK, 0, window.NO_BID, 0], levels)
     prices = different(pl.Series(books[:, column]) for column in range(0, 4 * levels, 2))
     return Pair(path.name, messages, books, prices, empty)
 
 
-def shown(config: MarketConfig, events: NDArray[np.void], levels: int) -> tuple[NDArray[np.void], NDArray[np.int64]]:
+def visible(config: MarketConfig, events: NDArray[np.void], levels: int) -> tuple[NDArray[np.void], NDArray[np.int64]]:
     """Messages and order-book rows of a market's events; see :func:`pair_of_run`.
 
     Raises:
@@ -280,9 +309,10 @@ def write_pair(
         pl.DataFrame({name: pair.messages[name] for name in window.MESSAGE.names or ()}),
         pl.DataFrame(pair.books, schema=[str(column) for column in range(pair.books.shape[1])]),
     )
-    for path, frame in zip(paths, frames, strict=True):
-        with whole_file(path) as partial:
-            frame.write_csv(partial, include_header=False, float_precision=9)
+    # Neither takes its name before both are written.
+    with contextlib.ExitStack() as both:
+        for path, frame in zip(paths, frames, strict=True):
+            frame.write_csv(both.enter_context(whole_file(path)), include_header=False, float_precision=9)
     return paths[0], paths[1]
 
 

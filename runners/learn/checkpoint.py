@@ -21,8 +21,10 @@ from numpy.typing import NDArray
 from stable_baselines3 import PPO
 
 from market_env.config import ConfigError
+from market_env.outside import load_json, read_bytes, shown
 from runners.files.whole import whole_file
 from runners.learn.vec_env import MarketVecEnv
+from scripted_agents.model_file import load_tensors
 
 FILE = "checkpoint.pt"
 FORMAT = 1
@@ -84,22 +86,34 @@ def save(
         file.write(content.getbuffer())
 
 
+CONTENT: dict[str, type | tuple[type, ...]] = {
+    "format": int, "purpose": str, "progress": str, "timesteps": int, "updates": int, "policy": dict, "optimizer": dict,
+    "torch": torch.Tensor, "numpy": dict, "episodes": str, "observations": torch.Tensor, "starts": torch.Tensor, "env": dict,
+    "extra": list,
+}  # fmt: skip
+"""What a checkpoint holds, by name."""
+LARGEST = 2**32
+"""Largest checkpoint that is read, bytes."""
+
+
 def read(path: Path) -> dict[str, Any]:
     """A checkpoint's content.
 
     Raises:
         ConfigError: there is none, or it is not what was written.
     """
-    try:
-        digest, _, content = path.read_bytes().partition(b"\n")
-    except OSError as error:
-        raise ConfigError(f"checkpoint {path}: cannot be read: {error.strerror}") from None
-    # The records index memory: what is not to the bit what was written must not get there.
+    where = f"checkpoint {path}"
+    digest, _, content = read_bytes(path, where, LARGEST).partition(b"\n")
     if hashlib.sha256(content).hexdigest().encode() != digest:
-        raise ConfigError(f"checkpoint {path}: damaged: its content has another SHA-256 than was written with it")
-    state: dict[str, Any] = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        raise ConfigError(f"{where}: damaged: its content has another SHA-256 than was written with it")
+    state = load_tensors(content, where, LARGEST)
+    if not isinstance(state, dict):
+        raise ConfigError(f"{where}: expected its parts by name, found {type(state).__name__}")
+    for name, kind in CONTENT.items():
+        if not isinstance(state.get(name), kind):
+            raise ConfigError(f"{where}: {name}: expected what save wrote, found {type(state.get(name)).__name__}")
     if state["format"] != FORMAT:
-        raise ConfigError(f"checkpoint {path}: expected format {FORMAT}, found {state['format']}")
+        raise ConfigError(f"{where}: expected format {FORMAT}, found {state['format']}")
     return state
 
 
@@ -109,27 +123,53 @@ def load(
     """Bring model and environment to where ``folder``'s checkpoint stands; return progress and extra arrays.
 
     Raises:
-        ConfigError: there is none, it is damaged, or it is of another training.
+        ConfigError: there is none, it is damaged, holds what no training could have left, or is of another training.
     """
-    state = read(folder / FILE)
-    check_purpose(folder / FILE, json.loads(json.dumps(purpose)), json.loads(state["purpose"]))
+    path = folder / FILE
+    state = read(path)
+    texts = {name: load_json(state[name], f"checkpoint {path}: {name}") for name in ("purpose", "progress", "episodes")}
+    if not isinstance(texts["purpose"], dict):
+        raise ConfigError(f"checkpoint {path}: purpose: expected an object, found {type(texts['purpose']).__name__}")
+    check_purpose(path, json.loads(json.dumps(purpose)), texts["purpose"])
+    try:
+        _restore(state, texts, model, env)
+    except ConfigError as error:
+        raise ConfigError(f"checkpoint {path}: {error}") from None
+    except (KeyError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
+        # What carries the right checksum and names may still be no state of this model.
+        raise ConfigError(f"checkpoint {path}: holds what no training left: {type(error).__name__}: {error}") from None
+    return texts["progress"], [tensor.numpy() for tensor in state["extra"]]
+
+
+def _restore(state: dict[str, Any], texts: dict[str, Any], model: PPO, env: MarketVecEnv) -> None:
+    for name in ("curve", "best", "next", "seconds"):
+        if name not in texts["progress"]:
+            raise ConfigError(f"progress: expected {name}, found {shown(sorted(texts['progress']))}")
+    if any(not isinstance(tensor, torch.Tensor) or tensor.dtype != torch.float64 for tensor in state["extra"]):
+        raise ConfigError("extra: expected arrays of float64")
+    ours = env.save()
+    if state["env"].keys() != ours.keys():
+        raise ConfigError(f"env: expected {shown(sorted(ours))}, found {shown(sorted(map(str, state['env'])))}")
+    found = {
+        name: as_array(tensor, None if name == "generators" else ours[name]) for name, tensor in state["env"].items()
+    }
+    for name in ("observations", "starts"):
+        array = getattr(model, "_last_obs" if name == "observations" else "_last_episode_starts")
+        if array is not None and state[name].numpy().shape != np.shape(array):
+            raise ConfigError(f"{name}: expected shape {np.shape(array)}, found {tuple(state[name].shape)}")
+    position, has_gauss, gauss = json.loads(state["numpy"]["rest"])
+    key = state["numpy"]["key"].numpy().astype(np.uint32)
+    env.restore(found)
     model.policy.load_state_dict(state["policy"])
     model.policy.optimizer.load_state_dict(state["optimizer"])
     model.num_timesteps = state["timesteps"]
     model._n_updates = state["updates"]
     model._last_obs = state["observations"].numpy()
     model._last_episode_starts = state["starts"].numpy()
-    model.ep_info_buffer = deque(json.loads(state["episodes"]), maxlen=model._stats_window_size)
+    model.ep_info_buffer = deque(texts["episodes"], maxlen=model._stats_window_size)
     model.ep_success_buffer = deque(maxlen=model._stats_window_size)
-    ours = env.save()
-    env.restore(
-        {name: as_array(tensor, None if name == "generators" else ours[name]) for name, tensor in state["env"].items()}
-    )
-    position, has_gauss, gauss = json.loads(state["numpy"]["rest"])
-    key = state["numpy"]["key"].numpy().astype(np.uint32)
     np.random.set_state(("MT19937", key, position, has_gauss, gauss))  # noqa: NPY002
     torch.set_rng_state(state["torch"])
-    return json.loads(state["progress"]), [tensor.numpy() for tensor in state["extra"]]
 
 
 def check_purpose(path: Path, expected: Mapping[str, Any], found: Mapping[str, Any]) -> None:
@@ -137,6 +177,6 @@ def check_purpose(path: Path, expected: Mapping[str, Any], found: Mapping[str, A
     for name in sorted({*expected, *found}):
         if expected.get(name) != found.get(name):
             raise ConfigError(
-                f"checkpoint {path}: expected one of a training with {name} {expected.get(name)!r}, "
-                f"found {found.get(name)!r}"
+                f"checkpoint {path}: expected one of a training with {name} {shown(expected.get(name))}, "
+                f"found {shown(found.get(name))}"
             )

@@ -7,6 +7,7 @@ are written from the numbers. Each page is a function of a :class:`Story` that r
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -16,7 +17,8 @@ from matplotlib.figure import Figure
 
 from market_env.config import ConfigError
 from runners.audit.complete import complete
-from runners.files.whole import whole_file
+from runners.files.folder import make_folder
+from runners.files.whole import whole_file, write_text
 from runners.report import agents, book, market, opening, reality
 from runners.report.story import Story
 from runners.report.style import MUTED, STYLE, empty
@@ -56,10 +58,7 @@ def write_report(path: Path, compare: Sequence[Path] = ()) -> list[Path]:
         complete(path)
     story = Story(path)
     others = [Story(other) for other in compare]
-    try:
-        (path / "figures").mkdir(exist_ok=True)
-    except OSError as error:
-        raise ConfigError(f"{path / 'figures'}: cannot be made: {error.strerror}") from None
+    make_folder(path / "figures")
     pictures = []
     with (
         mpl.rc_context(fname=STYLE),
@@ -88,6 +87,9 @@ def write_report(path: Path, compare: Sequence[Path] = ()) -> list[Path]:
                 keep("comparison", opening.comparison([story, *others]))
         for part, figure in enumerate(opening.appendix(story)):
             keep(f"appendix_{part + 1}", figure)
+    for picture in set((path / "figures").glob("*.png")) - set(pictures):  # of an earlier report with other pages
+        with contextlib.suppress(OSError):
+            picture.unlink()
     return pictures
 
 
@@ -102,8 +104,7 @@ def write_html(path: Path, pictures: Sequence[Path] = ()) -> Path:
 
     others = [picture for picture in pictures if picture.stem not in ("summary", "heatmap")]  # those are there to zoom
     text = interactive.page(Story(path), others)
-    with whole_file(path / "report.html") as partial:
-        partial.write_text(text, encoding="utf-8")
+    write_text(path / "report.html", text)
     return path / "report.html"
 
 

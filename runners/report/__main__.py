@@ -10,6 +10,7 @@ from typing import Annotated
 
 import tyro
 
+from market_env.config import ConfigError
 from runners.command import command
 from runners.report import write_html, write_report
 from runners.report.story import Story
@@ -31,6 +32,8 @@ class Arguments:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     arguments = tyro.cli(Arguments, args=argv, prog="python -m runners.report")
+    if not arguments.compare and "--compare" in (sys.argv[1:] if argv is None else argv):
+        raise ConfigError("--compare: expected the folder of another run or more, got none")
     path = arguments.run_dir
     cut_off = not (path / "summary.json").exists()
     pictures = write_report(path, arguments.compare)

@@ -56,7 +56,7 @@ def page(story: Story, pictures: Sequence[Path] = ()) -> str:
     words = {True: "passed", False: "FAILED", None: "open"}
     checks = "".join(f"<li><b>{words[c.good]}</b> {html.escape(f'{c.name}: {c.text}')}</li>" for c in story.checks)
     figures_text = "".join(
-        f"<tr><td>{html.escape(name.capitalize())}</td><td>{number(value, FORMS.get(name, ',.0f'), UNITS.get(name, ''))}</td></tr>"
+        f"<tr><td>{html.escape(name.capitalize())}</td><td>{html.escape(number(value, FORMS.get(name, ',.0f'), UNITS.get(name, '')))}</td></tr>"
         for name, value in story.figures.items()
     )
     cut = (

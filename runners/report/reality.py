@@ -79,7 +79,7 @@ def distributions(story: Story) -> Figure:
     inside, judged = facts.tally(found)
     caption(
         figure,
-        f"{found['messages']:,} messages that changed the first {facts.LEVELS} levels, in {found['seconds']:,.0f} s; {inside} of {judged} facts within the real range. "
+        f"{found['messages']:,} messages that changed the {facts.first_levels(found)}, in {found['seconds']:,.0f} s; {inside} of {judged} facts within the real range. "
         f"Orange: three NASDAQ stocks, 2012-06-21.",
     )
     return figure

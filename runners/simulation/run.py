@@ -9,10 +9,9 @@ from __future__ import annotations
 import contextlib
 import json
 import platform
-import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import field, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -33,7 +32,6 @@ from market_env.config import (
     to_json,
 )
 from market_env.engine.kernel import announced
-from market_env.engine.state import fitting
 from market_env.outside import read_json, shown
 from market_env.rewards import DEFAULT_REWARD, WealthReward
 from runners.audit import compare
@@ -47,6 +45,7 @@ from runners.files.whole import write_json
 from runners.report import write_report
 from runners.simulation.board import Board
 from runners.simulation.drive import Watcher, drive
+from runners.simulation.interrupts import interruptible, terminable
 from scripted_agents import population
 from scripted_agents.baselines import DoNothing
 from scripted_agents.frozen_ppo import FrozenPPO, locate, sha256
@@ -157,32 +156,13 @@ class Tracker:
         self.timestep = info["timestep"]
 
 
-@contextlib.contextmanager
-def interruptible() -> Iterator[list[bool]]:
-    """A list that an interrupt (Ctrl-C, or a request to terminate) makes non-empty; a third one ends at once."""
-    asked: list[bool] = []
-
-    def ask(number: int, frame: Any) -> None:
-        asked.append(True)
-        if len(asked) > 2:
-            raise KeyboardInterrupt
-
-    previous = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield asked
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-
-
 def compile_first(market: MarketConfig, policies: Mapping[str, Policy]) -> None:
     """Compile the kernels that this market needs, or load them; say so where it takes long."""
-    capacity = fitting(len(market.agents), sum(agent.max_open_orders for agent in market.agents))
-    with announced(f"a market of up to {capacity.agents} agents"):
+    environment = raw_env(amend(market, timesteps=1), log=True)
+    with announced(f"a market of up to {environment.market.records['agents'].shape[1]:,} agents"):
         for policy in policies.values():
             if isinstance(policy, CompiledPolicy):
                 _ = policy.function.address
-        environment = raw_env(amend(market, timesteps=1), log=True)
         drive(environment, policies, seed=0)
         derive(environment.config, environment.drain())
 
@@ -196,6 +176,7 @@ def simulate(
     report: bool = True,
     tensorboard: bool = True,
     guests: Mapping[str, Policy] | None = None,
+    verbose: bool = True,
 ) -> dict[str, Any]:
     """Run, record, audit and report; return the summary.
 
@@ -208,6 +189,7 @@ def simulate(
         tensorboard: whether to write TensorBoard's files.
         guests: policies of your own, by agent id, in place of those that a file can name. ``config.json`` says what
             they are; it cannot bring them back.
+        verbose: whether to show progress and print what came of it.
 
     Raises:
         ConfigError: the population cannot be built, or the folder cannot be used; nothing is written then.
@@ -226,32 +208,35 @@ def simulate(
     compile_first(run.market, policies)
     open_folder(path, overwrite)
     write_json(path / "config.json", description)
+    say = print if verbose else lambda *_, **__: None
     with Board(path / "tensorboard", run.market) if tensorboard else contextlib.nullcontext() as board:
         if board:
             board.describe(description, path.name)
-        summary = play(run, path, policies, description, board)
+        summary = play(run, path, policies, description, board, verbose=verbose)
         try:
-            if audit and summary["timesteps"]:
-                print("auditing the record ...", end=" ", flush=True)
-                checked, differ = audit_run(path)
-                print(f"{checked:,} values rebuilt from the log alone, {differ or 'none'} differ")
-            if report:
-                print("drawing the report ...", flush=True)
-                figures = write_report(path)
-                if board:
-                    board.figures(figures, max(summary["timesteps"] - 1, 0))
+            with terminable():
+                if audit and summary["timesteps"]:
+                    say("auditing the record ...", end=" ", flush=True)
+                    checked, differ = audit_run(path)
+                    say(f"{checked:,} values rebuilt from the log alone, {differ or 'none'} differ")
+                if report:
+                    say("drawing the report ...", flush=True)
+                    figures = write_report(path)
+                    if board:
+                        board.figures(figures, max(summary["timesteps"] - 1, 0))
         except KeyboardInterrupt:
-            if report:
-                print(
-                    f"interrupted: the data are whole; for the report: python -m runners.report {path}", file=sys.stderr
-                )
-                summary["complete"] = False
-    print(f"run folder: {path}")
+            print(
+                f"\ninterrupted: the data are whole; for the audit: python -m runners.replay {path}; "
+                f"for the report: python -m runners.report {path}",
+                file=sys.stderr,
+            )
+            return {**summary, "complete": False}
+    say(f"run folder: {path}")
     for name in OWN_NAMES:
         if (path / name).exists():
-            print(f"  {name}")
+            say(f"  {name}")
     if tensorboard:
-        print(f"to look at it: {Path(sys.executable).with_name('tensorboard')} --logdir {path.parent}")
+        say(f"to look at it: {Path(sys.executable).with_name('tensorboard')} --logdir {path.parent}")
     return summary
 
 
@@ -263,12 +248,19 @@ def audit_run(path: Path) -> tuple[int, int]:
 
 
 def play(
-    run: RunConfig, path: Path, policies: dict[str, Policy], description: dict[str, Any], board: Board | None
+    run: RunConfig,
+    path: Path,
+    policies: dict[str, Policy],
+    description: dict[str, Any],
+    board: Board | None,
+    *,
+    verbose: bool = True,
 ) -> dict[str, Any]:
     """Simulate and record into an opened folder; return the summary."""
+    say = print if verbose else lambda *_, **__: None
     environment = raw_env(run.market, run.reward, log=True)
     recorder = Recorder(path, run.market)
-    bar = tqdm(total=run.market.timesteps, unit=" timesteps", disable=None, mininterval=0.2)
+    bar = tqdm(total=run.market.timesteps, unit=" timesteps", disable=None if verbose else True, mininterval=0.2)
     tracker = Tracker(environment, recorder, board, bar)
     watchers: list[Watcher] = [tracker, *([board] if board else [])]
     with interruptible() as asked:
@@ -294,9 +286,9 @@ def play(
         write_json(path / "summary.json", summary)
         if board:
             board.conclude(summary, closing_table(summary))
-    print(f"\n{closing_table(summary)}\n")
-    print(f"simulated in {seconds:.1f} s ({timesteps / max(seconds, 1e-9):,.0f} timesteps/s); policies unchanged: "
+    say(f"\n{closing_table(summary)}\n")
+    say(f"simulated in {seconds:.1f} s ({timesteps / max(seconds, 1e-9):,.0f} timesteps/s); policies unchanged: "
           f"{'yes' if summary['parameters_unchanged'] else 'NO'}")  # fmt: skip
     if not complete:
-        print(f"stopped after {timesteps:,} of {run.market.timesteps:,} timesteps; what was recorded is kept")
+        say(f"stopped after {timesteps:,} of {run.market.timesteps:,} timesteps; what was recorded is kept")
     return summary

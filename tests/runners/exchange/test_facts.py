@@ -18,7 +18,7 @@ import pytest
 import runners.facts as command
 from runners import lobster, simulate
 from runners.exchange import facts, window
-from runners.exchange.facts import MEASURES, PARTS, REAL, measure
+from runners.exchange.facts import MEASURES, PARTS, REAL, measure, table
 from runners.exchange.pairs import OPENING, Pair, pair_of_run, read_pair
 
 TIMESTEPS = 700
@@ -231,7 +231,7 @@ def planted(seconds: int, counts: list[int]) -> Pair:
         for place in range(counts[second % len(counts)]):
             number += 1
             rows.append((100.0 + second + 0.01 * place, window.NEW, number, 5, 1_000, 1))
-    books = np.tile([1_100, 10, 1_000, 0], (len(rows), 1))
+    books = np.tile([1_100, 10, 1_000, 0, *[0] * 36], (len(rows), 1))
     books[:, 3] = 5 * np.arange(1, len(rows) + 1)
     return Pair("planted", np.array(rows, window.MESSAGE), books, np.array([1_000, 1_100]))
 
@@ -279,3 +279,19 @@ def test_the_command_prints_a_table_or_json(
         assert expected in capsys.readouterr().err
     assert command.main([str(run / "none")]) == 2
     assert "found no folder" in capsys.readouterr().err
+
+
+def test_what_one_level_cannot_show_is_measured_and_not_judged(run: Path) -> None:
+    deep = pair_of_run(run, 10)
+    touch = dataclasses.replace(deep, books=np.ascontiguousarray(deep.books[:, :4]), before=np.array(EMPTY)[:4])
+    hour = dataclasses.replace(touch, messages=touch.messages.copy())
+    hour.messages["time"] = OPENING + (hour.messages["time"] - OPENING) * 3  # long enough for a window
+    found = measure(hour, OPENING, OPENING + 3 * TIMESTEPS, 100)
+    assert (found["levels"], found["windows"]) == (1, 1)
+    assert found["facts"]["placement_inside_atbest_behind"]["inside"] == [None] * 3
+    assert found["facts"]["events_per_second"]["inside"] is None
+    assert found["facts"]["spread_ticks"]["inside"] is not None
+    printed = table(found)
+    assert "first level, 1 windows" in printed
+    assert "first 10 levels," not in printed
+    assert "not judged: events_per_second" in printed

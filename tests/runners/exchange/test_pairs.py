@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import gzip
 import random
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -20,6 +23,7 @@ from market_env.config import ConfigError
 from market_env.market import Market
 from runners import lobster, simulate
 from runners.exchange import pairs, verify, window
+from runners.exchange.facts import facts_of_pair
 from runners.exchange.pairs import Pair, pair_of_run
 from runners.exchange.verify import verify_pair
 from runners.files.read import load_events
@@ -140,7 +144,7 @@ def test_any_market_leaves_as_a_pair_that_the_book_follows(config: object, seed:
             break
         market.act(action)
     events = market.drain()
-    messages, books = pairs.shown(market.config, events, levels)
+    messages, books = pairs.visible(market.config, events, levels)
     pair = Pair("run", messages, books, pairs.different(pl.Series(books[:, c]) for c in range(0, 4 * levels, 2)))
     if not len(messages):
         return
@@ -401,14 +405,60 @@ def test_missing_files_and_folders_in_use_are_one_line(
     assert "expected a run folder" in capsys.readouterr().err
 
 
+def test_a_pair_compressed_by_gzip_is_the_same_pair(files: tuple[Path, Path], tmp_path: Path) -> None:
+    packed = tuple(tmp_path / f"{path.name}.gz" for path in files)
+    for path, target in zip(files, packed, strict=True):
+        target.write_bytes(gzip.compress(path.read_bytes()))
+    plain, found = verify.verify(*files), verify.verify(*packed)
+    assert found.agrees
+    assert (found.rows, found.levels, found.executions) == (plain.rows, plain.levels, plain.executions)
+    assert facts_of_pair(*packed)["facts"] == facts_of_pair(*files)["facts"]
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_compressed_file_that_is_cut_off_or_damaged_is_one_line(
+    which: int, files: tuple[Path, Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packed = [tmp_path / f"{path.name}.gz" for path in files]
+    for path, target in zip(files, packed, strict=True):
+        target.write_bytes(gzip.compress(path.read_bytes()))
+    whole = packed[which].read_bytes()
+    damaged = bytearray(whole)
+    damaged[len(whole) // 2 : len(whole) // 2 + 40] = bytes(40)
+    for content, message in ((whole[: len(whole) // 2], "cannot be unpacked"), (bytes(damaged), "cannot be unpacked")):
+        packed[which].write_bytes(content)
+        assert lobster.main(["verify", *map(str, packed)]) == 2
+        said = capsys.readouterr().err
+        assert said.startswith(f"error: {packed[which]}: {message}")
+        assert said.count("\n") == 1
+    lines = files[which].read_text().splitlines()
+    packed[which].write_bytes(gzip.compress("\n".join([*lines[:7], "a,b", *lines[8:]]).encode()))
+    assert lobster.main(["verify", *map(str, packed)]) == 2
+    assert f"{packed[which]}, line 8: expected" in capsys.readouterr().err
+
+
+def test_an_export_on_a_full_disk_leaves_neither_file(run: Path, tmp_path: Path) -> None:
+    program = (
+        "import resource, signal, sys\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "from runners.lobster import main\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000))\n"
+        f"sys.exit(main(['export', {str(run)!r}, {str(tmp_path / 'out')!r}, '--levels', '20']))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1
+    assert "orderbook_20.csv: cannot be written" in done.stderr
+    assert not list((tmp_path / "out").iterdir())
+
+
 def test_a_tick_that_the_format_cannot_say_is_refused(run: Path) -> None:
     config = load_run(run).market
     events: NDArray[np.void] = load_events(run)
     with pytest.raises(ValueError, match=r"tick_size: the format needs a multiple of 1/10,000, got 3e-05"):
-        pairs.shown(dataclasses.replace(config, tick_size=3e-5), events, 5)
+        pairs.visible(dataclasses.replace(config, tick_size=3e-5), events, 5)
     for name, value in (("tick_size", 1e5), ("lot_size", 1e9)):
         with pytest.raises(ValueError, match=rf"{name}: with \S+ the run has a value of [\d,]+, the format at most"):
-            pairs.shown(dataclasses.replace(config, **{name: value}), events, 5)
+            pairs.visible(dataclasses.replace(config, **{name: value}), events, 5)
     assert len(pair_of_run(run, 5).messages) > 100
 
 

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,7 +21,6 @@ from runners.audit.rebuild import Event, Replay
 from runners.files.derive import derive, turns_with_trades
 from runners.files.record import agent_columns, depth_columns, event_columns, quote_columns, trade_columns
 from runners.files.schema import arrow_schema
-from runners.files.whole import RunFolderError, whole_file
 from runners.simulation.drive import drive
 from tests.kit import market_configs, random_actions
 
@@ -135,23 +133,3 @@ def test_turns_with_trades_counts_turns_since_whose_predecessor_an_order_traded(
         event["kind"], event["agent"], event["maker"] = state.KINDS.index(kind), agent, maker
     assert turns_with_trades(events, 0).tolist() == [True, False, True]
     assert turns_with_trades(events, 1).tolist() == [True]
-
-
-def test_a_file_is_whole_or_absent(tmp_path: Path) -> None:
-    path = tmp_path / "figures.json"
-    path.write_text("old")
-
-    def write(target: Path, text: str) -> None:
-        with whole_file(target) as partial:
-            partial.write_text(text)
-            if text == "half of the n":
-                raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        write(path, "half of the n")
-    assert path.read_text() == "old"
-    assert [entry.name for entry in tmp_path.iterdir()] == ["figures.json"]
-    with pytest.raises(RunFolderError, match="cannot be written"):
-        write(tmp_path / "none" / "x.json", "x")
-    write(path, "new")
-    assert path.read_text() == "new"

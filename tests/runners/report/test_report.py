@@ -15,7 +15,7 @@ from typing import Any
 import duckdb
 import matplotlib as mpl
 import pytest
-from matplotlib import pyplot as plt
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -24,8 +24,6 @@ from runners import replay, report, simulate
 from runners.files.run import NAMES, load_run
 from runners.report import Story, opening
 from tests.runners.measures import planted
-
-mpl.use("Agg")
 
 
 def run_of(folder: Path, *arguments: str, config: dict[str, object] | None = None) -> Path:
@@ -62,7 +60,7 @@ RUNS = {
 def overflowing(figure: Figure) -> list[str]:
     """Texts that leave the page."""
     figure.draw_without_rendering()
-    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    renderer = FigureCanvasAgg(figure).get_renderer()
     width, height = figure.bbox.size
     ticks = {
         label
@@ -82,7 +80,7 @@ def overflowing(figure: Figure) -> list[str]:
 def overlapping(figure: Figure) -> list[tuple[str, str]]:
     """Pairs of the page's own texts and its panels' titles that lie on each other."""
     figure.draw_without_rendering()
-    renderer = figure.canvas.get_renderer()  # type: ignore[attr-defined]
+    renderer = FigureCanvasAgg(figure).get_renderer()
     texts = [text for text in figure.texts if text.get_text().strip()]
     texts += [axes.title for axes in figure.axes] + [axes._left_title for axes in figure.axes]
     boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in texts if text.get_text().strip()]
@@ -98,7 +96,7 @@ def overlapping(figure: Figure) -> list[tuple[str, str]]:
 def test_every_page_is_drawn_whole_titled_and_labelled(name: str, tmp_path: Path) -> None:
     arguments, config = RUNS[name]
     story = Story(run_of(tmp_path, *arguments, config=config))
-    with plt.style.context(report.STYLE):
+    with mpl.rc_context(fname=report.STYLE):
         pages: dict[str, Callable[[], list[Figure]]] = {
             n: (lambda page=page: [page(story)]) for n, page in report.PAGES.items()
         }
@@ -114,7 +112,6 @@ def test_every_page_is_drawn_whole_titled_and_labelled(name: str, tmp_path: Path
             for axes in figure.axes:
                 if axes.axison and axes.get_label() != "<colorbar>":
                     assert axes.get_title(loc="left") or axes.get_ylabel() or axes.texts, title
-            plt.close(figure)
 
 
 @pytest.mark.long
@@ -220,7 +217,7 @@ def test_the_checks_say_whether_this_very_record_was_audited(tmp_path: Path) -> 
 
 def test_the_lots_asked_for_are_what_duckdb_finds(tmp_path: Path) -> None:
     path = run_of(tmp_path, "--timesteps", "300")
-    with plt.style.context(report.STYLE):
+    with mpl.rc_context(fname=report.STYLE):
         figure = report.PAGES["learner"](Story(path))
         (axes,) = [axes for axes in figure.axes if axes.get_title(loc="left") == "Lots asked for"]
         names = [label.get_text() for label in axes.get_xticklabels()]
@@ -232,13 +229,12 @@ def test_the_lots_asked_for_are_what_duckdb_finds(tmp_path: Path) -> None:
             )
             found = {int(name): bar.get_height() for name, bar in zip(names, bars, strict=True) if bar.get_height()}
             assert found == pytest.approx(expected)
-        plt.close(figure)
 
 
 def test_an_empty_panel_says_why(tmp_path: Path) -> None:
     arguments, config = RUNS["no trades"]
     story = Story(run_of(tmp_path, *arguments, config=config))
-    with plt.style.context(report.STYLE):
+    with mpl.rc_context(fname=report.STYLE):
         for name, why in (
             ("heatmap", "no order rested"),
             ("flow", "there were no trades"),
@@ -249,7 +245,6 @@ def test_an_empty_panel_says_why(tmp_path: Path) -> None:
         ):
             figure = report.PAGES[name](story)
             assert any(why in text.get_text() for text in figure.findobj(Text)), name
-            plt.close(figure)
 
 
 def test_the_report_reads_nothing_but_the_files(tmp_path: Path) -> None:
@@ -267,7 +262,6 @@ def test_an_interrupted_run_says_so_on_its_first_page(tmp_path: Path) -> None:
     (path / "summary.json").write_text(json.dumps(summary))
     figure = opening.summary(Story(path))
     assert any(text.get_text().startswith("Incomplete") for text in figure.texts)
-    plt.close(figure)
 
 
 def test_a_run_that_was_cut_off_gets_its_tables_and_a_report_of_what_is_there(tmp_path: Path) -> None:
@@ -287,7 +281,7 @@ def test_a_table_that_is_missing_is_named_and_the_other_pages_are_made(table: st
     (path / f"{table}.parquet").unlink()
     story = Story(path)
     assert story.missing == [f"{table}.parquet is missing"]
-    with plt.style.context(report.STYLE):
+    with mpl.rc_context(fname=report.STYLE):
         for name, page in report.PAGES.items():
             figure = report.drawn(name, page, story)
             texts = " ".join(text.get_text() for text in figure.findobj(Text))
@@ -296,7 +290,6 @@ def test_a_table_that_is_missing_is_named_and_the_other_pages_are_made(table: st
                 assert f"Not whole: {table}.parquet is missing" in texts
             if table in ("quotes", "trades", "depth"):
                 assert "cannot be made" not in texts, name  # the log has all that they need
-            plt.close(figure)
     (path / f"{table}.parquet").write_bytes(b"PAR1 nonsense")
     assert Story(path).missing[0].startswith(f"{table}.parquet is damaged")
 
