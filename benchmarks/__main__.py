@@ -41,8 +41,9 @@ from runners.audit import compare
 from runners.exchange import pairs, verify
 from runners.files.read import load_events
 from runners.report import write_html, write_report
+from runners.simulation.config import RunConfig
 from runners.simulation.drive import drive
-from runners.simulation.run import RunConfig, simulate
+from runners.simulation.run import simulate
 from scripted_agents.rollout import CompiledBackground
 
 

@@ -112,7 +112,7 @@ class Timed:
 def bench_train(show: Callable[[str, str, str], None]) -> None:
     """Turns a second of PPO over the batch and over plain Gymnasium environments; cost of a frozen decision."""
     training = Training()
-    config = training.market(training.episode)
+    config = training.market_of(training.episode)
     torch.set_num_threads(1)
 
     def plain() -> VecEnv:

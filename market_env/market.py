@@ -103,17 +103,29 @@ def close_out(markets, agent):
     return accounts.liquidation_wealth(markets[0], agent)
 
 
-def configure(config: MarketConfig) -> Records:
+def capacity_of(config: MarketConfig) -> state.Capacity:
+    """The smallest compiled capacity that holds this market.
+
+    Raises:
+        ConfigError: none holds so many agents or open orders.
+    """
+    try:
+        return state.fitting(len(config.agents), sum(agent.max_open_orders for agent in config.agents))
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
+
+
+def configure(config: MarketConfig, capacity: state.Capacity | None = None) -> Records:
     """A record, shape (1,), that holds ``config`` and awaits its first reset.
+
+    Args:
+        config: rules and roster.
+        capacity: of the record, at least that of :func:`capacity_of`, which is the default.
 
     Raises:
         ConfigError: no compiled capacity holds so many agents or open orders.
     """
-    try:
-        capacity = state.fitting(len(config.agents), sum(agent.max_open_orders for agent in config.agents))
-    except ValueError as error:
-        raise ConfigError(str(error)) from None
-    records = np.zeros(1, state.market_dtype(capacity))
+    records = np.zeros(1, state.market_dtype(capacity or capacity_of(config)))
     market = records[0]
     # Nothing rests and nobody acts, before the first reset as after the end.
     market["acting"] = state.NONE

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from runners.learn.settings import Training
     from runners.learn.vec_env import MarketVecEnv
     from runners.report import write_html, write_report
-    from runners.simulation.run import RunConfig
+    from runners.simulation.config import RunConfig
 
 __all__ = [
     "MarketVecEnv",
@@ -32,7 +32,7 @@ __all__ = [
 _HOMES = {
     "MarketVecEnv": "runners.learn.vec_env",
     "Run": "runners.files.run",
-    "RunConfig": "runners.simulation.run",
+    "RunConfig": "runners.simulation.config",
     "Training": "runners.learn.settings",
     "facts_of_run": "runners.exchange.facts",
     "load_run": "runners.files.run",

@@ -19,7 +19,8 @@ from market_env.config import MarketConfig
 from runners.command import command
 from runners.files import schema
 from runners.simulation import board
-from runners.simulation.run import RunConfig, simulate
+from runners.simulation.config import RunConfig
+from runners.simulation.run import simulate
 
 FOLDER = Path("docs")
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from collections.abc import Sequence
@@ -14,29 +15,30 @@ from typing import Annotated
 
 import tyro
 
-from market_env.config import ConfigError, MarketConfig, amend
+from market_env.config import ConfigError
+from market_env.outside import shown
+from runners.arguments import Population, Start
 from runners.command import command
 from runners.files.whole import whole_file
 from runners.learn.evaluation import PICTURES, compare, draw, table
 from runners.learn.rivals import RIVALS, TEST_SEEDS, VALIDATION_SEEDS
 from scripted_agents.frozen_ppo import DEFAULT_MODEL, FrozenPPO
-from scripted_agents.policy import PolicyConfig
+from scripted_agents.policy import Policy, PolicyConfig
 
 
-@dataclass(frozen=True)
-class Arguments:
+@dataclass(frozen=True, kw_only=True)
+class Arguments(Population):
     """Compare policies in one seat, paired by seed."""
 
     policies: Annotated[tuple[str, ...], tyro.conf.Positional] = (DEFAULT_MODEL,)
-    """Files of frozen policies, or names among nothing, random, noise, momentum, maker."""
+    """Files of frozen policies, names among nothing, random, noise, momentum, maker, or module:name of a policy of your own
+    (an object with reset and act, or with build)."""
     against: tuple[str, ...] = tuple(RIVALS)
     """What they are compared with: such files or names."""
     seeds: tuple[int, ...] = ()
     """Seeds to play; if none are named, 64 that training never sees."""
     validation: bool = False
     """Play the 16 validation seeds instead: for all looks but the last."""
-    timesteps: int = 5_000
-    """Length of an episode."""
     agent: str = "ppo_0"
     """Seat that the policies take."""
     json: Path | None = None
@@ -45,18 +47,41 @@ class Arguments:
     """File that also gets the differences as a picture (.png, .svg, .pdf)."""
 
 
+def named(names: Sequence[str]) -> dict[str, PolicyConfig | Policy]:
+    """The policies that a command line names.
+
+    Raises:
+        ConfigError: a name is of none.
+    """
+    found: dict[str, PolicyConfig | Policy] = {}
+    for name in names:
+        module, colon, attribute = name.partition(":")
+        if name in RIVALS:
+            found[name] = RIVALS[name]
+        elif name.endswith(".zip"):
+            found[name] = FrozenPPO(name)
+        elif colon:
+            sys.path.insert(0, "")  # the user's own modules lie where the user is
+            try:
+                found[name] = getattr(importlib.import_module(module), attribute)
+            except (ModuleNotFoundError, AttributeError) as error:
+                raise ConfigError(f"policies: {shown(name)[1:-1]}: {error}") from None
+            finally:
+                sys.path.remove("")
+        else:
+            raise ConfigError(
+                f"policies: expected a .zip file, module:name or one of {', '.join(RIVALS)}, got {shown(name)}"
+            )
+    return found
+
+
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    arguments = tyro.cli(Arguments, args=argv, prog="python -m runners.evaluate")
-    config = amend(MarketConfig(), timesteps=arguments.timesteps)
-
-    def named(names: Sequence[str]) -> dict[str, PolicyConfig]:
-        for name in names:
-            if name not in RIVALS and not name.endswith(".zip"):
-                raise ConfigError(f"policies: expected a .zip file or one of {', '.join(RIVALS)}, got {name!r}")
-        return {name: RIVALS[name] if name in RIVALS else FrozenPPO(name) for name in names}
-
+    start = Start(argv)
+    default = Arguments(**start.flags())
+    arguments = tyro.cli(Arguments, args=argv, default=default, prog="python -m runners.evaluate")
+    run = start.populated(arguments)
     rivals = named(arguments.against)
     candidates = {name: policy for name, policy in named(arguments.policies).items() if name not in rivals}
     if not candidates:
@@ -71,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.validation and arguments.seeds:
         raise ConfigError("seeds: give seeds or --validation, not both")
     seeds = VALIDATION_SEEDS if arguments.validation else arguments.seeds or TEST_SEEDS
-    results = compare(config, arguments.agent, candidates, seeds, rivals)
+    results = compare(run.market, arguments.agent, candidates, seeds, rivals, policies=run.policies)
     print(table(results, list(rivals)))
     if arguments.json:
         text = json.dumps({"arguments": asdict(arguments), "results": results}, indent=2, default=str)

@@ -28,13 +28,14 @@ FRESH = Path("runs/train-SEED-N")
 
 @dataclass(frozen=True)
 class Arguments:
-    """Train PPO in the default market: one learner, several of one policy, or a league."""
+    """Train PPO in a market: one learner, several of one policy, or a league."""
 
     training: Annotated[Training, tyro.conf.arg(name="")] = field(default_factory=Training)
     run_dir: Path = FRESH
     """Folder for everything that the training writes; by default a fresh one, N the first number that is free."""
     config: Path | None = None
-    """JSON file with any of the settings, as a training's config.json has them; flags go over it."""
+    """JSON file with any of the settings, as a training's config.json has them, market and policies among them; or a run's
+    config.json, of which it takes these two. Flags go over it."""
     resume: Path | None = None
     """Folder of a training that was stopped, to go on with as it was."""
 
@@ -51,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if resume is not None and config is not None:
         raise ConfigError("config: a training that goes on has its own; give --config or --resume")
     stored = None if resume is None else stored_training(resume / CONFIG)
-    begun_as = stored or (Training() if config is None else stored_training(config))
+    begun_as = stored or (Training() if config is None else stored_training(config, or_run=True))
     default = Arguments(training=begun_as, config=config, resume=resume)
     arguments = tyro.cli(Arguments, args=argv, default=default, prog="python -m runners.train")
     training = arguments.training

@@ -12,19 +12,18 @@ from dataclasses import dataclass
 import tyro
 from tqdm import tqdm
 
-from market_env.config import ConfigError, MarketConfig, check_agents
+from market_env.config import ConfigError, check_agents
+from runners.arguments import Population, Start
 from runners.command import command
 from runners.learn.tuning import tune
 
 
-@dataclass(frozen=True)
-class Arguments:
+@dataclass(frozen=True, kw_only=True)
+class Arguments(Population):
     """Tune the market maker in a learner's seat on the validation seeds."""
 
     agent: str = "ppo_0"
     """The seat."""
-    timesteps: int = 5_000
-    """Length of an episode."""
     generations: int = 25
     """Generations of the search."""
     seed: int = 1
@@ -34,9 +33,11 @@ class Arguments:
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    arguments = tyro.cli(Arguments, args=argv, prog="python -m runners.tune")
-    config = MarketConfig(timesteps=arguments.timesteps)
-    check_agents("agent", config, [arguments.agent])
+    start = Start(argv)
+    default = Arguments(**start.flags())
+    arguments = tyro.cli(Arguments, args=argv, default=default, prog="python -m runners.tune")
+    run = start.populated(arguments)
+    check_agents("agent", run.market, [arguments.agent])
     if arguments.generations < 1:
         raise ConfigError(f"generations: expected at least 1, got {arguments.generations}")
 
@@ -46,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             bar.update()
             bar.set_postfix_str(f"best liquidation gain {gain:,.0f}")
 
-        found, gain = tune(config, arguments.agent, arguments.generations, arguments.seed, progress)
+        found, gain = tune(run.market, arguments.agent, arguments.generations, arguments.seed, progress, run.policies)
     print(f"mean liquidation gain on the validation seeds {gain:,.0f} with {found}")
     return 0
 

@@ -22,9 +22,9 @@ from market_env.config import ConfigError, MarketConfig, check_agents, check_tog
 from market_env.engine import observe, step, turn
 from market_env.engine.kernel import kernel, parallel_kernel
 from market_env.engine.soundness import check_records
-from market_env.engine.state import NONE, NOT_BEGUN, OUT_OF_RANGE, OUTCOME, OVER, READY, SEEN
+from market_env.engine.state import NONE, NOT_BEGUN, OUT_OF_RANGE, OUTCOME, OVER, READY, SEEN, market_dtype
 from market_env.engine.streams import run_key
-from market_env.market import NO_EPISODE, NO_EVENTS, check_seed, configure
+from market_env.market import NO_EPISODE, NO_EVENTS, capacity_of, check_seed, configure
 from scripted_agents.policy import Policy
 from scripted_agents.rollout import Players, PolicyTable, bad_action, play_on
 
@@ -33,9 +33,9 @@ class BatchArrays(NamedTuple):
     """What a batch's kernels read and write beside the markets' records: arrays that ride together, first axis the market."""
 
     learners: NDArray[np.int64]
-    """Agent indices of the learners: shape (learners,)."""
+    """Agent indices of the learners: shape (markets, learners)."""
     seats: NDArray[np.int64]
-    """The learner's number of each agent, NONE of those that are none: shape (agents,)."""
+    """The learner's number of each agent, NONE of those that are none: shape (markets, agents)."""
     seen: NDArray[np.void]
     """SEEN, shape (markets, learners)."""
     acted: NDArray[np.int8]
@@ -63,7 +63,7 @@ class BatchArrays(NamedTuple):
 def players_of(arrays, i):
     """Who plays market ``i``."""
     return Players(
-        arrays.seats, arrays.addresses[i], arrays.starts[i], arrays.parameters, arrays.scratch[i], arrays.codes[i]
+        arrays.seats[i], arrays.addresses[i], arrays.starts[i], arrays.parameters, arrays.scratch[i], arrays.codes[i]
     )
 
 
@@ -103,8 +103,8 @@ def step_market(market, events, decisions, seen, acted, players):
 @kernel
 def look(market, i, arrays):
     """A step of market ``i`` has ended: let its learners look."""
-    step.look(market, arrays.learners, arrays.seen[i], arrays.observations[i], arrays.infos[i], arrays.outcomes[i])
-    step.open_turn(market, arrays.seats, arrays.seen[i])
+    step.look(market, arrays.learners[i], arrays.seen[i], arrays.observations[i], arrays.infos[i], arrays.outcomes[i])
+    step.open_turn(market, arrays.seats[i], arrays.seen[i])
     arrays.finished[i] = market.finished != 0
 
 
@@ -141,7 +141,7 @@ def begin_markets(markets, events, chosen, keys, arrays):
     for i in numba.prange(len(markets)):
         if chosen[i]:
             statuses[i] = begin_market(
-                markets[i], events, keys[i], arrays.learners, arrays.seen[i], players_of(arrays, i)
+                markets[i], events, keys[i], arrays.learners[i], arrays.seen[i], players_of(arrays, i)
             )
             look(markets[i], i, arrays)
 
@@ -159,9 +159,9 @@ def step_markets(markets, events, chosen, decisions, arrays):
 
 
 def market_bytes(config: MarketConfig, learners: int = 1) -> int:
-    """Memory that one market of a batch takes."""
-    seat = 4 * observations.SIZE + observe.INFO.itemsize + OUTCOME.itemsize + SEEN.itemsize + 1
-    work = 4 * observations.SIZE + 8 * WIDTH + 8 + 16 * len(config.agents)
+    """Memory that one market of a batch of this config takes."""
+    seat = 4 * observations.SIZE + observe.INFO.itemsize + OUTCOME.itemsize + SEEN.itemsize + 9
+    work = 4 * observations.SIZE + 8 * WIDTH + 8 + 24 * len(config.agents)
     return configure(config).itemsize + learners * seat + work
 
 
@@ -169,16 +169,42 @@ STATE = ("records", "observations", "infos", "outcomes", "finished", "begun", "_
 """Arrays of a batch that are its state; what else it holds is work space."""
 
 
+Policies = Mapping[str, Policy | Sequence[Policy]]
+"""A compiled policy by agent id; a sequence is dealt to a batch's markets in turn."""
+
+
+def several(config: MarketConfig | Sequence[MarketConfig] | None) -> list[MarketConfig]:
+    """One config, the default one, or a list of them, as a list.
+
+    Raises:
+        ConfigError: the list is empty, or holds something else; their agents could not share an action space.
+    """
+    configs = [MarketConfig()] if config is None else [config] if isinstance(config, MarketConfig) else list(config)
+    if not configs:
+        raise ConfigError("config: expected at least one, got none")
+    for other in configs:
+        if not isinstance(other, MarketConfig):
+            raise ConfigError(f"config: expected a MarketConfig or a list of them, got {type(other).__name__} in it")
+        for name in ("offsets", "lots"):
+            if getattr(other, name) != getattr(configs[0], name):
+                raise ConfigError(
+                    f"config: markets of one batch share their action space: expected {name} "
+                    f"{getattr(configs[0], name)}, got {getattr(other, name)}"
+                )
+    return configs
+
+
 class Batch:
-    """``markets`` markets of one config, moved together from step to step.
+    """``markets`` markets, moved together from step to step, of one config or of several that are dealt to them in turn.
 
     A step goes from the moment at which a learner arrives to the next such moment. One learner may arrive as it
     likes; several must arrive together, see :func:`market_env.config.check_together`.
 
     Args:
-        config: rules and roster of each market.
-        policies: a compiled policy for every agent that does not learn; a sequence is dealt to the markets in turn.
-        learners: agent ids.
+        config: rules and roster of each market; of a list, market ``i`` has the one at ``i % len(config)``, so that
+            one batch mixes populations. Their grids of offsets and lots are the same.
+        policies: for every agent that does not learn; for a list of configs a list of as many.
+        learners: agent ids, in every market.
         markets: how many.
 
     Raises:
@@ -188,29 +214,38 @@ class Batch:
 
     def __init__(
         self,
-        config: MarketConfig,
-        policies: Mapping[str, Policy | Sequence[Policy]],
+        config: MarketConfig | Sequence[MarketConfig],
+        policies: Policies | Sequence[Policies],
         learners: Sequence[str],
         markets: int,
     ) -> None:
-        check_agents("learners", config, learners)
-        if len(learners) > 1:
-            check_together(config, learners)
+        distinct = several(config)
+        for each in distinct:
+            check_agents("learners", each, learners)
+            if len(learners) > 1:
+                check_together(each, learners)
         if isinstance(markets, bool) or not isinstance(markets, int) or markets < 1:
             raise ConfigError(f"markets: expected an integer of at least 1, got {markets!r}")
-        self.config = config
+        self.distinct = distinct[:markets]
+        """The configs that are dealt."""
         self.learners = list(learners)
         self.count = markets
-        needed = markets * market_bytes(config, len(learners))
+        capacity = max(map(capacity_of, self.distinct))
+        largest = max(self.distinct, key=capacity_of)
+        needed = markets * market_bytes(largest, len(learners))
         present = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         if needed > present:
             raise ConfigError(
                 f"markets: {markets:,} would take {needed / 2**30:,.1f} GiB, this machine has {present / 2**30:,.1f} GiB"
             )
-        self.agents = np.array([config.agent_ids.index(learner) for learner in learners], np.int64)
-        """int64 of shape (learners,): their indices in the roster."""
+        places = [[each.agent_ids.index(learner) for learner in learners] for each in self.distinct]
+        self.agents = self._dealt(np.array(places, np.int64))
+        """int64 of shape (markets, learners): their indices in the rosters."""
         shape = (markets, len(learners))
-        self.records = np.repeat(configure(config), markets)
+        # As bytes, so that the padding is copied too, and with the very dtype object that the kernels are compiled for.
+        fresh = np.stack([configure(each, capacity).view(np.uint8) for each in self.distinct])
+        self._fresh = fresh.reshape(-1).view(market_dtype(capacity))
+        self.records = self._dealt(fresh).reshape(-1).view(market_dtype(capacity))
         """The markets' records, shape (markets,)."""
         self.observations = np.zeros((*shape, observations.SIZE), np.float32)
         """What each learner sees: float32 of shape (markets, learners, SIZE)."""
@@ -222,7 +257,7 @@ class Batch:
         """Whether each market's episode is over, or has not begun."""
         self.begun = np.zeros(markets, np.bool_)
         """Whether each market has an episode, under way or over."""
-        self.codes = actions.sizes(config.offsets, config.lots)
+        self.codes = actions.sizes(distinct[0].offsets, distinct[0].lots)
         self._seen = np.zeros(shape, SEEN)
         self._decisions = np.zeros((*shape, WIDTH), np.int64)
         self._keys = np.zeros(markets, np.uint64)
@@ -232,27 +267,61 @@ class Batch:
         # that all share, and a seed's weights would depend on what ran before.
         numba.get_num_threads()
 
-    def recast(self, policies: Mapping[str, Policy | Sequence[Policy]]) -> None:
+    def _dealt(self, rows: NDArray[Any]) -> NDArray[Any]:
+        """A row for each market, of one for each config."""
+        return rows[np.arange(self.count) % len(rows)]
+
+    def config_of(self, market: int) -> MarketConfig:
+        """Rules and roster of a market."""
+        return self.distinct[market % len(self.distinct)]
+
+    def recast(self, policies: Policies | Sequence[Policies]) -> None:
         """Let other policies play the agents that do not learn, from now on.
 
+        Args:
+            policies: as the batch was made with.
+
         Raises:
-            ConfigError: an agent has no compiled policy.
+            ConfigError: an agent has no compiled policy, or the list is of another length than that of the configs.
         """
-        table = PolicyTable(policies, self.config.agent_ids, self.count)
-        table.check(self.config, self.agents.tolist())
-        self._table = table
+        given = [policies] if isinstance(policies, Mapping) else list(policies)[: self.count]
+        if len(given) != len(self.distinct):
+            raise ConfigError(f"policies: expected those of {len(self.distinct)} configs, got {len(given)}")
+        tables = []
+        for number, (config, own) in enumerate(zip(self.distinct, given, strict=True)):
+            markets = range(number, self.count, len(self.distinct))
+            # Dealt to all the batch's markets in turn, of which these are some.
+            dealt = {
+                agent: [policy[market % len(policy)] for market in markets] if isinstance(policy, Sequence) else policy
+                for agent, policy in own.items()
+            }
+            table = PolicyTable(dealt, config.agent_ids, len(markets))
+            table.check(config, self.agents[number].tolist())
+            tables.append(table)
+        self._tables = tables
         self._gather()
 
     def _gather(self) -> None:
         """Lay out what the kernels take; what is no state is work space, made anew."""
+        agents = max(len(config.agents) for config in self.distinct)
+        seats = np.full((self.count, agents), NONE, np.int64)
+        addresses, starts = np.zeros((2, self.count, agents), np.int64)
+        begin = 0
+        for number, (config, table) in enumerate(zip(self.distinct, self._tables, strict=True)):
+            markets = slice(number, None, len(self.distinct))
+            known = len(config.agents)
+            seats[markets, :known] = step.seats_of(self.agents[number].tolist(), known)
+            addresses[markets, :known] = table.addresses
+            starts[markets, :known] = begin + table.starts
+            begin += len(table.parameters)
         self._arrays = BatchArrays(
             learners=self.agents,
-            seats=step.seats_of(self.agents.tolist(), len(self.config.agents)),
+            seats=seats,
             seen=self._seen,
             acted=np.zeros(self._seen.shape, np.int8),
-            addresses=self._table.addresses,
-            starts=self._table.starts,
-            parameters=self._table.parameters,
+            addresses=addresses,
+            starts=starts,
+            parameters=self.policy_parameters(),
             scratch=np.zeros((self.count, observations.SIZE), np.float32),
             codes=np.zeros((self.count, WIDTH), np.int64),
             statuses=np.zeros(self.count, np.int64),
@@ -327,7 +396,8 @@ class Batch:
     def __setstate__(self, saved: dict[str, Any]) -> None:
         vars(self).update(saved)
         # The very dtype objects that the kernels are compiled for; an equal copy would be slow.
-        self.records = self.records.view(configure(self.config).dtype)
+        kept = market_dtype(max(map(capacity_of, self.distinct)))
+        self.records, self._fresh = self.records.view(kept), self._fresh.view(kept)
         self.infos = self.infos.view(observe.INFO)
         self.outcomes = self.outcomes.view(OUTCOME)
         self._seen = self._seen.view(SEEN)
@@ -336,7 +406,7 @@ class Batch:
 
     def policy_parameters(self) -> NDArray[np.float64]:
         """The parameters of all policies that play here, float64."""
-        return self._table.parameters
+        return np.concatenate([table.parameters for table in self._tables])
 
     def save(self) -> dict[str, NDArray[Any]]:
         """Copies of all that the markets are, by name; :meth:`restore` takes them."""
@@ -355,7 +425,10 @@ class Batch:
         if (saved["records"]["config"] != self.records["config"]).any():
             raise ConfigError("state: expected one saved by a batch of the same config, got one of another")
         try:
-            check_records(saved["records"].view(self.records.dtype), configure(self.config))
+            records = saved["records"].view(self.records.dtype)
+            for place in range(len(self.distinct)):
+                own = records[place :: len(self.distinct)]
+                check_records(np.ascontiguousarray(own), self._fresh[place : place + 1])
         except ValueError as error:
             raise ConfigError(str(error)) from None
         for number in np.flatnonzero(saved["begun"] & (saved["records"]["key"] == 0)):
@@ -369,5 +442,5 @@ class Batch:
         if bad != NONE:
             # The episode cannot go on: the turn of an agent that does not learn has begun and found no action.
             self.begun[where & (self._arrays.statuses == OUT_OF_RANGE)] = False
-            agent = self.config.agent_ids[int(self.records["acting"][bad])]
+            agent = self.config_of(bad).agent_ids[int(self.records["acting"][bad])]
             raise ValueError(f"market {bad}: {bad_action(agent, self._arrays.codes[bad])}")

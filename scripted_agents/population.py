@@ -89,6 +89,22 @@ def build_others(
     return {agent: chosen[agent].build(config) for agent in config.agent_ids if agent not in own}
 
 
+def build_each(
+    configs: Sequence[MarketConfig],
+    learners: Sequence[str],
+    policies: Mapping[str, PolicyConfig] | Sequence[Mapping[str, PolicyConfig]] | None = None,
+) -> list[dict[str, Policy]]:
+    """:func:`build_others` for each of several markets, with one set of parameters for all of them or one each.
+
+    Raises:
+        ConfigError: there are as many sets neither as markets nor one; or see :func:`build_others`.
+    """
+    each = [policies] * len(configs) if policies is None or isinstance(policies, Mapping) else list(policies)
+    if len(each) != len(configs):
+        raise ConfigError(f"policies: expected one mapping, or one for each of {len(configs)} configs, got {len(each)}")
+    return [build_others(config, learners, own) for config, own in zip(configs, each, strict=True)]
+
+
 def background(
     config: MarketConfig, learners: Sequence[str], policies: Mapping[str, PolicyConfig] | None = None
 ) -> CompiledBackground:

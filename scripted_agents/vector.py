@@ -24,9 +24,9 @@ from market_env.engine import observe, state
 from market_env.market import NO_EPISODE, Info, Market, as_info, check_options, check_seed
 from market_env.outside import shown
 from market_env.rewards import DEFAULT_REWARD, Reward
-from scripted_agents.batch import Batch
+from scripted_agents.batch import Batch, several
 from scripted_agents.policy import PolicyConfig
-from scripted_agents.population import build_others
+from scripted_agents.population import build_each
 
 Infos = dict[str, Any]
 
@@ -149,7 +149,7 @@ class Pictures:
         raise ValueError(f"render(): make the environment with render_mode in {list(self.MODES)}, it has None")
 
     def _market(self, number: int) -> Market:
-        return Market(self._batch.config, records=self._batch.records[number : number + 1])
+        return Market(self._batch.config_of(number), records=self._batch.records[number : number + 1])
 
 
 UNCHANGEABLE = "seats of a batch of markets cannot be changed one by one"
@@ -166,11 +166,11 @@ class Seat:
     """
 
     def __init__(self, batch: Batch, place: int, number: int, render_mode: str | None) -> None:
-        self.config = batch.config
+        self.config = batch.config_of(place)
         self.learner = batch.learners[number]
         self.render_mode = render_mode
         self.observation_space = observations.space()
-        self.action_space = actions.space(batch.config.offsets, batch.config.lots)
+        self.action_space = actions.space(self.config.offsets, self.config.lots)
         self._batch = batch
         self._place = place
         self._number = number
@@ -186,7 +186,7 @@ class Seat:
 
     def liquidation_wealth(self) -> float:
         """Cash after closing the inventory against the others' resting orders, tick-lots."""
-        return self.market.liquidation_wealth(int(self._batch.agents[self._number]))
+        return self.market.liquidation_wealth(int(self._batch.agents[self._place, self._number]))
 
 
 class MarketVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[Any]]):
@@ -197,9 +197,10 @@ class MarketVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[
 
     Args:
         num_envs: how many markets.
-        config: rules and roster; by default the default market.
+        config: rules and roster, by default the default market; a list is dealt to the markets in turn.
         learner: id of the learner's seat.
-        policies: who plays the others, by agent id or kind, where it is not the kind's default; compiled ones.
+        policies: who plays the others, by agent id or kind, where it is not the kind's default; compiled ones. For a list
+            of configs one mapping for all, or a list of one each.
         reward: pure function of outcome rows, see :mod:`market_env.rewards`.
         autoreset_mode: when an episode that is over makes place for the next: at the next step, whose action is
             ignored (``NEXT_STEP``), or at once, with the last observation and info as ``final_obs`` and
@@ -213,9 +214,9 @@ class MarketVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[
     def __init__(
         self,
         num_envs: int = 1,
-        config: MarketConfig | None = None,
+        config: MarketConfig | Sequence[MarketConfig] | None = None,
         learner: str = "ppo_0",
-        policies: Mapping[str, PolicyConfig] | None = None,
+        policies: Mapping[str, PolicyConfig] | Sequence[Mapping[str, PolicyConfig]] | None = None,
         reward: Reward = DEFAULT_REWARD,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
@@ -225,12 +226,11 @@ class MarketVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[
             raise ConfigError(
                 f"autoreset_mode: expected one of {[mode.value for mode in modes]}, got {autoreset_mode!r}"
             )
-        market = MarketConfig() if config is None else config
-        self.config = market
+        markets = several(config)
         self.learner = learner
         self.reward = reward
         self.num_envs = num_envs
-        self.batch = Batch(market, build_others(market, [learner], policies), [learner], num_envs)
+        self.batch = Batch(markets, build_each(markets, [learner], policies), [learner], num_envs)
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {
             "render_modes": list(Pictures.MODES),
@@ -239,7 +239,7 @@ class MarketVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[
         }
         self.render_mode = render_mode
         self.single_observation_space = observations.space()
-        self.single_action_space = actions.space(market.offsets, market.lots)
+        self.single_action_space = actions.space(markets[0].offsets, markets[0].lots)
         self.observation_space = batch_space(self.single_observation_space, num_envs)
         self.action_space = batch_space(self.single_action_space, num_envs)
         self.seats = [Seat(self.batch, place, 0, render_mode) for place in range(num_envs)]

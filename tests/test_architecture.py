@@ -73,7 +73,7 @@ def test_everything_of_runners_lies_in_a_room_is_a_command_or_another_name() -> 
     folders = {path.name for path in (ROOT / "runners").iterdir() if (path / "__init__.py").exists()}
     assert folders == set(BELOW)
     modules = {path.stem for path in (ROOT / "runners").glob("*.py")}
-    assert modules == {"__init__", "command", *COMMANDS, *ANOTHER_NAME}
+    assert modules == {"__init__", "arguments", "command", *COMMANDS, *ANOTHER_NAME}
 
 
 def test_no_module_imports_a_command() -> None:
@@ -146,7 +146,7 @@ HEAVY = ("torch", "stable_baselines3", "matplotlib", "plotly", "tensorboard", "t
         ("import scripted_agents", (*HEAVY, "polars", "pyarrow")),
         ("import runners", (*HEAVY, "polars", "pyarrow", "numba")),
         ("import runners.load", (*HEAVY, "market_env.twin", "runners.audit")),
-        ("from runners.learn.settings import read_training", ("torch", "stable_baselines3", "matplotlib", "tyro")),
+        ("from runners.learn.settings import read_training", ("torch", "stable_baselines3", "matplotlib")),
     ],
 )
 def test_an_import_loads_nothing_that_it_does_not_need(statement: str, unwanted: tuple[str, ...]) -> None:

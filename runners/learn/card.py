@@ -27,7 +27,7 @@ from runners.learn.schedule import within_limits
 from runners.learn.settings import AGENT, POLICY, Trained, read_training
 from scripted_agents.batch import Batch
 from scripted_agents.frozen_ppo import FrozenPPO, sha256
-from scripted_agents.policy import CompiledPolicy, Policy
+from scripted_agents.policy import CompiledPolicy, Policy, PolicyConfig
 from scripted_agents.population import build_others
 
 LARGEST_LEAN = 0.25
@@ -45,10 +45,13 @@ INK, SHADE = "#0072B2", "0.6"
 
 
 def decisions(
-    config: MarketConfig, policy: CompiledPolicy, others: Mapping[str, Policy]
+    config: MarketConfig,
+    policy: CompiledPolicy,
+    others: Mapping[str, Policy],
+    policies: Mapping[str, PolicyConfig] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """What the policy saw and did at every turn of some episodes: shapes (turns, SIZE) and (turns, 5)."""
-    batch = Batch(config, {**build_others(config, [AGENT, *others]), **others}, [AGENT], STATE_SEEDS)
+    batch = Batch(config, {**build_others(config, [AGENT, *others], policies), **others}, [AGENT], STATE_SEEDS)
     batch.reset(rivals.TEST_SEEDS[:STATE_SEEDS])
     seen, done = [], []
     while not batch.finished.all():
@@ -60,10 +63,13 @@ def decisions(
 
 
 def by_state(
-    config: MarketConfig, policy: CompiledPolicy, others: Mapping[str, Policy]
+    config: MarketConfig,
+    policy: CompiledPolicy,
+    others: Mapping[str, Policy],
+    policies: Mapping[str, PolicyConfig] | None = None,
 ) -> dict[str, NDArray[np.float64]]:
     """Means over the turns in each cell of inventory × imbalance, NaN where there are few: shape (9, 5) each."""
-    seen, done = decisions(config, policy, others)
+    seen, done = decisions(config, policy, others, policies)
     bound = config.agents[config.agent_ids.index(AGENT)].inventory_bound
     rows = np.digitize(np.rint(seen[:, INVENTORY] * bound), INVENTORY_EDGES[1:-1])
     columns = np.digitize(seen[:, IMBALANCE], IMBALANCE_EDGES[1:-1])
@@ -291,13 +297,16 @@ def publish(folders: Sequence[Path], out: Path) -> dict[str, Any]:
             raise ConfigError(f"training {trained.folder}: expected the settings of {first.folder} but for the seed")
     if len({trained.training.seed for trained in trainings}) < len(trainings):
         raise ConfigError("trainings: expected each seed once")
-    config = first.training.market(MarketConfig().timesteps)
+    config = first.training.market_of(MarketConfig().timesteps)
     policies = [FrozenPPO(str(trained.folder / POLICY)).build(config) for trained in trainings]
     # Its other seats, if it was trained for several, are its own whoever sits in the first.
     seated = [dict.fromkeys(first.training.seats()[1:], policy) for policy in policies]
     leans = [
-        float(evaluation.column(evaluation.play_seeds(config, AGENT, p, rivals.VALIDATION_SEEDS, o), "lean").mean())
-        for p, o in zip(policies, seated, strict=True)
+        float(evaluation.column(episodes, "lean").mean())
+        for policy, own in zip(policies, seated, strict=True)
+        for episodes in [
+            evaluation.play_seeds(config, AGENT, policy, rivals.VALIDATION_SEEDS, own, first.training.policies)
+        ]
     ]
     candidates = [number for number, lean in enumerate(leans) if lean <= LARGEST_LEAN]
     if not candidates:
@@ -308,7 +317,9 @@ def publish(folders: Sequence[Path], out: Path) -> dict[str, Any]:
     chosen, policy, others = trainings[best], policies[best], seated[best]
     frozen = FrozenPPO(str(chosen.folder / POLICY))
     name = out.name
-    results = evaluation.compare(config, AGENT, {name: frozen}, list(rivals.TEST_SEEDS), others=others)
+    results = evaluation.compare(
+        config, AGENT, {name: frozen}, list(rivals.TEST_SEEDS), others=others, policies=first.training.policies
+    )
     out.parent.mkdir(parents=True, exist_ok=True)
     stem = out.with_suffix("")
     with whole_file(out) as partial:
@@ -328,7 +339,7 @@ def publish(folders: Sequence[Path], out: Path) -> dict[str, Any]:
         "results": results,
     }
     draw_curves(trainings, leans, chosen, stem.with_name(f"{stem.name}_curve.png"))
-    draw_states(by_state(config, policy, others), stem.with_name(f"{stem.name}_state.png"))
+    draw_states(by_state(config, policy, others, first.training.policies), stem.with_name(f"{stem.name}_state.png"))
     evaluation.draw(results, list(rivals.RIVALS), stem.with_name(f"{stem.name}_rivals.png"))
     for path, text in (
         (stem.with_suffix(".json"), json.dumps(card, indent=2)),

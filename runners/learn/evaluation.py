@@ -61,14 +61,23 @@ def play_seeds(
     chosen: Policy,
     seeds: Sequence[int],
     others: Mapping[str, Policy] | None = None,
+    policies: Mapping[str, PolicyConfig] | None = None,
 ) -> list[Episode]:
-    """Play ``chosen`` in ``agent``'s seat over many seeds, the others with their usual policies or with ``others``.
+    """Play ``chosen`` in ``agent``'s seat over many seeds.
+
+    Args:
+        config: rules and roster.
+        agent: the seat.
+        chosen: any policy; one that is not compiled is asked turn by turn, some hundred times slower.
+        seeds: of the episodes.
+        others: compiled policies of some other agents, by id.
+        policies: parameters of the rest, by agent id or kind, where it is not the kind's default.
 
     Raises:
-        ConfigError: the agent is not in the market, or a policy is not compiled.
+        ConfigError: the agent is not in the market, or another's policy is not compiled.
     """
     own = {**(others or {}), agent: chosen}
-    rows = tally_episodes(config, {**build_others(config, list(own)), **own}, agent, seeds)
+    rows = tally_episodes(config, {**build_others(config, list(own), policies), **own}, agent, seeds)
     seat = config.agents[config.agent_ids.index(agent)]
     start = seat.cash + seat.inventory * config.first_price
     return [
@@ -131,12 +140,22 @@ def summarise(episodes: Sequence[Episode], rivals: Mapping[str, Sequence[Episode
 def compare(
     config: MarketConfig,
     agent: str,
-    candidates: Mapping[str, PolicyConfig],
+    candidates: Mapping[str, PolicyConfig | Policy],
     seeds: Sequence[int],
-    rivals: Mapping[str, PolicyConfig] = RIVALS,
+    rivals: Mapping[str, PolicyConfig | Policy] = RIVALS,
     others: Mapping[str, Policy] | None = None,
+    policies: Mapping[str, PolicyConfig] | None = None,
 ) -> dict[str, dict[str, Any]]:
     """Figures of every candidate and every rival, by name; each has its differences to the rivals.
+
+    Args:
+        config: rules and roster.
+        agent: the seat that all of them take.
+        candidates: policies of any make, or parameters that build one.
+        seeds: of the episodes, the same for all.
+        rivals: what they are compared with.
+        others: see :func:`play_seeds`, likewise ``policies``.
+        policies: parameters of the other agents' policies.
 
     Raises:
         ConfigError: too few seeds for an interval, one of them twice, or a policy cannot be used.
@@ -147,8 +166,13 @@ def compare(
     if len(seeds) < FEWEST_SEEDS:
         raise ConfigError(f"seeds: expected at least {FEWEST_SEEDS} for an interval, got {len(seeds)}")
     # Everything is built before anything is played, so that a bad file is named at once.
-    built = {name: chosen.build(config) for name, chosen in {**candidates, **rivals}.items()}
-    played = {name: play_seeds(config, agent, policy, seeds, others) for name, policy in built.items()}
+    built: dict[str, Policy] = {}
+    for name, chosen in {**candidates, **rivals}.items():
+        policy: Any = chosen
+        built[name] = policy.build(config) if hasattr(policy, "build") else policy
+        if not (hasattr(built[name], "act") and hasattr(built[name], "reset")):
+            raise ConfigError(f"policy {name}: expected reset(stream, memory) and act(observation), or build(config)")
+    played = {name: play_seeds(config, agent, policy, seeds, others, policies) for name, policy in built.items()}
     return {name: summarise(rows, {r: played[r] for r in rivals if r != name}) for name, rows in played.items()}
 
 

@@ -81,7 +81,7 @@ class Schedule(BaseCallback):
         self.folder = folder
         self.env = env
         self.purpose = checkpoint_purpose(training, env)
-        self.config = training.market(MarketConfig().timesteps)
+        self.config = training.market_of(MarketConfig().timesteps)
         self.curve: list[dict[str, Any]] = []
         self.best: float | None = None
         self.next = {"validate": training.validate_every, "checkpoint": 0, "snapshot": 0}
@@ -162,7 +162,9 @@ class Schedule(BaseCallback):
         """Validate now: the candidate in all seats of its own, its first one judged."""
         policy = CompiledPolicy(frozen_network, self.config, frozen_parameters(self.model_ppo, self.config))
         others = dict.fromkeys(self.training.seats()[1:], policy)
-        episodes = evaluation.play_seeds(self.config, AGENT, policy, rivals.VALIDATION_SEEDS, others)
+        episodes = evaluation.play_seeds(
+            self.config, AGENT, policy, rivals.VALIDATION_SEEDS, others, self.training.policies
+        )
         found = evaluation.summarise(episodes, {})
         rewards = [info["r"] for info in self.model_ppo.ep_info_buffer or []]
         point: dict[str, Any] = {
@@ -208,7 +210,7 @@ def checkpoint_purpose(training: Training, env: MarketVecEnv) -> dict[str, Any]:
         training: its settings.
         env: its environment, as it is made.
     """
-    market = training.market(training.episode)
+    market = training.market_of(training.episode)
     return {
         **to_json(training),
         **trained_for(market),

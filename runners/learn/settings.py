@@ -7,11 +7,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
+import tyro
 from pydantic import Field
 
-from market_env.config import ConfigError, MarketConfig, checked, parse_json, roster
+from market_env.config import ConfigError, MarketConfig, amend, check_agents, checked, parse_json, roster
 from market_env.outside import read_json, shown
 from market_env.rewards import WealthReward
+from runners.files.config import upgraded
+from scripted_agents.population import AnyPolicy
 
 AGENT = "ppo_0"
 CONFIG, POLICY, RESULT = "config.json", "policy.zip", "training.json"
@@ -31,6 +34,16 @@ class Training:
     """Seats that learn, one policy for all of them."""
     opponents: Annotated[int, Field(ge=0)] = 0
     """Seats that frozen earlier selves take: a self-play league."""
+    noise: Annotated[int, Field(ge=0)] = 20
+    """Number of noise traders."""
+    maker: Annotated[int, Field(ge=0)] = 4
+    """Number of market makers."""
+    momentum: Annotated[int, Field(ge=0)] = 1
+    """Number of momentum traders."""
+    market: Annotated[MarketConfig | None, tyro.conf.Suppress] = None
+    """Rules and roster in place of the default market's; its length does not count."""
+    policies: Annotated[dict[str, AnyPolicy], tyro.conf.Suppress] = field(default_factory=dict)
+    """Policy parameters of those that do not learn, by agent id or kind; the others have their defaults."""
     snapshot_every: Count = 500_000
     """Turns between two selves that join the league."""
     total_timesteps: Count = 10_000_000
@@ -69,10 +82,19 @@ class Training:
     def __post_init__(self) -> None:
         if self.markets * self.learners * self.n_steps < 2:
             raise ValueError("markets, learners, n_steps: expected at least 2 turns an update, got 1")
+        if self.market is not None:
+            check_agents("market: its agents must hold the learners and opponents; agents", self.market, self.seats())
+            for kind in ("noise", "maker", "momentum"):
+                if getattr(self, kind) != type(self).__dataclass_fields__[kind].default:
+                    raise ValueError(f"{kind}: the market has a roster of its own; give one or the other")
 
-    def market(self, timesteps: int) -> MarketConfig:
+    def market_of(self, timesteps: int) -> MarketConfig:
         """The market that it trains in, with episodes of another length."""
-        return MarketConfig(timesteps=timesteps, agents=roster(ppo=self.learners + self.opponents))
+        if self.market is not None:
+            return amend(self.market, timesteps=timesteps)
+        seats = self.learners + self.opponents
+        agents = roster(ppo=seats, noise=self.noise, maker=self.maker, momentum=self.momentum)
+        return MarketConfig(timesteps=timesteps, agents=agents)
 
     def seats(self) -> list[str]:
         """All seats of the policy: its learners', then its earlier selves'."""
@@ -85,13 +107,19 @@ class Training:
         return {**found, "hidden": "x".join(map(str, self.hidden))}
 
 
-def stored_training(path: Path) -> Training:
-    """The settings in a file.
+def stored_training(path: Path, *, or_run: bool = False) -> Training:
+    """The settings in a training's file.
+
+    Args:
+        path: of the file.
+        or_run: whether it may be a run's ``config.json`` instead, of which the market and the policies count.
 
     Raises:
         ConfigError: they cannot be read; names the file.
     """
     data = read_json(path, f"{path}: expected the settings of a training")
+    if or_run and "schema" in data:  # which every run has and no training
+        data = {name: value for name, value in upgraded(data, str(path)).items() if name in ("market", "policies")}
     known = Training.__dataclass_fields__
     if not set(data) <= set(known):
         raise ConfigError(f"{path}: expected the settings of a training, found {shown(sorted(set(data) - set(known)))}")

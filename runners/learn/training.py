@@ -49,10 +49,10 @@ def build(training: Training) -> tuple[PPO, MarketVecEnv]:
     seats = training.seats()
     env = MarketVecEnv(
         training.markets,
-        training.market(training.episode),
+        training.market_of(training.episode),
         seats[: training.learners],
         # Empty until the league takes them.
-        policies={seat: DoNothing() for seat in seats[training.learners :]},
+        policies={**training.policies, **{seat: DoNothing() for seat in seats[training.learners :]}},
         reward=training.reward,
     )
     compile_first(env)

@@ -6,7 +6,7 @@ Differential evolution (Storn and Price, 1997) over all of them on the validatio
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from scipy import optimize
 from market_env.config import MarketConfig
 from runners.learn import evaluation, rivals
 from scripted_agents.maker import MarketMaker
+from scripted_agents.policy import PolicyConfig
 
 RANGES: dict[str, tuple[float, float]] = {
     "half_spread": (0.5, 8.0),
@@ -38,7 +39,12 @@ def maker(point: NDArray[np.float64]) -> MarketMaker:
 
 
 def tune(
-    config: MarketConfig, agent: str, generations: int, seed: int, progress: Callable[[float], None]
+    config: MarketConfig,
+    agent: str,
+    generations: int,
+    seed: int,
+    progress: Callable[[float], None],
+    policies: Mapping[str, PolicyConfig] | None = None,
 ) -> tuple[MarketMaker, float]:
     """The best maker for ``agent``'s seat, and its mean liquidation gain on the validation seeds, tick-lots.
 
@@ -47,12 +53,13 @@ def tune(
         agent: whose seat.
         generations: of the search.
         seed: of the search.
-        progress: told the best gain so far after each generation.
+        progress: called with the best gain so far after each generation.
+        policies: of the others, by agent id or kind, where it is not the kind's default.
     """
 
     def loss(point: NDArray[np.float64]) -> float:
         policy = maker(point).build(config)
-        episodes = evaluation.play_seeds(config, agent, policy, rivals.VALIDATION_SEEDS)
+        episodes = evaluation.play_seeds(config, agent, policy, rivals.VALIDATION_SEEDS, policies=policies)
         near = float(evaluation.column(episodes, "near_bound").mean())
         # Held to the limit that a learned policy is held to; the slope leads the search back.
         return 1e6 * max(near - rivals.NEAR_LIMIT, 0.0) - float(evaluation.column(episodes, "liquidation_gain").mean())

@@ -24,9 +24,9 @@ from market_env.actions import WIDTH, as_codes
 from market_env.config import MarketConfig
 from market_env.market import INFO_NAMES, NO_EPISODE, Info
 from market_env.rewards import DEFAULT_REWARD, Reward
-from scripted_agents.batch import Batch
-from scripted_agents.policy import Policy, PolicyConfig
-from scripted_agents.population import build_others
+from scripted_agents.batch import Batch, Policies, several
+from scripted_agents.policy import PolicyConfig
+from scripted_agents.population import build_each
 from scripted_agents.vector import UNCHANGEABLE, Pictures, Seat, Seeds, rewards_of
 
 
@@ -35,9 +35,11 @@ class MarketVecEnv(VecEnv):
 
     Args:
         markets: how many.
-        config: rules and roster; by default the default market.
+        config: rules and roster, by default the default market; a list is dealt to the markets in turn, so that one batch
+            mixes populations.
         learners: ids of the learners' seats; several must arrive ``Every(1.0, 0.0)``.
-        policies: who plays the others, by agent id or kind, where it is not the kind's default; compiled ones.
+        policies: who plays the others, by agent id or kind, where it is not the kind's default; compiled ones. For a list
+            of configs one mapping for all, or a list of one each.
         reward: pure function of outcome rows, see :mod:`market_env.rewards`.
         render_mode: ``"rgb_array"`` or None.
         torch_threads: PyTorch's threads from now on, in the whole process; None leaves them. Networks as small as a market's
@@ -51,27 +53,28 @@ class MarketVecEnv(VecEnv):
     def __init__(
         self,
         markets: int,
-        config: MarketConfig | None = None,
+        config: MarketConfig | Sequence[MarketConfig] | None = None,
         learners: Sequence[str] = ("ppo_0",),
-        policies: Mapping[str, PolicyConfig] | None = None,
+        policies: Mapping[str, PolicyConfig] | Sequence[Mapping[str, PolicyConfig]] | None = None,
         reward: Reward = DEFAULT_REWARD,
         render_mode: str | None = None,
         torch_threads: int | None = 1,
     ) -> None:
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode: expected 'rgb_array' or None, got {render_mode!r}")
-        market = MarketConfig() if config is None else config
-        self.config = market
+        configs = several(config)
+        self.config = configs[0]
+        """Of the first market; the others' action spaces are the same."""
         self.reward = reward
-        self._others: dict[str, Policy | Sequence[Policy]] = {**build_others(market, learners, policies)}
-        self.batch = Batch(market, self._others, learners, markets)
+        self._others: list[Policies] = [*build_each(configs, learners, policies)]
+        self.batch = Batch(configs, self._others, learners, markets)
         if torch_threads is not None:  # after the batch has started its own threads, see there
             torch.set_num_threads(torch_threads)
         self._pictures = Pictures(self.batch, render_mode)
         self.seats = [
             Seat(self.batch, place, number, render_mode) for place in range(markets) for number in range(len(learners))
         ]
-        super().__init__(len(self.seats), observations.space(), actions.space(market.offsets, market.lots))
+        super().__init__(len(self.seats), observations.space(), actions.space(self.config.offsets, self.config.lots))
         self.metadata = {"render_modes": ["rgb_array"]}
         self._next_seeds = Seeds(markets)
         self._actions = np.zeros((self.num_envs, WIDTH), np.int64)
@@ -153,14 +156,15 @@ class MarketVecEnv(VecEnv):
         self.batch.reset(self._next_seeds.next_of(chosen, seeds), chosen)
         self._pictures.begin(chosen)
 
-    def recast(self, policies: Mapping[str, Policy | Sequence[Policy]]) -> None:
-        """Let other compiled policies play some agents from now on, by id; a sequence is dealt to the markets in turn.
+    def recast(self, policies: Policies) -> None:
+        """Let other compiled policies play some agents from now on, in every market that has them.
 
         Raises:
             ConfigError: a policy is not compiled.
         """
-        self._others = {**self._others, **policies}
-        self.batch.recast(self._others)
+        others: list[Policies] = [{**own, **policies} for own in self._others]
+        self.batch.recast(others)
+        self._others = others
 
     def save(self) -> dict[str, NDArray[Any]]:
         """The whole environment as it stands, as arrays by name; :meth:`restore` takes them."""

@@ -7,12 +7,11 @@ whole timestep and keeps what was recorded. Cost: ``python -m benchmarks run``.
 from __future__ import annotations
 
 import contextlib
-import json
 import platform
 import sys
 import time
 from collections.abc import Mapping
-from dataclasses import field, replace
+from dataclasses import replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -22,20 +21,9 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from market_env.aec import raw_env
-from market_env.config import (
-    ConfigError,
-    MarketConfig,
-    amend,
-    check_agents,
-    checked,
-    parse_json,
-    to_json,
-)
+from market_env.config import MarketConfig, amend, check_agents, to_json
 from market_env.engine.kernel import announced
-from market_env.outside import read_json, shown
-from market_env.rewards import DEFAULT_REWARD, WealthReward
 from runners.audit import compare
-from runners.files.config import DESCRIPTIVE, Seed, upgraded
 from runners.files.derive import derive
 from runners.files.folder import OWN_NAMES, check_folder, file_hashes, open_folder
 from runners.files.record import Recorder
@@ -44,6 +32,7 @@ from runners.files.summary import closing_table, summarise
 from runners.files.whole import write_json
 from runners.report import write_report
 from runners.simulation.board import Board
+from runners.simulation.config import RunConfig
 from runners.simulation.drive import Watcher, drive
 from runners.simulation.interrupts import interruptible, terminable
 from scripted_agents import population
@@ -52,39 +41,6 @@ from scripted_agents.frozen_ppo import FrozenPPO, locate, sha256
 from scripted_agents.policy import CompiledPolicy, Policy
 
 PACKAGES = ("market-env", "pettingzoo", "gymnasium", "stable-baselines3", "numpy", "numba", "torch", "pyarrow")
-
-
-@checked
-class RunConfig:
-    """All that decides what a run does."""
-
-    market: MarketConfig = field(default_factory=MarketConfig)
-    """The market and its roster."""
-    policies: dict[str, population.AnyPolicy] = field(default_factory=dict)
-    """Policy parameters by agent id or kind; the others have their defaults."""
-    seed: Seed = 1
-    """The run's seed."""
-    reward: WealthReward = DEFAULT_REWARD
-    """What the recorded rewards are."""
-
-
-def read_file(path: Path) -> tuple[RunConfig, dict[str, Any]]:
-    """The run that a JSON file describes, and the file's own data, as today's schema has it.
-
-    Raises:
-        ConfigError: the file cannot be read, has an unknown key, or a value is bad; names the file.
-    """
-    where = f"config {shown(str(path))[1:-1]}"
-    given = upgraded(read_json(path, where), where)
-    names = list(RunConfig.__dataclass_fields__)
-    for key in given.keys() - {*names, *DESCRIPTIVE}:
-        within = f"; it is a field of the market: market.{key}" if key in MarketConfig.__dataclass_fields__ else ""
-        raise ConfigError(f"{where}: unknown key {shown(key)}, expected some of {', '.join(names)}{within}")
-    try:
-        run = parse_json(RunConfig, json.dumps({name: given[name] for name in names if name in given}))
-    except ConfigError as error:
-        raise ConfigError(f"{where}: {error}") from None
-    return run, given
 
 
 def package_versions() -> dict[str, str | None]:

@@ -20,7 +20,7 @@ from runners.audit import compare
 from runners.files.folder import OWN_NAMES
 from runners.files.schema import TABLES, arrow_schema
 from runners.simulate import main
-from runners.simulation.run import RunConfig
+from runners.simulation.config import RunConfig
 from runners.simulation.run import simulate as simulate_here
 
 ROOT = Path(__file__).parents[2]

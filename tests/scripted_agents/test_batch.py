@@ -21,10 +21,11 @@ from market_env.engine import state
 from market_env.engine.kernel import policy_kernel
 from market_env.engine.streams import integer
 from market_env.rewards import DEFAULT_REWARD
-from scripted_agents import DoNothing
+from scripted_agents import DoNothing, RandomActions
 from scripted_agents.batch import Batch, bad_decision, bad_market, begin_markets, market_bytes, step_markets
 from scripted_agents.policy import OWN, CompiledPolicy
-from scripted_agents.population import build_others
+from scripted_agents.population import build_each, build_others
+from scripted_agents.vector import MarketVectorEnv
 from tests.kit import random_actions
 
 AT_ONCE = Every(1.0, 0.0)
@@ -240,7 +241,7 @@ def test_a_default_market_takes_less_than_256_kib_and_as_much_as_is_said() -> No
     config = MarketConfig()
     batch = Batch(config, build_others(config, ["ppo_0"]), ["ppo_0"], 10)
     held = sum(value.nbytes for value in vars(batch).values() if isinstance(value, np.ndarray) and len(value) == 10)
-    assert held + batch._table.addresses.nbytes + batch._table.starts.nbytes == pytest.approx(
+    assert held + batch._arrays.addresses.nbytes + batch._arrays.starts.nbytes == pytest.approx(
         10 * market_bytes(config), rel=0.01
     )
     assert market_bytes(config) < 256 * 1024
@@ -363,3 +364,54 @@ def test_a_policy_that_acts_out_of_range_is_named() -> None:
     # What began and found no action cannot go on.
     with pytest.raises(RuntimeError, match="no episode"):
         batch.step(np.zeros((2, 1, 5), np.int64))
+
+
+MIXED = [
+    MarketConfig(timesteps=40, agents=roster(noise=3, maker=2, momentum=0)),
+    MarketConfig(timesteps=25, first_price=500, agents=(AgentConfig("noise_99", "noise"), *roster(ppo=2, noise=60))),
+    MarketConfig(timesteps=40),
+]
+
+
+def test_a_batch_of_several_configs_is_the_batches_of_each() -> None:
+    policies = [{}, {"noise": DoNothing(), "ppo_1": RandomActions()}, {"maker": DoNothing()}]
+    mixed = Batch(MIXED, build_each(MIXED, ["ppo_0"], policies), ["ppo_0"], 7)
+    actions = random_actions(MIXED[0], 3, 30 * 7).reshape(30, 7, 1, 5)
+    mixed.reset(range(10, 17))
+    saved = mixed.save()
+    seen = []
+    for step in range(30):
+        mixed.step(actions[step])
+        seen.append((mixed.observations.copy(), mixed.infos.copy(), mixed.outcomes.copy(), mixed.finished.copy()))
+    assert mixed.finished[1::3].all()
+    assert not mixed.finished[0::3].any()
+    for number, (config, own) in enumerate(zip(MIXED, policies, strict=True)):
+        places = range(number, 7, 3)
+        alone = Batch(config, build_others(config, ["ppo_0"], own), ["ppo_0"], len(places))
+        alone.reset([10 + place for place in places])
+        for step in range(30):
+            alone.step(actions[step, number::3])
+            for one, other in zip(
+                (alone.observations, alone.infos, alone.outcomes, alone.finished), seen[step], strict=True
+            ):
+                assert one.tobytes() == np.ascontiguousarray(other[number::3]).tobytes()
+    copied = pickle.loads(pickle.dumps(mixed))
+    for batch in (mixed, copied):
+        batch.restore(saved)
+        batch.step(actions[0])
+        assert batch.observations.tobytes() == seen[0][0].tobytes()
+    with pytest.raises(ConfigError, match="expected one saved by a batch of the same config"):
+        Batch(MIXED[::-1], build_each(MIXED[::-1], ["ppo_0"]), ["ppo_0"], 7).restore(saved)
+
+
+def test_configs_that_cannot_share_a_batch_are_refused() -> None:
+    other = MarketConfig(lots=(0, 1))
+    for configs, policies, message in (
+        ([], None, "config: expected at least one, got none"),
+        ([MarketConfig(), other], None, r"share their action space: expected lots \(0, 1, .*got \(0, 1\)"),
+        ([MarketConfig(), "x"], None, "expected a MarketConfig or a list of them, got str in it"),
+        (MIXED, [{}], "policies: expected one mapping, or one for each of 3 configs, got 1"),
+        ([MarketConfig(), MarketConfig(agents=roster(ppo=0))], None, "learners: expected one or more of"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            MarketVectorEnv(3, configs, policies=policies)

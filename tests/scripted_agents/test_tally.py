@@ -69,6 +69,31 @@ def test_a_tally_is_what_the_events_say(case: str) -> None:
         assert row["liquidation_wealth"] == market.liquidation_wealth(seat)
 
 
+class Asked:
+    """A compiled policy behind a plain Python one."""
+
+    def __init__(self, policy: Any) -> None:
+        self._policy = policy
+
+    def reset(self, stream: Any, memory: Any) -> None:
+        self._policy.reset(stream, memory)
+
+    def act(self, observation: Any) -> list[int]:
+        return list(self._policy.act(observation).tolist())
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_policy_of_python_is_tallied_as_a_compiled_one(case: str) -> None:
+    config, agent, chosen = CASES[case]
+    policies = {**build_others(config, [agent]), agent: chosen.build(config)}
+    seeds = [5, 6, 2**62]
+    asked = {**policies, agent: Asked(policies[agent])}
+    assert (
+        tally_episodes(config, asked, agent, seeds).tobytes()
+        == tally_episodes(config, policies, agent, seeds).tobytes()
+    )
+
+
 def test_more_seeds_than_are_played_at_once_are_all_played() -> None:
     config = MarketConfig(timesteps=5)
     policies = scripted_agents.build(config, {"ppo": RandomActions()})
@@ -90,6 +115,13 @@ def test_bad_input_is_one_clear_error() -> None:
     policies = scripted_agents.build(config, {"ppo": RandomActions()})
     with pytest.raises(ValueError, match=r"seed 7: policy of ppo_0: action out of range: \[0, -1, 0, 0, 0\]"):
         tally_episodes(config, {**policies, "ppo_0": CompiledPolicy(wrong, config, [])}, "ppo_0", [7])
+    with pytest.raises(ValueError, match="seed 7: action of ppo_0: bid_offset must be an integer from 0 to 20, got -1"):
+        tally_episodes(config, {**policies, "ppo_0": Asked(CompiledPolicy(wrong, config, []))}, "ppo_0", [7])
+    own = {"ppo_0": Asked(policies["ppo_0"]), "noise_0": CompiledPolicy(wrong, config, [])}
+    with pytest.raises(ValueError, match=r"seed 7: policy of noise_0: action out of range: \[0, -1, 0, 0, 0\]"):
+        tally_episodes(config, policies | own, "ppo_0", [7])
+    with pytest.raises(ConfigError, match="policy of noise_0: expected a compiled policy, got Asked"):
+        tally_episodes(config, {**policies, "noise_0": Asked(policies["noise_0"])}, "ppo_0", [7])
     with pytest.raises(ValueError, match="seed"):
         tally_episodes(config, policies, "ppo_0", [-1])
     with pytest.raises(ConfigError, match=r"none for \['noise_0'\]"):

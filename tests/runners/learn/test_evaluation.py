@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import numpy as np
@@ -67,7 +68,20 @@ def test_bad_input_is_one_clear_error(capsys: pytest.CaptureFixture[str], tmp_pa
         evaluation.compare(CONFIG, "ppo_0", {}, [1])
     for arguments, message in (
         (["none.zip"], "model none.zip: expected"),
-        (["mines"], "policies: expected a .zip file or one of nothing, random, noise, momentum, maker, got 'mines'"),
+        (
+            ["mines"],
+            "policies: expected a .zip file, module:name or one of nothing, random, noise, momentum, maker, got 'mines'",
+        ),
+        (["nowhere:mine"], "policies: nowhere:mine: No module named 'nowhere'"),
+        (
+            ["runners.evaluate:mine"],
+            "policies: runners.evaluate:mine: module 'runners.evaluate' has no attribute 'mine'",
+        ),
+        (
+            ["runners.evaluate:main"],
+            "policy runners.evaluate:main: expected reset(stream, memory) and act(observation)",
+        ),
+        (["maker", "--against", "nothing", "--noise", "-1"], "number of noise agents: must be 0 or more, got -1"),
         (["maker", "--against", "nothing", "--agent", "ppo_9"], "agent: expected one or more of"),
         (["maker", "--against", "nothing", "--timesteps", "0"], "timesteps"),
         (["maker", "--against", "nothing", "--seeds", "1", "2"], "seeds: expected at least 8"),
@@ -104,6 +118,51 @@ def test_the_command_prints_a_table_and_writes_json_and_a_picture(
             (line,) = [line for line in printed.splitlines() if line.startswith(f"{name} above {rival}")]
             assert f"{mean:,.0f}" in line
     assert plt.imread(picture).shape[1] > 500
+
+
+class Follower:
+    """A policy of a user's own, in plain Python: buys a lot where the last turns' prices rose."""
+
+    def reset(self, stream: Any, memory: Any) -> None:
+        self._memory = memory
+
+    def act(self, observation: Any) -> list[int]:
+        self._memory[0] += 1
+        return [0, 20, int(self._memory[0] % 9 == 0), 0, 0]
+
+
+follower = Follower()
+
+
+def test_a_policy_of_python_is_set_against_the_rivals(capsys: pytest.CaptureFixture[str]) -> None:
+    results = evaluation.compare(CONFIG, "ppo_0", {"mine": follower, "again": Follower()}, range(8))
+    assert results["mine"] == results["again"]
+    assert set(results["mine"]["above"]) == set(rivals.RIVALS)
+    assert results["mine"]["trading_turns"] > 0.05
+    here = f"{__name__}:follower"
+    command = [here, "--against", "nothing", "--timesteps", "60", "--seeds", *map(str, range(8))]
+    assert evaluate.main(command) == 0
+    printed = capsys.readouterr().out
+    assert f"{here} above nothing" in printed
+    # The rest of the population is the flags'.
+    assert evaluate.main([*command, "--noise", "0", "--maker", "0", "--momentum", "0"]) == 0
+    alone = capsys.readouterr().out
+    (line,) = [line for line in alone.splitlines() if line.startswith(here) and "above" not in line]
+    assert line.split()[1:3] == ["0", "0"]  # nobody to trade with
+
+
+def test_the_others_policies_come_from_a_runs_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file = tmp_path / "config.json"
+    still = {"maker": {"policy": "nothing"}, "noise": {"policy": "nothing"}, "momentum": {"policy": "nothing"}}
+    file.write_text(json.dumps({"market": {"timesteps": 60}, "policies": still}))
+    command = ["noise", "--against", "nothing", "--config", str(file), "--seeds", *map(str, range(8))]
+    assert evaluate.main(command) == 0
+    (line,) = [
+        line for line in capsys.readouterr().out.splitlines() if line.startswith("noise ") and "above" not in line
+    ]
+    assert line.split()[1] == "0"
+    assert evaluate.main(["noise", "--against", "nothing", "--config", str(tmp_path / "none.json")]) == 2
+    assert "none.json" in capsys.readouterr().err
 
 
 def test_the_rival_in_the_makers_name_is_the_tuned_one() -> None:

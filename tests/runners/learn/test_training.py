@@ -18,12 +18,13 @@ import pytest
 import torch
 from stable_baselines3.common.logger import Logger
 
-from market_env.config import ConfigError, MarketConfig, to_json
+from market_env.config import ConfigError, MarketConfig, roster, to_json
 from runners import train
 from runners.learn import checkpoint, evaluation, rivals, schedule, training
-from runners.learn.settings import Training
+from runners.learn.settings import Training, stored_training
+from runners.learn.vec_env import MarketVecEnv
 from runners.simulation.board import TRAINING_TAGS
-from scripted_agents import DoNothing
+from scripted_agents import DoNothing, MarketMaker
 from scripted_agents.freezing import freeze
 from scripted_agents.frozen_ppo import FrozenPPO
 
@@ -39,6 +40,12 @@ MODES = {
     "single": TINY,
     "shared": replace(TINY, learners=2),
     "league": replace(TINY, learners=1, opponents=2),
+}
+
+
+POPULATION = {
+    "market": {"first_price": 5_000, "agents": to_json(MarketConfig(agents=roster(noise=3, maker=1)))["agents"]},
+    "policies": {"maker": {"policy": "maker", "half_spread": 4.0}},
 }
 
 
@@ -190,14 +197,14 @@ def test_a_league_seats_earlier_selves_that_differ_from_market_to_market(tmp_pat
                 tensor += 0.01
         plan.on_rollout_start()
     assert len(plan.league) == 3
-    starts = env.batch._table.starts[:, 1:3]
+    starts = env.batch._arrays.starts[:, 1:3]
     assert len(np.unique(starts)) > 1
     assert env.num_envs == league.markets
 
 
 def test_one_policy_is_judged_in_all_of_its_seats(tmp_path: Path) -> None:
     shared = MODES["shared"]
-    config = shared.market(MarketConfig().timesteps)
+    config = shared.market_of(MarketConfig().timesteps)
     assert config.agent_ids[:2] == shared.seats() == ["ppo_0", "ppo_1"]
     model, env = training.build(shared)
     assert env.num_envs == 8
@@ -330,3 +337,40 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path) -> None:
     assert (folder / checkpoint.FILE).read_bytes() == before
     assert FrozenPPO(str(folder / "policy.zip")).build(MarketConfig())
     assert not [path for path in folder.iterdir() if "partial" in path.name]
+
+
+def test_a_training_takes_its_population_from_flags(tmp_path: Path) -> None:
+    short = [*options(replace(TINY, total_timesteps=256)), "--run-dir", str(tmp_path / "run")]
+    assert train.main([*short, "--noise", "5", "--maker", "1", "--momentum", "0"]) == 0
+    written = Training(
+        **json.loads((tmp_path / "run" / "config.json").read_text()) | {"hidden": (64, 64), "reward": TINY.reward}
+    )
+    assert (written.noise, written.maker, written.momentum) == (5, 1, 0)
+    assert len(written.market_of(10).agents) == 7
+
+
+@pytest.mark.parametrize("of_a_run", [False, True])
+def test_a_training_takes_its_population_from_a_file_and_goes_on_with_it(
+    of_a_run: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file, folder = tmp_path / "population.json", tmp_path / "run"
+    file.write_text(json.dumps(POPULATION | ({"schema": 2, "seed": 77, "reward": {"scale": 1.0}} if of_a_run else {})))
+    short = options(replace(TINY, total_timesteps=256))
+    assert train.main([*short, "--config", str(file), "--run-dir", str(folder)]) == 0
+    stored = stored_training(folder / "config.json")
+    assert stored.seed == TINY.seed
+    config = stored.market_of(40)
+    assert (config.timesteps, config.first_price, len(config.agents)) == (40, 5_000, 6)
+    assert stored.policies == {"maker": MarketMaker(half_spread=4.0)}
+    _, env = training.build(stored)
+    usual = MarketVecEnv(4, config)
+    parameters = env.batch.policy_parameters()
+    assert not np.array_equal(parameters, usual.batch.policy_parameters())
+    assert np.array_equal(parameters, MarketVecEnv(4, config, policies=stored.policies).batch.policy_parameters())
+    assert train.main(["--resume", str(folder)]) == 0
+    capsys.readouterr()
+    assert train.main([*short, "--config", str(file), "--noise", "4", "--run-dir", str(tmp_path / "other")]) == 2
+    assert "noise: the market has a roster of its own; give one or the other" in capsys.readouterr().err
+    assert train.main([*short, "--config", str(file), "--learners", "2", "--run-dir", str(tmp_path / "other")]) == 2
+    assert "its agents must hold the learners and opponents" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()

@@ -15,7 +15,8 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecCheckNan, VecNormal
 import scripted_agents
 from market_env.config import AgentConfig, ConfigError, Every, MarketConfig, roster
 from runners.learn.vec_env import MarketVecEnv
-from tests.kit import same
+from scripted_agents import DoNothing
+from tests.kit import random_actions, same
 
 CONFIG = MarketConfig(timesteps=25)
 SEATS = tuple(AgentConfig(f"ppo_{n}", "ppo", arrivals=Every(1.0, 0.0)) for n in range(2))
@@ -140,3 +141,23 @@ def test_bad_input_is_one_clear_error() -> None:
             env.step(bad)
     with pytest.raises(AttributeError, match="cannot be changed one by one"):
         env.set_attr("reward", None)
+
+
+def test_a_list_of_configs_is_dealt_to_the_markets_in_turn() -> None:
+    configs = [MarketConfig(timesteps=30, agents=roster(noise=count)) for count in (2, 6)]
+    mixed = MarketVecEnv(5, configs, policies=[{}, {"maker": DoNothing()}])
+    assert [len(config.agents) for config in mixed.get_attr("config")] == [8, 12, 8, 12, 8]
+    mixed.seed(4)
+    alone = MarketVecEnv(1, configs[1], policies={"maker": DoNothing()})
+    alone.seed(4 + 3)
+    seen, expected = mixed.reset(), alone.reset()
+    for action in random_actions(configs[0], 8, 40):
+        assert np.array_equal(seen[3], expected[0])
+        seen, *_ = mixed.step(np.repeat(action[None], 5, axis=0))
+        expected, *_ = alone.step(action[None])
+    # A model that learned in one population goes on in another: a curriculum.
+    model = PPO("MlpPolicy", mixed, n_steps=8, batch_size=8, device="cpu")
+    model.learn(40)
+    model.set_env(MarketVecEnv(5, MarketConfig(timesteps=30)))
+    model.learn(40, reset_num_timesteps=False)
+    assert model.num_timesteps == 80

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from market_env.config import AgentConfig, Every, MarketConfig
 from runners.files.folder import open_folder
 from runners.files.whole import write_json
-from runners.simulation.run import RunConfig, describe, play
+from runners.simulation.config import RunConfig
+from runners.simulation.run import describe, play
 from scripted_agents.baselines import DoNothing
 
 KEEP, ALL = 0, 4

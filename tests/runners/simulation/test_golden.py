@@ -13,8 +13,9 @@ import pytest
 import scripted_agents
 from market_env.aec import raw_env
 from market_env.config import MarketConfig, parse_json, roster
+from runners.simulation.config import RunConfig
 from runners.simulation.drive import drive
-from runners.simulation.run import RunConfig, simulate
+from runners.simulation.run import simulate
 from tests.kit import random_run
 
 GOLDEN = Path(__file__).with_name("golden.json")
