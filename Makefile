@@ -11,7 +11,7 @@ help: ## list these commands
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[multi,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	@touch $@
 
 .PHONY: run
@@ -31,6 +31,12 @@ lint: $(READY) ## style and types
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
+
+.PHONY: base
+base: ## the environment as an installation without any extra has it, in a virtual environment of its own
+	$(PYTHON) -m venv --clear .venv-base
+	.venv-base/bin/python -m pip install --quiet -c constraints.txt -e .
+	.venv-base/bin/python tests/base.py
 
 .PHONY: bench
 bench: $(READY) ## measure speed, memory and scale, as ratios to floors measured in the same run
@@ -74,4 +80,4 @@ docs: $(READY) ## make the docs pages and the README's picture that are made fro
 
 .PHONY: clean
 clean: ## remove the virtual environment and caches; runs stay
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf .venv .venv-base .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -89,8 +89,10 @@ def load_tensors(content: bytes, where: str, most: int = LARGEST_MODEL) -> Any:
     Raises:
         ModelError: it is damaged, holds something else, or stands for more than it holds.
     """
-    import torch  # takes seconds to import; only a frozen PPO needs it
-
+    try:
+        import torch  # takes seconds to import; only a frozen PPO needs it
+    except ModuleNotFoundError:
+        raise ModelError(f"{where}: reading it needs PyTorch: pip install 'market-env[train]'") from None
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             parts = archive.infolist()

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -137,6 +139,43 @@ def test_nothing_but_the_frozen_policy_and_training_imports_torch() -> None:
 
 
 HEAVY = ("torch", "stable_baselines3", "matplotlib", "plotly", "tensorboard", "tyro")
+
+
+def required(extra: str | None) -> set[str]:
+    """Names of the packages that pyproject.toml asks for."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    lines = project["dependencies"] if extra is None else project["optional-dependencies"][extra]
+    return {re.split(r"[\[<>=]", line)[0] for line in lines}
+
+
+def test_the_environment_needs_only_what_a_plain_installation_has() -> None:
+    needed = {name.split(".")[0] for package in ("market_env", "scripted_agents") for source in
+              (ROOT / package).rglob("*.py") for name in imports(source)}  # fmt: skip
+    foreign = needed - set(sys.stdlib_module_names) - set(MAY_IMPORT) - {"llvmlite"}  # numba's own
+    assert foreign - {"torch"} == required(None)
+    assert required("all") == {"market-env"}
+    users = {name.split(".")[0] for source in (ROOT / "runners").rglob("*.py") for name in imports(source)}
+    named = {name.replace("-", "_") for name in required(None) | required("report") | required("train")}
+    assert users - set(sys.stdlib_module_names) - set(MAY_IMPORT) - {"jinja2", "PIL"} <= named
+
+
+def test_every_face_plays_where_no_extra_is_installed() -> None:
+    others = (required("report") | required("train")) - required(None)
+    unwanted = {name.replace("-", "_") for name in others}
+    program = f"""
+import importlib.abc, runpy, sys
+class Absent(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path, target=None):
+        if name.split('.')[0] in {unwanted!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+sys.meta_path.insert(0, Absent())
+sys.path.insert(0, {str(ROOT)!r})
+runpy.run_path({str(ROOT / "tests" / "base.py")!r}, run_name="__main__")
+"""
+    done = subprocess.run([sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "reading it needs PyTorch: pip install 'market-env[train]'" in done.stdout
+    assert "loaded beside what the environment needs: nothing" in done.stdout
 
 
 @pytest.mark.parametrize(
