@@ -36,7 +36,7 @@ lint: $(READY) ## style and types
 base: ## the environment as an installation without any extra has it, in a virtual environment of its own
 	$(PYTHON) -m venv --clear .venv-base
 	.venv-base/bin/python -m pip install --quiet -c constraints.txt -e .
-	.venv-base/bin/python tests/base.py
+	.venv-base/bin/python -m tests.base
 
 .PHONY: bench
 bench: $(READY) ## measure speed, memory and scale, as ratios to floors measured in the same run
