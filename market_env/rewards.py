@@ -17,6 +17,10 @@ EXCESS = 0.7
 """Share of the inventory bound beyond which inventory is an excess."""
 
 
+# Bounded so that no reward of any market overflows float32, which trainers keep rewards in.
+Penalty = Annotated[float, Field(ge=0, le=1e6)]
+
+
 class Reward(Protocol):
     """A reward of outcomes: one row, or an array of rows."""
 
@@ -37,15 +41,15 @@ class WealthReward:
     reinforcement learning") leaves what trading earned, which is a small part of the noise.
     """
 
-    inventory_penalty: Annotated[float, Field(ge=0)] = 0.01
+    inventory_penalty: Penalty = 0.01
     """Tick-lots a lot squared and timestep."""
-    excess_penalty: Annotated[float, Field(ge=0)] = 0.0
+    excess_penalty: Penalty = 0.0
     """The same for what exceeds 70 % of the inventory bound; training sets it, so that a policy keeps off its bound."""
     damping: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the carry that does not count; training sets it, so that a policy hears what its trading earns."""
-    refusal_penalty: Annotated[float, Field(ge=0)] = 0.0
+    refusal_penalty: Penalty = 0.0
     """Tick-lots a lot that risk checks refused in the turn; training sets it, so that a policy learns its limits."""
-    scale: Annotated[float, Field(gt=0)] = 80.0
+    scale: Annotated[float, Field(ge=1e-3, le=1e12)] = 80.0
     """Tick-lots that count as a reward of 1; about one standard deviation under random actions."""
 
     def __call__(self, outcome: Any, /) -> Any:

@@ -23,7 +23,8 @@ class RunFolderError(ConfigError):
 
 def cannot_be_written(path: Path, error: OSError) -> RunFolderError:
     """The error of a file that the disk or its rights do not let be written."""
-    return RunFolderError(f"{path}: cannot be written: {error.strerror or error}")
+    # Arrow's errors have a text of their own in the system's place.
+    return RunFolderError(f"{path}: cannot be written: {os.strerror(error.errno) if error.errno else error}")
 
 
 @contextmanager

@@ -153,10 +153,12 @@ def _restore(state: dict[str, Any], texts: dict[str, Any], model: PPO, env: Mark
     found = {
         name: as_array(tensor, None if name == "generators" else ours[name]) for name, tensor in state["env"].items()
     }
-    for name in ("observations", "starts"):
-        array = getattr(model, "_last_obs" if name == "observations" else "_last_episode_starts")
-        if array is not None and state[name].numpy().shape != np.shape(array):
-            raise ConfigError(f"{name}: expected shape {np.shape(array)}, found {tuple(state[name].shape)}")
+    shape = (env.num_envs, *(env.observation_space.shape or ()))
+    for name, kind, wanted in (("observations", torch.float32, shape), ("starts", torch.bool, (env.num_envs,))):
+        if (state[name].dtype, tuple(state[name].shape)) != (kind, wanted):
+            raise ConfigError(
+                f"{name}: expected {kind} of shape {wanted}, found {state[name].dtype} of {tuple(state[name].shape)}"
+            )
     position, has_gauss, gauss = json.loads(state["numpy"]["rest"])
     key = state["numpy"]["key"].numpy().astype(np.uint32)
     env.restore(found)

@@ -87,7 +87,8 @@ def write_report(path: Path, compare: Sequence[Path] = ()) -> list[Path]:
                 keep("comparison", opening.comparison([story, *others]))
         for part, figure in enumerate(opening.appendix(story)):
             keep(f"appendix_{part + 1}", figure)
-    for picture in set((path / "figures").glob("*.png")) - set(pictures):  # of an earlier report with other pages
+    # Of an earlier report with other pages.
+    for picture in {path / "figures" / "comparison.png", *(path / "figures").glob("appendix_*.png")} - set(pictures):
         with contextlib.suppress(OSError):
             picture.unlink()
     return pictures

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from market_env import observations
 from market_env.config import AgentConfig, Every, MarketConfig
+from market_env.engine import observe
 from market_env.market import Market
 from tests.kit import market_configs, random_actions
 
@@ -31,6 +32,28 @@ def test_every_observation_lies_in_its_space_and_looking_changes_nothing(config:
             assert all(value == value for value in info.values()), "an info holds NaN"
         assert market.save().tobytes() == before
         assert market.observation.tobytes() == market.observe(market.acting).tobytes()
+        going = market.act(action)
+
+
+def unwritten(market: Market, size: int) -> list[int]:
+    """Places of an observation of ``size`` features that looking leaves as they were."""
+    poisoned = np.full(size, np.nan, np.float32)
+    agent = market.acting
+    observe.observe(market.records[0], agent, market.records["agents"][0, agent]["outcome"], poisoned)
+    return np.flatnonzero(np.isnan(poisoned)).tolist()
+
+
+@settings(max_examples=20)
+@given(market_configs(), st.integers(0, 2**32))
+def test_looking_writes_every_feature_and_one_that_it_does_not_is_found(config: MarketConfig, seed: int) -> None:
+    market = Market(config)
+    going = market.reset(seed)
+    for action in random_actions(config, seed, 30):
+        if not going:
+            break
+        assert unwritten(market, observations.SIZE) == []
+        # Appended to the table, and nowhere written.
+        assert unwritten(market, observations.SIZE + 1) == [observations.SIZE]
         going = market.act(action)
 
 

@@ -143,3 +143,16 @@ def test_black_death_changes_nothing_but_tells_the_end_a_step_late() -> None:
     assert rewards == dict.fromkeys(NAMES, 0.0)
     assert not any(observation.any() for observation in observations.values())
     assert covered.agents == []
+
+
+def test_frames_are_skipped() -> None:
+    skipped = supersuit.frame_skip_v0(scripted_agents.parallel_env(CONFIG, NAMES), 3)
+    plain = scripted_agents.parallel_env(CONFIG, NAMES)
+    skipped.reset(seed=4)
+    plain.reset(seed=4)
+    actions = {name: np.zeros(5, np.int64) for name in NAMES}
+    for _ in range(4):
+        seen, rewards, *_ = skipped.step(actions)
+        steps = [plain.step(actions) for _ in range(3)]
+        assert np.array_equal(seen[NAMES[0]], steps[-1][0][NAMES[0]])
+        assert rewards[NAMES[0]] == pytest.approx(sum(step[1][NAMES[0]] for step in steps))

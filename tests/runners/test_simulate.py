@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import signal
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
@@ -191,6 +193,11 @@ def test_an_interrupt_keeps_what_was_recorded_up_to_the_last_whole_timestep(tmp_
         (["--ppo", "0", "--noise", "0", "--maker", "0", "--momentum", "0"], "agents: expected at least one, got none"),
         (["--model", "no/such.zip"], "model no/such.zip: expected a Stable-Baselines3 .zip file, found nothing"),
         (["--config", "no/such.json"], "config no/such.json: cannot be read: No such file or directory"),
+        (["--config", "a\0b"], r"config a\x00b: cannot be read: embedded null byte"),
+        (["--config", "/dev/zero"], "config /dev/zero: expected a regular file, found a device or a pipe"),
+        (["--config", "x" * 300], "cannot be read: File name too long"),
+        (["--model", "x" * 300 + ".zip"], ".zip: expected a Stable-Baselines3 .zip file, found nothing"),
+        (["--model", "/dev/zero"], "model /dev/zero: expected a regular file, found a device or a pipe"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_clear_error_and_nothing_is_written(
@@ -217,6 +224,13 @@ def test_bad_input_is_one_clear_error_and_nothing_is_written(
         ('{"market": {"agents": [{"id": "a_0", "kind": "maker", "inventory_bound": -4}]}}', "inventory_bound: Input should be greater than 0"),
         ('{"market": {"agents": [{"id": "a_0", "kind": "whale"}]}}', "kind of a_0: expected one of ppo, noise, maker, momentum"),
         ('{"market": {"agents": [{"id": "a_0", "kind": "maker", "mood": 1}]}}', "mood: unknown, expected some of id, kind, cash"),
+        ('{"policies": {"maker": {"policy": "maker", "mood": 1}}}', "mood: unknown, expected some of half_spread"),
+        ('{"seed": 1' + "0" * 5_000 + "}", "config.json: not JSON: Exceeds the limit"),
+        ('{"models": {"/dev/zero": "0"}}', "model /dev/zero: expected a regular file, found a device or a pipe"),
+        ('{"reward": {"scale": 1e-320}}', "reward.scale: Input should be greater than or equal to 0.001"),
+        ('{"reward": {"inventory_penalty": 1e308}}', "reward.inventory_penalty: Input should be less than or equal to 1000000"),
+        ('{"schema": true}', "expected schema version 1 to 2, got True"),
+        ('{"seed": "' + "x" * 10**6 + '"}', "seed"),
         ('{"policies": {"maker": {"policy": "clairvoyant"}}}', "policies.maker"),
         ('{"policies": {"whale": {"policy": "nothing"}}}', "policies: expected an agent id or a kind of this market, got 'whale'"),
     ],
@@ -230,7 +244,38 @@ def test_a_bad_config_file_is_one_clear_error_and_nothing_is_written(
     error = capsys.readouterr().err
     assert message in error
     assert error.count("\n") == 1
+    assert len(error) < 1_000
     assert not folder.exists()
+
+
+def test_a_bad_field_of_an_agent_is_not_followed_by_others_that_are_right(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "config.json"
+    path.write_text('{"market": {"agents": [{"id": "a_0", "kind": "maker", "cash": "much"}]}}')
+    assert main(["--config", str(path), "--run-dir", str(tmp_path / "run")]) == 2
+    error = capsys.readouterr().err
+    assert "cash" in error
+    assert "Tuple" not in error
+
+
+def test_a_byte_order_mark_in_a_config_is_no_mistake(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(b'\xef\xbb\xbf{"market": {"timesteps": 5}}')
+    assert main(["--config", str(path), "--run-dir", str(tmp_path / "run"), *QUICK]) == 0
+
+
+def test_it_prints_nothing_and_leaves_matplotlibs_backend_where_it_is_told_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mpl.use("svg")
+    short = RunConfig(market=MarketConfig(timesteps=60))
+    simulate_here(short, tmp_path / "quiet", verbose=False)
+    said = capsys.readouterr()
+    assert said.out == said.err == ""
+    assert (tmp_path / "quiet" / "report.pdf").is_file()
+    assert main(["--timesteps", "60", "--run-dir", str(tmp_path / "loud")]) == 0
+    assert mpl.get_backend() == "svg"
 
 
 def test_a_folder_in_use_is_refused_and_overwriting_touches_only_a_runs_own_files(
@@ -300,23 +345,119 @@ def test_runs_go_to_fresh_folders_by_default(tmp_path: Path) -> None:
         assert (tmp_path / "runs" / f"seed-9-{number}" / "summary.json").is_file()
 
 
-def test_a_full_disk_is_one_clear_error_and_finished_parts_stay(tmp_path: Path) -> None:
+# A limit on the size of files stands for a full disk: the write fails in the same place, with an OSError.
+FULL = """
+import resource, signal, sys
+from runners.{command} import main
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, ({size}, {size}))
+sys.exit(main({arguments!r}))
+"""
+
+
+@pytest.mark.parametrize("size", [300, 1_500, 5_000, 40_000, 150_000, 400_000])
+def test_a_full_disk_is_one_clear_error_and_finished_parts_stay(size: int, tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    # A limit on the size of files stands for a full disk: the write fails in the same place, with an OSError.
-    program = (
-        "import resource, signal, sys\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (150_000, 150_000))\n"
-        "from runners.simulate import main\n"
-        f"sys.exit(main(['--timesteps', '4000', '--run-dir', {str(folder)!r}, '--no-report', '--no-tensorboard']))\n"
-    )
+    program = FULL.format(command="simulate", size=size, arguments=["--timesteps", "1500", "--run-dir", str(folder)])
     done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert done.returncode == 2
-    assert done.stderr.startswith(f"error: {folder}/events/part-")
-    assert "cannot be written" in done.stderr
-    assert "File too large" in done.stderr
+    assert done.returncode == 2, done.stderr
+    (line,) = [line for line in done.stderr.split("\n") if line and "timesteps/s" not in line]
+    assert line.startswith("error: ")
+    assert "cannot be written: File too large" in line
     assert "Traceback" not in done.stderr
-    parts = sorted((folder / "events").iterdir())
-    assert parts
-    assert all(pl.read_parquet(part).height for part in parts)
-    assert not list(folder.rglob("*.partial"))
+    # What is there is whole.
+    for part in folder.rglob("*.parquet"):
+        assert pl.read_parquet(part).height
+    assert not [path for path in folder.rglob("*") if "partial" in path.name]
+
+
+@pytest.mark.parametrize("size", [300, 2_000, 40_000])
+def test_a_full_disk_ends_a_training_with_one_clear_error(size: int, tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    arguments = [
+        "--total-timesteps",
+        "512",
+        "--markets",
+        "4",
+        "--n-steps",
+        "32",
+        "--batch-size",
+        "64",
+        "--episode",
+        "40",
+    ]
+    arguments += ["--validate-every", "128", "--checkpoint-every", "128", "--run-dir", str(folder)]
+    program = FULL.format(command="train", size=size, arguments=arguments)
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2, done.stderr
+    (line,) = [line for line in done.stderr.split("\n") if line.startswith("error: ")]
+    assert "cannot be written: File too large" in line
+    assert "Traceback" not in done.stderr
+    assert not [path for path in folder.rglob("*") if "partial" in path.name]
+
+
+@pytest.mark.parametrize("command", ["replay", "report"])
+def test_a_request_to_end_an_audit_or_a_report_is_one_line_and_loses_nothing(
+    command: str, run: Path, tmp_path: Path
+) -> None:
+    copied = tmp_path / "run"
+    shutil.copytree(run, copied)
+    before = {path: path.read_bytes() for path in copied.rglob("*") if path.is_file()}
+    module = "runners.report.__main__" if command == "report" else f"runners.{command}"
+    program = f"""
+import os, signal, sys
+from {module} import main
+calls = 0
+def amid(frame, event, argument):
+    global calls
+    calls += 1
+    if calls == 200_000:
+        sys.setprofile(None)
+        os.kill(os.getpid(), signal.SIGTERM)
+sys.setprofile(amid)
+sys.exit(main([{str(copied)!r}]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (130, "interrupted\n")
+    for path, content in before.items():
+        assert path.read_bytes() == content
+
+
+def test_a_folder_that_may_not_be_written_is_one_line_of_the_report(run: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "run"
+    shutil.copytree(run, copied)
+    # The second time as nobody, whom root's rights do not help.
+    program = f"""
+import os, pathlib, sys
+from runners.report.__main__ import main
+folder = pathlib.Path({str(copied)!r})
+assert main([str(folder)]) == 0
+(folder / "figures").chmod(0o555)
+folder.chmod(0o555)
+print("again", file=sys.stderr)
+if os.geteuid() == 0:
+    for parent in folder.parents:
+        parent.chmod(parent.stat().st_mode | 0o011)
+    os.seteuid(65534)
+sys.exit(main([str(folder)]))
+"""
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    said = done.stderr.partition("again\n")[2]
+    assert done.returncode == 2, done.stderr
+    assert said.startswith("error: ")
+    assert "cannot be written: Permission denied" in said
+    assert said.count("\n") == 1
+
+
+@pytest.mark.long
+def test_two_reports_of_one_run_at_once_leave_one_whole_report(run: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "run"
+    shutil.copytree(run, copied)
+    (copied / "report.pdf").unlink()
+    command = [sys.executable, "-m", "runners.report", str(copied)]
+    both = [subprocess.Popen(command, cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) for _ in range(2)]
+    assert [(process.communicate()[1], process.returncode) for process in both] == [(b"", 0)] * 2
+    content = (copied / "report.pdf").read_bytes()
+    assert content.startswith(b"%PDF")
+    assert content.rstrip().endswith(b"%%EOF")
+    assert not [path for path in copied.rglob("*") if "partial" in path.name]

@@ -12,6 +12,7 @@ from gymnasium.vector import AutoresetMode, SyncVectorEnv
 import scripted_agents
 from market_env.config import AgentConfig, ConfigError, MarketConfig, Poisson, roster
 from scripted_agents.vector import MarketVectorEnv
+from tests.kit import random_actions
 
 CONFIG = MarketConfig(timesteps=25)
 RARE = MarketConfig(
@@ -161,3 +162,59 @@ def test_bad_input_is_one_clear_error() -> None:
     env.reset(seed=1)
     with pytest.raises(ConfigError, match="reward: expected one number for each"):
         env.step(actions)
+
+
+def test_a_mask_resets_the_markets_where_it_is_true_as_gymnasiums_own_vector_does() -> None:
+    ours = MarketVectorEnv(3, CONFIG)
+    singles = [scripted_agents.learner_env(CONFIG) for _ in range(3)]
+    first, _ = ours.reset(seed=5)
+    for number, single in enumerate(singles):
+        assert np.array_equal(single.reset(seed=5 + number)[0], first[number])
+    for action in random_actions(CONFIG, 4, 7):
+        ours.step(np.repeat(action[None], 3, axis=0))
+        seen = [single.step(action)[0] for single in singles]
+    mask = np.array([False, True, False])
+    observations, infos = ours.reset(seed=[0, 77, 0], options={"reset_mask": mask})
+    assert np.array_equal(observations[1], singles[1].reset(seed=77)[0])
+    for number in (0, 2):
+        assert np.array_equal(observations[number], seen[number])
+    assert infos["_spread"].tolist() == mask.tolist()
+    for action in random_actions(CONFIG, 6, 7):
+        stepped = ours.step(np.repeat(action[None], 3, axis=0))[0]
+        for number, single in enumerate(singles):
+            assert np.array_equal(stepped[number], single.step(action)[0])
+    for bad, error in (
+        ([True, False, False], TypeError),
+        (np.array([1, 0, 0]), TypeError),
+        (np.array([True]), ValueError),
+        (np.zeros(3, np.bool_), ValueError),
+    ):
+        with pytest.raises(error, match="reset_mask must be a numpy array of bool"):
+            ours.reset(options={"reset_mask": bad})
+    with pytest.raises(ValueError, match="leaves out a market that was never reset"):
+        MarketVectorEnv(3, CONFIG).reset(options={"reset_mask": mask})
+
+
+def test_methods_and_attributes_are_those_of_the_single_environments() -> None:
+    env = MarketVectorEnv(2, CONFIG)
+    env.reset(seed=3)
+    single = scripted_agents.learner_env(CONFIG)
+    for number in range(2):
+        single.reset(seed=3 + number)
+        assert env.get_attr("learner")[number] == single.learner
+        assert env.call("info")[number]["mid"] == env.call("market")[number].info(single.market.index["ppo_0"])["mid"]
+        assert env.call("liquidation_wealth")[number] == single.market.liquidation_wealth(single.market.index["ppo_0"])
+    with pytest.raises(AttributeError):
+        env.get_attr("mood")
+    with pytest.raises(AttributeError, match="cannot be changed one by one"):
+        env.set_attr("learner", "ppo_1")
+
+
+def test_gymnasiums_time_aware_observation_takes_the_length_from_the_environment() -> None:
+    env = gymnasium.wrappers.TimeAwareObservation(
+        scripted_agents.learner_env(CONFIG), flatten=False, normalize_time=False
+    )
+    seen, _ = env.reset(seed=1)
+    assert seen["time"].tolist() == [0]
+    assert env.step(env.action_space.sample())[0]["time"].tolist() == [1]
+    assert gymnasium.make("market_env/Learner-v1", config=CONFIG).spec.max_episode_steps == CONFIG.timesteps

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import resource
 import signal
@@ -311,6 +313,62 @@ def test_a_checkpoint_that_cannot_be_used_is_named_with_what_is_wrong(
     known = schedule.trained_for
     monkeypatch.setattr(schedule, "trained_for", lambda config: {**known(config), "features": ["mid"]})
     refused(short, r"with features \['mid'\], found")
+
+
+class Forbidden:
+    """What a hostile checkpoint would run."""
+
+    def __reduce__(self) -> Any:
+        return print, ("executed",)
+
+
+def test_a_checkpoint_of_a_right_checksum_and_another_content_is_one_clear_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    short = replace(TINY, total_timesteps=256)
+    folder = tmp_path / "run"
+    training.train(short, folder)
+    file = folder / checkpoint.FILE
+    state = checkpoint.read(file)
+    capsys.readouterr()
+
+    def refused(content: Any, message: str) -> None:
+        written = io.BytesIO()
+        torch.save(content, written)
+        file.write_bytes(hashlib.sha256(written.getbuffer()).hexdigest().encode() + b"\n" + written.getvalue())
+        assert train.main(["--resume", str(folder)]) == 2
+        said = capsys.readouterr()
+        assert said.err.startswith(f"error: checkpoint {file}")
+        assert message in said.err.replace("\n", "")
+        assert said.err.count("\n") == 1
+        assert "executed" not in said.out
+
+    def spoilt(field: str, place: int | tuple[int, int], value: int) -> dict[str, Any]:
+        records = state["env"]["records"].clone().numpy()
+        view = records.view(training.build(short)[1].batch.records.dtype)
+        view[field].reshape(len(view), -1)[place] = value
+        return {**state, "env": {**state["env"], "records": torch.from_numpy(records)}}
+
+    refused([1, 2], "expected its parts by name, found list")
+    for name in checkpoint.CONTENT:
+        refused(
+            {n: value for n, value in state.items() if n != name}, f"{name}: expected what save wrote, found NoneType"
+        )
+    refused({**state, "extra": Forbidden()}, "holds more than tensors and plain values")
+    refused({**state, "progress": "{"}, "progress: not JSON")
+    refused({**state, "progress": "{}"}, "progress: expected curve, found []")
+    refused({**state, "policy": {}}, "holds what no training left")
+    refused({**state, "env": {}}, "env: expected")
+    refused(
+        {**state, "observations": torch.zeros(3)},
+        "observations: expected torch.float32 of shape (4, 48), found torch.float32 of (3,)",
+    )
+    refused({**state, "extra": [torch.zeros(3)]}, "extra: expected arrays of float64")
+    for field, place, value in (
+        ("acting", (0, 0), 10_000), ("best_bid", (1, 0), -5), ("heap", (0, 0), 2**30), ("free_orders", (2, 0), -1),
+        ("agent_count", (0, 0), 33), ("free", (0, 0), 10**6),
+    ):  # fmt: skip
+        refused(spoilt(field, place, value), "state: ")
 
 
 def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path) -> None:

@@ -330,6 +330,46 @@ def test_a_real_browser_draws_the_interactive_page(interactive_page: Path, tmp_p
     assert "Inventory, lots" in drawn
 
 
+def test_a_later_report_leaves_no_picture_of_an_earlier_ones_comparison(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, other = run_of(tmp_path, "--timesteps", "60"), run_of(tmp_path / "other", "--timesteps", "60")
+    assert report_command.main([str(path), "--compare", str(other)]) == 0
+    assert (path / "figures" / "comparison.png").is_file()
+    (path / "figures" / "mine.png").write_bytes(b"a user's own")
+    assert report_command.main([str(path), "--html"]) == 0
+    assert not (path / "figures" / "comparison.png").exists()
+    assert (path / "figures" / "mine.png").read_bytes() == b"a user's own"
+    capsys.readouterr()
+    assert report_command.main([str(path), "--compare"]) == 2
+    assert capsys.readouterr().err == "error: --compare: expected the folder of another run or more, got none\n"
+
+
+def test_what_lies_in_a_run_is_checked_and_escaped_before_it_is_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = run_of(tmp_path, "--timesteps", "60")
+    written = (path / "config.json").read_text()
+    tag = "<script>alert(1)</script>"
+    config = json.loads(written)
+    for change in ({"seed": tag}, {"models": {"x": 1}}, {"parameters": [tag]}, {"reward": {"scale": tag}}):
+        (path / "config.json").write_text(json.dumps(config | change))
+        assert report_command.main([str(path), "--html"]) == 2
+        assert "config.json: " in capsys.readouterr().err
+        assert not (path / "report.html").exists()
+    # What may be any text.
+    for agent in config["market"]["agents"]:
+        config["policies"][agent["id"]] = {"policy": "own", "name": tag}
+    config["versions"]["numpy"] = tag
+    config["models"] = {tag: tag}
+    (path / "config.json").write_text(json.dumps(config))
+    named = tmp_path / "<script>alert(2)<"
+    path.rename(named)
+    assert report_command.main([str(named), "--html"]) == 0
+    text = (named / "report.html").read_text()
+    assert "<script>alert" not in text
+
+
 def test_a_folder_that_is_no_run_is_one_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = run_of(tmp_path, "--timesteps", "60")
 
