@@ -24,7 +24,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 import market_env
 import scripted_agents
-from market_env.config import MarketConfig
+from market_env.config import LEARNER, MarketConfig
 from market_env.engine.state import MEMORY
 from runners.learn.settings import Training
 from runners.learn.vec_env import MarketVecEnv
@@ -32,8 +32,6 @@ from runners.simulation.drive import drive
 from scripted_agents.batch import Batch, market_bytes
 from scripted_agents.frozen_ppo import DEFAULT_MODEL, FrozenPPO
 from scripted_agents.population import build_others
-
-LEARNER = "ppo_0"
 
 
 def batch_speed(markets: int, seconds: float = 1.0) -> tuple[float, float]:

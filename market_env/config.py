@@ -8,7 +8,7 @@ a seat (id, kind as a label, cash, bounds, arrivals).
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from types import UnionType
 from typing import (
@@ -212,13 +212,16 @@ class AgentConfig:
             raise ValueError(f"cash of {self.id} must be at least its cash_floor ({self.cash_floor}), got {self.cash}")
 
 
+LEARNER_KIND, LEARNER = "ppo", "ppo_0"
+"""The kind that learns or is frozen, and the seat that learns unless another is named."""
+
 SEATS: dict[str, AgentConfig] = {
     "ppo": AgentConfig("ppo_0", "ppo", cash=2_000_000, inventory_bound=100, arrivals=Every(1.0, 0.0)),
     "noise": AgentConfig("noise_0", "noise", cash=1_000_000, inventory_bound=60, arrivals=Hawkes(), max_open_orders=12),
     "maker": AgentConfig("maker_0", "maker", cash=6_000_000, inventory_bound=300, post_only=True, max_open_orders=24),
     "momentum": AgentConfig("momentum_0", "momentum", cash=2_000_000, inventory_bound=80, arrivals=Every(4.0)),
 }
-"""The default seat of each kind; :func:`roster` numbers copies of them."""
+"""The seats of the default market, by kind; :func:`roster` numbers copies of them."""
 
 
 def roster(ppo: int = 1, noise: int = 20, maker: int = 4, momentum: int = 1) -> tuple[AgentConfig, ...]:
@@ -228,11 +231,20 @@ def roster(ppo: int = 1, noise: int = 20, maker: int = 4, momentum: int = 1) -> 
         ConfigError: a count is negative.
     """
     counts = {"ppo": ppo, "noise": noise, "maker": maker, "momentum": momentum}
+    return seated(SEATS, counts)
+
+
+def seated(seats: Mapping[str, AgentConfig], counts: Mapping[str, int]) -> tuple[AgentConfig, ...]:
+    """So many agents of each kind, in copies of the kind's seat with ids of their own.
+
+    Raises:
+        ConfigError: a count is negative.
+    """
     for kind, count in counts.items():
         if count < 0:
             raise ConfigError(f"number of {kind} agents: must be 0 or more, got {count}")
     return tuple(
-        replace(SEATS[kind], id=f"{kind}_{number}") for kind, count in counts.items() for number in range(count)
+        replace(seats[kind], id=f"{kind}_{number}") for kind, count in counts.items() for number in range(count)
     )
 
 

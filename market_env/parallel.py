@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
 from market_env import actions, global_state, observations, render
-from market_env.config import MarketConfig, check_agents, check_together
+from market_env.config import LEARNER, MarketConfig, check_agents, check_together
 from market_env.engine import observe, state, step
 from market_env.engine.kernel import kernel
 from market_env.learner import Background
@@ -112,7 +112,7 @@ class parallel_env(ParallelEnv[str, Observation, Action]):  # type: ignore[misc]
         self,
         config: MarketConfig,
         background: Background,
-        learners: Sequence[str] = ("ppo_0",),
+        learners: Sequence[str] = (LEARNER,),
         reward: Reward = DEFAULT_REWARD,
         render_mode: str | None = None,
     ) -> None:

@@ -5,19 +5,36 @@ from __future__ import annotations
 import argparse
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from market_env.config import ConfigError, amend, roster
+import tyro
+
+from market_env.config import LEARNER_KIND, ConfigError, amend, roster
 from market_env.outside import shown
 from runners.simulation.config import RunConfig, read_file
 from scripted_agents import population
 from scripted_agents.frozen_ppo import DEFAULT_MODEL, FrozenPPO, locate, sha256
+from scripted_agents.population import KINDS
+
+USUAL = Counter(agent.kind for agent in roster())
+"""How many of each kind there are by default."""
+
+Counts: Any = make_dataclass(
+    "Counts",
+    [
+        (name, Annotated[int, tyro.conf.arg(help=f"Number of {kind.people}.")], field(default=USUAL[name]))
+        for name, kind in KINDS.items()
+    ],
+    frozen=True,
+    kw_only=True,
+)
+"""A flag for each kind of agents."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Population:
+class Population(Counts):  # type: ignore[misc]
     """Who trades."""
 
     config: Path | None = None
@@ -26,14 +43,6 @@ class Population:
     """Frozen PPO policy: a Stable-Baselines3 .zip that scripted_agents.freeze wrote."""
     timesteps: int = 5_000
     """Length of an episode in timesteps."""
-    ppo: int = 1
-    """Number of frozen PPO agents."""
-    noise: int = 20
-    """Number of noise traders."""
-    maker: int = 4
-    """Number of market makers."""
-    momentum: int = 1
-    """Number of momentum traders."""
 
 
 class Start:
@@ -63,7 +72,7 @@ class Start:
             "config": self.file,
             "model": models[0] if models else DEFAULT_MODEL,
             "timesteps": self.run.market.timesteps,
-            **{kind: kinds[kind] for kind in population.KINDS},
+            **{kind: kinds[kind] for kind in KINDS},
         }
 
     def populated(self, flags: Population) -> RunConfig:
@@ -74,13 +83,13 @@ class Start:
                 names, or nobody uses it.
         """
         begun = self.flags()
-        counts = {kind: getattr(flags, kind) for kind in population.KINDS}
+        counts = {kind: getattr(flags, kind) for kind in KINDS}
         changed = [kind for kind, count in counts.items() if count != begun[kind]]
         if changed and "agents" in self._given.get("market", {}):
             raise ConfigError(
                 f"--{changed[0]}: {self.file} has a roster of its own (market.agents); give one or the other"
             )
-        agents = roster(**counts) if changed else self.run.market.agents
+        agents = population.roster(counts) if changed else self.run.market.agents
         if not agents:
             raise ConfigError("agents: expected at least one, got none")
         market = amend(self.run.market, timesteps=flags.timesteps, agents=agents)
@@ -90,7 +99,7 @@ class Start:
         else:
             frozen = FrozenPPO(self._model)
             policies = {name: frozen if isinstance(own, FrozenPPO) else own for name, own in policies.items()}
-            policies.setdefault("ppo", frozen)
+            policies.setdefault(LEARNER_KIND, frozen)
             if not any(isinstance(own, FrozenPPO) for own in population.resolve(market, policies).values()):
                 raise ConfigError(
                     f"--model {shown(self._model)[1:-1]}: there is no agent with a frozen policy to use it"

@@ -15,7 +15,7 @@ from typing import Annotated
 
 import tyro
 
-from market_env.config import ConfigError
+from market_env.config import LEARNER, ConfigError
 from market_env.outside import shown
 from runners.arguments import Population, Start
 from runners.command import command
@@ -39,7 +39,7 @@ class Arguments(Population):
     """Seeds to play; if none are named, 64 that training never sees."""
     validation: bool = False
     """Play the 16 validation seeds instead: for all looks but the last."""
-    agent: str = "ppo_0"
+    agent: str = LEARNER
     """Seat that the policies take."""
     json: Path | None = None
     """File that also gets the figures as JSON."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import tyro
 from tqdm import tqdm
 
-from market_env.config import ConfigError, check_agents
+from market_env.config import LEARNER, ConfigError, check_agents
 from runners.arguments import Population, Start
 from runners.command import command
 from runners.learn.tuning import tune
@@ -22,7 +22,7 @@ from runners.learn.tuning import tune
 class Arguments(Population):
     """Tune the market maker in a learner's seat on the validation seeds."""
 
-    agent: str = "ppo_0"
+    agent: str = LEARNER
     """The seat."""
     generations: int = 25
     """Generations of the search."""

@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium
 
 import market_env
-from market_env.config import MarketConfig
+from market_env.config import LEARNER, MarketConfig
 from market_env.learner import LearnerEnv
 from scripted_agents.baselines import DoNothing, RandomActions
 from scripted_agents.batch import Batch
@@ -49,7 +49,7 @@ __all__ = [
 
 def learner_env(
     config: MarketConfig | None = None,
-    learner: str = "ppo_0",
+    learner: str = LEARNER,
     policies: Mapping[str, PolicyConfig] | None = None,
     **arguments: Any,
 ) -> LearnerEnv:

@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 
 from market_env import actions, observations
 from market_env.actions import WIDTH
-from market_env.config import ConfigError, MarketConfig, checked
+from market_env.config import SEATS, ConfigError, MarketConfig, checked
 from market_env.engine.kernel import policy_kernel
 from market_env.outside import load_json, read_bytes, shown
+from scripted_agents.kind import Kind
 from scripted_agents.model_file import LARGEST_DATA, LARGEST_MODEL, ModelError, load_tensors, read_archive
 from scripted_agents.policy import OWN, CompiledPolicy
 
@@ -264,3 +265,6 @@ class FrozenPPO:
             ModelError: the file cannot be used in this market.
         """
         return CompiledPolicy(frozen_network, config, load_parameters(locate(self.model), config))
+
+
+KIND = Kind("ppo", "frozen PPO agents", SEATS["ppo"], FrozenPPO, lambda seat: FrozenPPO(), "#009E73")

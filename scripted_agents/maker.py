@@ -16,7 +16,7 @@ import numpy as np
 from pydantic import Field
 
 from market_env.actions import CANCEL_ALL, CANCEL_ASKS, CANCEL_BIDS, CANCEL_KEEP
-from market_env.config import MarketConfig, checked
+from market_env.config import SEATS, AgentConfig, MarketConfig, checked
 from market_env.engine.kernel import kernel, policy_kernel
 from market_env.engine.observe import (
     INVENTORY,
@@ -30,6 +30,7 @@ from market_env.engine.observe import (
 from market_env.engine.streams import integer
 from market_env.observations import TICKS
 from scripted_agents.fair_value import fair_shift
+from scripted_agents.kind import Kind
 from scripted_agents.policy import OWN, CompiledPolicy, lots_code, offset_code
 
 NonNegative = Annotated[float, Field(ge=0)]
@@ -128,3 +129,11 @@ STANDING = (
     MarketMaker(half_spread=9.0, lots=20.0, layers=4, layer_gap=3.0, tolerance=6.0, shown=0.6),
 )
 """Four makers from the nearest and smallest to the furthest and largest, the default's in turn."""
+
+
+def standing(seat: AgentConfig) -> MarketMaker:
+    """A maker's parameters by its number, so that several stand at different distances."""
+    return STANDING[int(seat.id.rsplit("_", 1)[1]) % len(STANDING)]
+
+
+KIND = Kind("maker", "market makers", SEATS["maker"], MarketMaker, standing, "#E69F00")

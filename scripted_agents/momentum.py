@@ -13,10 +13,11 @@ import numpy as np
 from pydantic import Field
 
 from market_env.actions import CANCEL_KEEP
-from market_env.config import MarketConfig, checked
+from market_env.config import SEATS, MarketConfig, checked
 from market_env.engine.kernel import policy_kernel
 from market_env.engine.observe import INVENTORY, INVENTORY_LOTS, RETURNS, VOLATILITY_SLOW
 from market_env.observations import LOG_LOTS, RETURN_WINDOWS, TICKS
+from scripted_agents.kind import Kind
 from scripted_agents.policy import LOTS_GRID, OWN, CompiledPolicy, lots_code, market_code
 
 
@@ -79,3 +80,6 @@ class MomentumTrader:
             config,
             [RETURN_WINDOWS.index(self.window), self.threshold, self.exit_threshold, self.lots, self.most],
         )
+
+
+KIND = Kind("momentum", "momentum traders", SEATS["momentum"], MomentumTrader, lambda seat: MomentumTrader(), "#CC79A7")

@@ -17,12 +17,13 @@ import numpy as np
 from pydantic import Field
 
 from market_env.actions import CANCEL_KEEP, CANCEL_OLDEST
-from market_env.config import MarketConfig, checked
+from market_env.config import SEATS, MarketConfig, checked
 from market_env.engine.kernel import kernel, policy_kernel
 from market_env.engine.observe import FLOW_FAST, INVENTORY, OPEN_ORDERS, SPREAD
 from market_env.engine.streams import exponential, uniform
 from market_env.observations import TICKS
 from scripted_agents.fair_value import fair_shift
+from scripted_agents.kind import Kind
 from scripted_agents.policy import OWN, CompiledPolicy, market_code, offset_code
 
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -116,3 +117,6 @@ class NoiseTrader:
             return [float(size > self.median_lots) for size in following]
         deviations = (math.log(size / self.median_lots) / self.log_spread for size in following)
         return [0.5 * math.erfc(-deviation / math.sqrt(2.0)) for deviation in deviations]
+
+
+KIND = Kind("noise", "noise traders", SEATS["noise"], NoiseTrader, lambda seat: NoiseTrader(), "#56B4E9")

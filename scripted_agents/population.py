@@ -3,46 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Union
 
 from pydantic import Field
 
-from market_env.config import AgentConfig, ConfigError, MarketConfig, check_agents
+from market_env.config import AgentConfig, ConfigError, MarketConfig, check_agents, seated
+from scripted_agents import frozen_ppo, maker, momentum, noise
 from scripted_agents.baselines import DoNothing, RandomActions
-from scripted_agents.frozen_ppo import FrozenPPO
-from scripted_agents.maker import STANDING, MarketMaker
-from scripted_agents.momentum import MomentumTrader
-from scripted_agents.noise import NoiseTrader
+from scripted_agents.kind import Kind
 from scripted_agents.policy import Policy, PolicyConfig
 from scripted_agents.rollout import CompiledBackground
 
-AnyPolicy = Annotated[
-    NoiseTrader | MarketMaker | MomentumTrader | FrozenPPO | DoNothing | RandomActions, Field(discriminator="policy")
-]
+KINDS: dict[str, Kind] = {kind.name: kind for kind in (frozen_ppo.KIND, noise.KIND, maker.KIND, momentum.KIND)}
+"""The kinds of agents, by name. A new one is declared beside its policy and listed here, and nowhere else."""
+
+if TYPE_CHECKING:
+    AnyPolicy = PolicyConfig
+else:
+    AnyPolicy = Annotated[
+        Union[(*(kind.parameters for kind in KINDS.values()), DoNothing, RandomActions)],
+        Field(discriminator="policy"),
+    ]
 """The parameters of any policy that a configuration file can name."""
 
-KINDS = ("ppo", "noise", "maker", "momentum")
-"""Kinds that have a policy by default."""
+
+def roster(counts: Mapping[str, int]) -> tuple[AgentConfig, ...]:
+    """So many agents of each kind, by name.
+
+    Raises:
+        ConfigError: a count is negative.
+    """
+    return seated({name: kind.seat for name, kind in KINDS.items()}, counts)
 
 
 def default_policy(agent: AgentConfig) -> PolicyConfig:
-    """The policy of a seat of a known kind; makers take their standing by their number.
+    """The policy of a seat of a known kind.
 
     Raises:
         ConfigError: the kind is unknown.
     """
-    match agent.kind:
-        case "ppo":
-            return FrozenPPO()
-        case "noise":
-            return NoiseTrader()
-        case "maker":
-            return STANDING[int(agent.id.rsplit("_", 1)[1]) % len(STANDING)]
-        case "momentum":
-            return MomentumTrader()
-    raise ConfigError(
-        f"kind of {agent.id}: expected one of {', '.join(KINDS)} or a policy for it in `policies`, got {agent.kind!r}"
-    )
+    if agent.kind not in KINDS:
+        raise ConfigError(
+            f"kind of {agent.id}: expected one of {', '.join(KINDS)} or a policy for it in `policies`, got {agent.kind!r}"
+        )
+    return KINDS[agent.kind].policy(agent)
 
 
 def resolve(config: MarketConfig, policies: Mapping[str, PolicyConfig]) -> dict[str, PolicyConfig]:

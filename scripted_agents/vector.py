@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from market_env import actions, observations, render
 from market_env.actions import as_codes
-from market_env.config import ConfigError, MarketConfig
+from market_env.config import LEARNER, ConfigError, MarketConfig
 from market_env.engine import observe, state
 from market_env.market import NO_EPISODE, Info, Market, as_info, check_options, check_seed
 from market_env.outside import shown
@@ -215,7 +215,7 @@ class MarketVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[
         self,
         num_envs: int = 1,
         config: MarketConfig | Sequence[MarketConfig] | None = None,
-        learner: str = "ppo_0",
+        learner: str = LEARNER,
         policies: Mapping[str, PolicyConfig] | Sequence[Mapping[str, PolicyConfig]] | None = None,
         reward: Reward = DEFAULT_REWARD,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,

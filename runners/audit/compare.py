@@ -19,6 +19,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from market_env.actions import COMPONENTS
 from market_env.config import ConfigError, parse_json
 from market_env.engine.state import KINDS, REJECT_REASONS
 from market_env.outside import read_json
@@ -103,13 +104,16 @@ def compare_table(rebuilt: Replay, path: Path, name: str) -> None:
     lost = name == "turns" and actions_lost(path)
     for column in table.schema.names:
         recorded = table.column(column).to_pylist()
-        if lost and column in (*ACTION_COLUMNS, "reward"):
+        if lost and column in (*COMPONENTS, "reward"):
             expected: list[Any] = [None] * count
-        elif name == "turns" and column in ACTION_COLUMNS:
+        elif name == "turns" and column in COMPONENTS:
             continue
         else:
             expected = rebuilt.rewards if name == "turns" and column == "reward" else columns[column]
         rebuilt.checked[check] += count
+        if len(expected) != count:  # a column that the schema has, and nothing here makes
+            rebuilt.differ(check, None, None, f"column {column}", f"{count} values", "the rebuild has none")
+            continue
         if recorded == expected:
             continue
         for row, (found, wanted) in enumerate(zip(recorded, expected, strict=True)):
@@ -117,13 +121,10 @@ def compare_table(rebuilt: Replay, path: Path, name: str) -> None:
                 at = {key: columns[key][row] for key in ("timestep", "seq", "first_seq") if key in columns}
                 rebuilt.differ(check, at["timestep"], at.get("seq", at.get("first_seq")), column, found, wanted)
     if name == "turns" and not lost:
-        rows = table.select(["first_seq", *ACTION_COLUMNS]).to_pylist()
+        rows = table.select(["first_seq", *COMPONENTS]).to_pylist()
         compare_actions(rebuilt, rows)
         if not rebuilt.failed.total():
             compare_rules(rebuilt, rows)
-
-
-ACTION_COLUMNS = ("cancel", "bid_offset", "bid_lots", "ask_offset", "ask_lots")
 
 
 def compare_actions(rebuilt: Replay, rows: Sequence[dict[str, Any]]) -> None:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from market_env.actions import COMPONENTS
 from market_env.config import ConfigError
-from runners.audit.compare import ACTION_COLUMNS, rebuild_summary, replay
+from runners.audit.compare import rebuild_summary, replay
 from runners.files.config import read_config
 from runners.files.folder import file_hashes
 from runners.files.record import write_table
@@ -27,7 +28,7 @@ def complete(path: Path) -> int:
         raise ConfigError(f"run {path}: expected at least one finished part in events/, found none")
     data, _ = read_config(path)
     turns = rebuilt.tables["turns"]
-    for name in (*ACTION_COLUMNS, "reward"):
+    for name in (*COMPONENTS, "reward"):
         turns[name] = [None] * len(turns["turn"])
     for name, columns in rebuilt.tables.items():
         write_table(path / f"{name}.parquet", name, columns, rebuilt.version)

@@ -19,12 +19,12 @@ from matplotlib import colors
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from market_env.config import ConfigError, MarketConfig, amend, to_json
+from market_env.config import LEARNER, ConfigError, MarketConfig, amend, to_json
 from market_env.engine.observe import IMBALANCE, INVENTORY
 from runners.files.whole import whole_file
 from runners.learn import evaluation, rivals
 from runners.learn.schedule import within_limits
-from runners.learn.settings import AGENT, POLICY, Trained, read_training
+from runners.learn.settings import POLICY, Trained, read_training
 from scripted_agents.batch import Batch
 from scripted_agents.frozen_ppo import FrozenPPO, sha256
 from scripted_agents.policy import CompiledPolicy, Policy, PolicyConfig
@@ -51,7 +51,7 @@ def decisions(
     policies: Mapping[str, PolicyConfig] | None = None,
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """What the policy saw and did at every turn of some episodes: shapes (turns, SIZE) and (turns, 5)."""
-    batch = Batch(config, {**build_others(config, [AGENT, *others], policies), **others}, [AGENT], STATE_SEEDS)
+    batch = Batch(config, {**build_others(config, [LEARNER, *others], policies), **others}, [LEARNER], STATE_SEEDS)
     batch.reset(rivals.TEST_SEEDS[:STATE_SEEDS])
     seen, done = [], []
     while not batch.finished.all():
@@ -70,7 +70,7 @@ def by_state(
 ) -> dict[str, NDArray[np.float64]]:
     """Means over the turns in each cell of inventory × imbalance, NaN where there are few: shape (9, 5) each."""
     seen, done = decisions(config, policy, others, policies)
-    bound = config.agents[config.agent_ids.index(AGENT)].inventory_bound
+    bound = config.agents[config.agent_ids.index(LEARNER)].inventory_bound
     rows = np.digitize(np.rint(seen[:, INVENTORY] * bound), INVENTORY_EDGES[1:-1])
     columns = np.digitize(seen[:, IMBALANCE], IMBALANCE_EDGES[1:-1])
     lots = np.array(config.lots)
@@ -225,7 +225,7 @@ def card_text(stem: str, card: Mapping[str, Any]) -> str:
     validation, test = card["validation_seeds"], card["test_seeds"]
     return f"""# Model card: `{stem}.zip`
 
-A PPO policy, trained with Stable-Baselines3 and frozen, for the seat `{AGENT}` of {seating}. Written by `python -m runners.card`; the same figures are in `{stem}.json`.
+A PPO policy, trained with Stable-Baselines3 and frozen, for the seat `{LEARNER}` of {seating}. Written by `python -m runners.card`; the same figures are in `{stem}.json`.
 
 - **sha256**: `{card["sha256"]}`
 - **Chosen**: each training kept the checkpoint with the largest mean liquidation gain on the validation seeds {validation[0]} to
@@ -305,7 +305,7 @@ def publish(folders: Sequence[Path], out: Path) -> dict[str, Any]:
         float(evaluation.column(episodes, "lean").mean())
         for policy, own in zip(policies, seated, strict=True)
         for episodes in [
-            evaluation.play_seeds(config, AGENT, policy, rivals.VALIDATION_SEEDS, own, first.training.policies)
+            evaluation.play_seeds(config, LEARNER, policy, rivals.VALIDATION_SEEDS, own, first.training.policies)
         ]
     ]
     candidates = [number for number, lean in enumerate(leans) if lean <= LARGEST_LEAN]
@@ -318,7 +318,7 @@ def publish(folders: Sequence[Path], out: Path) -> dict[str, Any]:
     frozen = FrozenPPO(str(chosen.folder / POLICY))
     name = out.name
     results = evaluation.compare(
-        config, AGENT, {name: frozen}, list(rivals.TEST_SEEDS), others=others, policies=first.training.policies
+        config, LEARNER, {name: frozen}, list(rivals.TEST_SEEDS), others=others, policies=first.training.policies
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     stem = out.with_suffix("")

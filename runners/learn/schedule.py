@@ -17,11 +17,11 @@ from stable_baselines3.common.logger import KVWriter
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tqdm import tqdm
 
-from market_env.config import MarketConfig, to_json
+from market_env.config import LEARNER, MarketConfig, to_json
 from runners.files.event_file import EventFile, experiment, layout, scalars, text
 from runners.files.whole import cannot_be_written
 from runners.learn import checkpoint, evaluation, rivals
-from runners.learn.settings import AGENT, POLICY, Training
+from runners.learn.settings import POLICY, Training
 from runners.learn.vec_env import MarketVecEnv
 from scripted_agents.freezing import freeze, frozen_parameters
 from scripted_agents.frozen_ppo import frozen_network, trained_for
@@ -163,7 +163,7 @@ class Schedule(BaseCallback):
         policy = CompiledPolicy(frozen_network, self.config, frozen_parameters(self.model_ppo, self.config))
         others = dict.fromkeys(self.training.seats()[1:], policy)
         episodes = evaluation.play_seeds(
-            self.config, AGENT, policy, rivals.VALIDATION_SEEDS, others, self.training.policies
+            self.config, LEARNER, policy, rivals.VALIDATION_SEEDS, others, self.training.policies
         )
         found = evaluation.summarise(episodes, {})
         rewards = [info["r"] for info in self.model_ppo.ep_info_buffer or []]

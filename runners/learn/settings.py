@@ -16,7 +16,6 @@ from market_env.rewards import WealthReward
 from runners.files.config import upgraded
 from scripted_agents.population import AnyPolicy
 
-AGENT = "ppo_0"
 CONFIG, POLICY, RESULT = "config.json", "policy.zip", "training.json"
 """Files of a training's folder, beside its checkpoint and its TensorBoard files."""
 

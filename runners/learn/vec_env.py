@@ -21,7 +21,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices,
 
 from market_env import actions, observations
 from market_env.actions import WIDTH, as_codes
-from market_env.config import MarketConfig
+from market_env.config import LEARNER, MarketConfig
 from market_env.market import INFO_NAMES, NO_EPISODE, Info
 from market_env.rewards import DEFAULT_REWARD, Reward
 from scripted_agents.batch import Batch, Policies, several
@@ -54,7 +54,7 @@ class MarketVecEnv(VecEnv):
         self,
         markets: int,
         config: MarketConfig | Sequence[MarketConfig] | None = None,
-        learners: Sequence[str] = ("ppo_0",),
+        learners: Sequence[str] = (LEARNER,),
         policies: Mapping[str, PolicyConfig] | Sequence[Mapping[str, PolicyConfig]] | None = None,
         reward: Reward = DEFAULT_REWARD,
         render_mode: str | None = None,

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from market_env.config import LEARNER_KIND
 from runners.measures import trading
 from runners.report.story import Story
 from runners.report.style import (  # fmt: skip
@@ -200,8 +201,8 @@ def learner(story: Story, seat: trading.Seat | None = None) -> Figure:
     accounts = run.agents.filter(pl.col("agent") == seat.agent)
     inventory = panels["inventory"]
     place, mean, low, high = binned(accounts["inventory"].to_numpy().astype(np.float64))
-    inventory.fill_between(place, low, high, color=colour(run, "ppo"), alpha=0.3, linewidth=0)
-    inventory.plot(place, mean, color=colour(run, "ppo"))
+    inventory.fill_between(place, low, high, color=colour(run, LEARNER_KIND), alpha=0.3, linewidth=0)
+    inventory.plot(place, mean, color=colour(run, LEARNER_KIND))
     for share, style in ((1.0, "--"), (trading.NEAR_BOUND, ":")):
         for sign in (1, -1):
             inventory.axhline(sign * share * bound, color=MUTED, linewidth=0.8, linestyle=style)

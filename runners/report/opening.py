@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
+from market_env.config import LEARNER_KIND
 from runners.exchange import facts
 from runners.measures import liquidity, timeline, trading
 from runners.report.story import Story
@@ -52,7 +53,7 @@ def summary(story: Story) -> Figure:
         )  # fmt: skip
     config = run.config
     before, after = (run.summary.get(f"parameters_{when}") or {} for when in ("before", "after"))
-    learner = next((agent for agent in before if agent.startswith("ppo")), next(iter(before), None))
+    learner = next((agent for agent in before if agent.startswith(f"{LEARNER_KIND}_")), next(iter(before), None))
     hashes = f"{learner} {before[learner][:10]} / {after.get(learner, 'unknown')[:10]}" if learner else "none"
     models = "; ".join(f"{Path(model).name} {digest[:12]}" for model, digest in config.get("models", {}).items())
     rows(

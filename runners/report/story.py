@@ -12,15 +12,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from market_env.config import ConfigError
+from market_env.config import LEARNER_KIND, ConfigError
 from market_env.engine.state import BUY, KIND_TURN, SELL
 from runners.exchange import facts
 from runners.files.run import NAMES, Run
 from runners.measures import discovery, liquidity, timeline
 from runners.measures import trading as terms
-
-LEARNER = "ppo"
-"""Agents of this kind, or with this policy, are the learner's seats."""
 
 
 class Finding(NamedTuple):
@@ -91,7 +88,7 @@ class Story:
         ids = [
             agent.id
             for agent in self.run.market.agents
-            if agent.kind == LEARNER or policies.get(agent.id, {}).get("policy") == LEARNER
+            if agent.kind == LEARNER_KIND or policies.get(agent.id, {}).get("policy") == LEARNER_KIND
         ]
         return [seat for agent in ids if (seat := terms.seat(self.line, agent))]
 

@@ -14,13 +14,14 @@ from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from runners.files.run import Run
+from scripted_agents.population import KINDS
 
 STYLE = str(Path(__file__).with_name("report.mplstyle"))
 """Matplotlib's style file of all figures: ``matplotlib.style.use(STYLE)``."""
 
 BID, ASK, INK, MUTED, BAND = "#0072B2", "#D55E00", "#222222", "#888888", "#D9D9D9"
 """Okabe and Ito's colours, which colour-blind readers can tell apart."""
-KIND_COLOURS = {"ppo": "#009E73", "noise": "#56B4E9", "maker": "#E69F00", "momentum": "#CC79A7"}
+KIND_COLOURS = {name: kind.colour for name, kind in KINDS.items()}
 """The known kinds' colours, the same in every report."""
 OTHER_COLOURS = ("#332288", "#999933", "#882255", "#44AA99", "#AA4499", "#999999", "#661100", "#DDCC77")
 """Tol's muted colours, for kinds of one's own."""

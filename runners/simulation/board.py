@@ -20,7 +20,7 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.histogram.summary_v2 import histogram_pb
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
-from market_env.config import AgentConfig, MarketConfig, to_json
+from market_env.config import LEARNER_KIND, AgentConfig, MarketConfig, to_json
 from market_env.engine import state
 from runners.files.derive import Rows
 from runners.files.event_file import EventFile, experiment, layout, scalars, text
@@ -136,8 +136,6 @@ LAYOUT: Mapping[str, Mapping[str, Sequence[str]]] = {
     },
 }
 """The custom-scalars page: categories, their charts, and each chart's tags."""
-
-LEARNER_KIND = "ppo"
 
 
 def names(plugin: str, *, when: str | None = None, starts: str = "") -> list[str]:
