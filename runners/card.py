@@ -17,6 +17,7 @@ from market_env.config import ConfigError
 from runners.command import command
 from runners.learn import evaluation, rivals
 from runners.learn.card import publish
+from scripted_agents.standards import STANDARDS, Standards
 
 
 @dataclass(frozen=True)
@@ -30,13 +31,13 @@ class Arguments:
 
 
 @command
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, standards: Standards = STANDARDS) -> int:
     """Run the command; return its exit status."""
     arguments = tyro.cli(Arguments, args=argv, prog="python -m runners.card")
     if arguments.out.suffix != ".zip":
         raise ConfigError(f"out: expected a file ending in .zip, got {arguments.out}")
     print("playing the validation and the test seeds, half a minute ...", flush=True)
-    card = publish(arguments.trainings, arguments.out)
+    card = publish(arguments.trainings, arguments.out, standards)
     print(evaluation.table(card["results"], list(rivals.RIVALS)))
     print(f"wrote {arguments.out} and its card")
     return 0

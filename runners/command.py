@@ -9,22 +9,16 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable
+from typing import ParamSpec
 
 from market_env.config import ConfigError
 from runners.simulation.interrupts import terminable
 
+Given = ParamSpec("Given")
+
 LONGEST = 800
 """Characters of an error's line; what was given may be megabytes."""
-
-
-class Command(Protocol):
-    """Takes the command line, by default the process's own, and returns the exit status."""
-
-    def __call__(self, argv: Sequence[str] | None = None) -> int:
-        """Run."""
-        ...
 
 
 def one_line(error: BaseException) -> str:
@@ -33,17 +27,17 @@ def one_line(error: BaseException) -> str:
     return text if len(text) <= LONGEST else f"{text[: LONGEST - 40]} ... ({len(text):,} characters)"
 
 
-def command(body: Command) -> Command:
+def command(body: Callable[Given, int]) -> Callable[Given, int]:
     """Turn bad input into one line and exit status 2, a request to end into one line and 130.
 
     Output that nobody reads any more (``| head``) is no mistake.
     """
 
     @functools.wraps(body)
-    def run(argv: Sequence[str] | None = None) -> int:
+    def run(*given: Given.args, **named: Given.kwargs) -> int:
         with terminable():
             try:
-                status = body(argv)
+                status = body(*given, **named)
                 sys.stdout.flush()
             except BrokenPipeError:
                 os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -21,9 +21,10 @@ from runners.arguments import Population, Start
 from runners.command import command
 from runners.files.whole import whole_file
 from runners.learn.evaluation import PICTURES, compare, draw, table
-from runners.learn.rivals import RIVALS, TEST_SEEDS, VALIDATION_SEEDS
+from runners.learn.rivals import RIVALS
 from scripted_agents.frozen_ppo import DEFAULT_MODEL, FrozenPPO
 from scripted_agents.policy import Policy, PolicyConfig
+from scripted_agents.standards import STANDARDS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ConfigError(f"picture: expected a file ending in {', '.join(PICTURES)}, got {arguments.picture}")
     if arguments.validation and arguments.seeds:
         raise ConfigError("seeds: give seeds or --validation, not both")
-    seeds = VALIDATION_SEEDS if arguments.validation else arguments.seeds or TEST_SEEDS
+    seeds = STANDARDS.validation_seeds if arguments.validation else arguments.seeds or STANDARDS.test_seeds
     results = compare(run.market, arguments.agent, candidates, seeds, rivals, policies=run.policies)
     print(table(results, list(rivals)))
     if arguments.json:

@@ -21,6 +21,7 @@ from runners.command import command
 from runners.files.folder import fresh_folder
 from runners.learn.settings import CONFIG, RESULT, Training, stored_training
 from runners.learn.training import train
+from scripted_agents.standards import STANDARDS, Standards
 
 FRESH = Path("runs/train-SEED-N")
 """Stands for a folder of its own for every training."""
@@ -41,7 +42,7 @@ class Arguments:
 
 
 @command
-def main(argv: Sequence[str] | None = None) -> int:
+def main(argv: Sequence[str] | None = None, standards: Standards = STANDARDS) -> int:
     """Run the command; return its exit status: 0, 130 if interrupted, 2 for bad input."""
     # Which training goes on decides what the other flags begin as.
     known = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
@@ -72,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             )
     ended = stored is not None and (folder / RESULT).exists()
     try:
-        result = train(training, folder, resume=stored is not None)
+        result = train(training, folder, resume=stored is not None, standards=standards)
     except KeyboardInterrupt:
         print(
             f"\nstopped; to go on from the last checkpoint: python -m runners.train --resume {folder}", file=sys.stderr

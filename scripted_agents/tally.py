@@ -20,9 +20,8 @@ from market_env.engine.streams import run_key
 from market_env.market import NO_EVENTS, Market, check_seed, configure
 from scripted_agents.policy import CompiledPolicy, Policy
 from scripted_agents.rollout import Players, PolicyTable, bad_action, take_turn
+from scripted_agents.standards import NEAR_BOUND
 
-NEAR_BOUND = 0.8
-"""Share of the inventory bound beyond which a seat counts as near it."""
 AT_ONCE = 256
 """Markets that are played side by side."""
 
@@ -33,7 +32,7 @@ TALLY = np.dtype(
         ("trading_turns", "i8"),         # of these: one of its orders traded until its next turn
         ("refused_turns", "i8"),         # risk checks refused an order or a part of one
         ("timesteps", "i8"),
-        ("near_timesteps", "i8"),        # ended beyond 80 % of the inventory bound
+        ("near_timesteps", "i8"),        # ended beyond NEAR_BOUND of the inventory bound
         ("net_sum", "i8"),               # inventory at the end of each timestep, lots
         ("inventory_sum", "i8"),         # absolute inventory at the end of each timestep, lots
         ("maker_lots", "i8"),

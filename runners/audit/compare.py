@@ -31,6 +31,7 @@ from runners.files.read import read_parts
 from runners.files.schema import TABLES, arrow_schema
 from runners.files.summary import OPENING
 from runners.files.whole import write_json
+from scripted_agents.standards import NEAR_BOUND
 
 
 def replay(path: Path, until: int | None = None) -> Replay:
@@ -241,7 +242,9 @@ def _agent_figures(rebuilt: Replay, agent: str, rows: dict[str, list[Any]]) -> d
         "inventory": rows["inventory"][-1] if sizes else seat.inventory,
         "largest_inventory": max(sizes, default=abs(seat.inventory)),
         "inventory_bound": seat.inventory_bound,
-        "near_bound_share": sum(size > 0.8 * seat.inventory_bound for size in sizes) / len(sizes) if sizes else None,
+        "near_bound_share": sum(size > NEAR_BOUND * seat.inventory_bound for size in sizes) / len(sizes)
+        if sizes
+        else None,
         "trading_turns_share": sum(b > a for a, b in pairwise(before)) / (len(before) - 1) if len(before) > 1 else None,
         "wealth_change": float(rows["wealth"][-1] - start) if sizes else 0.0,
     }

@@ -12,6 +12,7 @@ from market_env.config import ConfigError, MarketConfig, checked, parse_json
 from market_env.engine import state
 from market_env.outside import read_json, shown
 from runners.files.derive import Rows, Tables, turns_with_trades
+from scripted_agents.standards import NEAR_BOUND
 
 OPENING = 50
 """Timesteps at the start that the share of two-sided books leaves out: the book begins empty."""
@@ -181,7 +182,7 @@ def _agent(config: MarketConfig, events: Rows, trades: Rows, tables: Tables, ind
         "inventory": int(lots),
         "largest_inventory": int(inventory.max()) if len(rows) else abs(agent.inventory),
         "inventory_bound": agent.inventory_bound,
-        "near_bound_share": _ratio(np.count_nonzero(inventory > 0.8 * agent.inventory_bound), len(rows)),
+        "near_bound_share": _ratio(np.count_nonzero(inventory > NEAR_BOUND * agent.inventory_bound), len(rows)),
         "trading_turns_share": _ratio(np.count_nonzero(traded), len(traded)),
         "wealth_change": float(cash + lots * last - start),
     }

@@ -23,16 +23,13 @@ from market_env.config import LEARNER, ConfigError, MarketConfig, amend, to_json
 from market_env.engine.observe import IMBALANCE, INVENTORY
 from runners.files.whole import whole_file
 from runners.learn import evaluation, rivals
-from runners.learn.schedule import within_limits
 from runners.learn.settings import POLICY, Trained, read_training
 from scripted_agents.batch import Batch
 from scripted_agents.frozen_ppo import FrozenPPO, sha256
 from scripted_agents.policy import CompiledPolicy, Policy, PolicyConfig
 from scripted_agents.population import build_others
+from scripted_agents.standards import NEAR_BOUND, STANDARDS, Standards
 
-LARGEST_LEAN = 0.25
-"""Mean inventory, either way, as a share of its bound, beyond which a policy is not published. Nothing but its agents holds the price
-of this market: one that sits on one side and presses it earns by where it drives the price, not by trading."""
 STATE_SEEDS = 16
 """Test seeds whose turns show how the policy behaves."""
 INVENTORY_EDGES = (-100, -40, -20, -10, -3, 3, 10, 20, 40, 100)
@@ -52,7 +49,7 @@ def decisions(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """What the policy saw and did at every turn of some episodes: shapes (turns, SIZE) and (turns, 5)."""
     batch = Batch(config, {**build_others(config, [LEARNER, *others], policies), **others}, [LEARNER], STATE_SEEDS)
-    batch.reset(rivals.TEST_SEEDS[:STATE_SEEDS])
+    batch.reset(STANDARDS.test_seeds[:STATE_SEEDS])
     seen, done = [], []
     while not batch.finished.all():
         codes = np.stack([policy.act(observation[0]) for observation in batch.observations])
@@ -130,20 +127,22 @@ def draw_states(cells: Mapping[str, NDArray[np.float64]], path: Path) -> None:
     _save(figure, path)
 
 
-def draw_curves(trainings: Sequence[Trained], leans: Sequence[float], chosen: Trained, path: Path) -> None:
+def draw_curves(
+    trainings: Sequence[Trained], leans: Sequence[float], chosen: Trained, path: Path, standards: Standards
+) -> None:
     """The learning curves as a picture: each training, their mean and spread, and the checkpoint that was chosen."""
     figure = Figure(figsize=(8, 4), layout="constrained")
     axes = figure.subplots()
     curves = [trained.result["curve"] for trained in trainings]
     for trained, lean, curve in zip(trainings, leans, curves, strict=True):
-        leaning = lean > LARGEST_LEAN
+        leaning = lean > standards.most_lean
         axes.plot(
             [point["timesteps"] for point in curve], [point["liquidation_gain"] for point in curve], color=SHADE,
             linewidth=0.9, linestyle="--" if leaning else "-",
             label=f"seed {trained.training.seed}: ends leaning by {lean:.0%}, not published" if leaning
             else f"seed {trained.training.seed}",
         )  # fmt: skip
-        outside = [point for point in curve if not within_limits(point)]
+        outside = [point for point in curve if not standards.within(point)]
         axes.plot(
             [point["timesteps"] for point in outside], [point["liquidation_gain"] for point in outside], "o",
             color=SHADE, mfc="white", markersize=4,
@@ -157,11 +156,11 @@ def draw_curves(trainings: Sequence[Trained], leans: Sequence[float], chosen: Tr
             turns, gains.min(axis=1), gains.max(axis=1), color=INK, alpha=0.15, linewidth=0.0, label="their range"
         )
         axes.plot(turns, gains.mean(axis=1), color=INK, linewidth=1.8, label="their mean")
-    best = max((p for p in chosen.result["curve"] if within_limits(p)), key=lambda p: float(p["liquidation_gain"]))
+    best = max((p for p in chosen.result["curve"] if standards.within(p)), key=lambda p: float(p["liquidation_gain"]))
     axes.plot(best["timesteps"], best["liquidation_gain"], "*", color="#D55E00", markersize=13, label="chosen")
     axes.axhline(0.0, color="0.4", linewidth=0.8)
     axes.set(
-        title=f"Deterministic policy on {len(rivals.VALIDATION_SEEDS)} validation seeds, {len(curves)} training seed{'s' * (len(curves) > 1)}",
+        title=f"Deterministic policy on {len(standards.validation_seeds)} validation seeds, {len(curves)} training seed{'s' * (len(curves) > 1)}",
         xlabel="training turns", ylabel="mean liquidation gain, tick-lots",
     )  # fmt: skip
     axes.xaxis.set_major_formatter(lambda value, _: f"{value / 1e6:g} M")
@@ -176,14 +175,14 @@ def _save(figure: Any, path: Path) -> None:
         figure.savefig(partial, dpi=120, format="png")
 
 
-def verdict(run: Mapping[str, Any], published: int) -> str:
+def verdict(run: Mapping[str, Any], published: int, standards: Standards) -> str:
     """What became of a training's best policy."""
-    if run["lean"] > LARGEST_LEAN:
+    if run["lean"] > standards.most_lean:
         return "not published: leans too far"
     return "published" if run["seed"] == published else ""
 
 
-def card_text(stem: str, card: Mapping[str, Any]) -> str:
+def card_text(stem: str, card: Mapping[str, Any], standards: Standards = STANDARDS) -> str:
     """The model card as Markdown."""
     figures = card["results"][card["policy"]]
     training = card["training"]
@@ -203,7 +202,7 @@ def card_text(stem: str, card: Mapping[str, Any]) -> str:
     )
     runs = "\n".join(
         f"| {run['seed']} | {run['timesteps']:,} | {run['seconds']:,} | {run['best']:,.0f} | {run['lean']:.1%} | "
-        f"{verdict(run, training['seed'])} | `{run['weights'][:16]}` |"
+        f"{verdict(run, training['seed'], standards)} | `{run['weights'][:16]}` |"
         for run in card["trainings"]
     )
     low, high = figures["above"]["maker"]["liquidation_gain"]["interval"]
@@ -229,8 +228,8 @@ A PPO policy, trained with Stable-Baselines3 and frozen, for the seat `{LEARNER}
 
 - **sha256**: `{card["sha256"]}`
 - **Chosen**: each training kept the checkpoint with the largest mean liquidation gain on the validation seeds {validation[0]} to
-  {validation[1]}, of those that trade on 1 to 60 % of their turns and spend under 1 % of the time beyond 80 % of the bound. Of the kept ones
-  this is the best whose mean inventory, either way (the lean), is at most {LARGEST_LEAN:.0%} of the bound on the same seeds: a policy that
+  {validation[1]}, of those that {standards.limits()}. Of the kept ones
+  this is the best whose mean inventory, either way (the lean), is at most {standards.most_lean:.0%} of the bound on the same seeds: a policy that
   sits on one side and presses the price that way is not published, whatever it earns
 - **Versions**: {versions}
 
@@ -258,7 +257,7 @@ deviation across seeds is below. {against_maker}
 
 ![Paired differences]({stem}_rivals.png)
 
-It trades on {figures["trading_turns"]:.1%} of its turns, ends {figures["near_bound"]:.2%} of timesteps beyond 80 % of its inventory bound, and holds
+It trades on {figures["trading_turns"]:.1%} of its turns, ends {figures["near_bound"]:.2%} of timesteps beyond {NEAR_BOUND:.0%} of its inventory bound, and holds
 {figures["mean_abs_inventory"]:.1f} lots on average (absolute). On {figures["refused_turns"]:.1%} of its turns risk checks refuse an order of it or a part of one.
 
 ## What it does
@@ -282,8 +281,13 @@ packages; another CPU or PyTorch rounds differently, and a training amplifies th
 """
 
 
-def publish(folders: Sequence[Path], out: Path) -> dict[str, Any]:
+def publish(folders: Sequence[Path], out: Path, standards: Standards = STANDARDS) -> dict[str, Any]:
     """Write the best policy of the trainings to ``out`` with its card; return the card.
+
+    Args:
+        folders: of the trainings.
+        out: the policy's file.
+        standards: the seeds, and what a policy must meet.
 
     Raises:
         ConfigError: a training has not ended or kept no policy, or they do not train for the same market.
@@ -305,20 +309,20 @@ def publish(folders: Sequence[Path], out: Path) -> dict[str, Any]:
         float(evaluation.column(episodes, "lean").mean())
         for policy, own in zip(policies, seated, strict=True)
         for episodes in [
-            evaluation.play_seeds(config, LEARNER, policy, rivals.VALIDATION_SEEDS, own, first.training.policies)
+            evaluation.play_seeds(config, LEARNER, policy, standards.validation_seeds, own, first.training.policies)
         ]
     ]
-    candidates = [number for number, lean in enumerate(leans) if lean <= LARGEST_LEAN]
+    candidates = [number for number, lean in enumerate(leans) if lean <= standards.most_lean]
     if not candidates:
         raise ConfigError(
-            f"trainings: every policy sits on one side of the market, beyond {LARGEST_LEAN:.0%} of its bound"
+            f"trainings: every policy sits on one side of the market, beyond {standards.most_lean:.0%} of its bound"
         )
     best = max(candidates, key=lambda number: float(trainings[number].result["best"]))
     chosen, policy, others = trainings[best], policies[best], seated[best]
     frozen = FrozenPPO(str(chosen.folder / POLICY))
     name = out.name
     results = evaluation.compare(
-        config, LEARNER, {name: frozen}, list(rivals.TEST_SEEDS), others=others, policies=first.training.policies
+        config, LEARNER, {name: frozen}, list(standards.test_seeds), others=others, policies=first.training.policies
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     stem = out.with_suffix("")
@@ -334,16 +338,16 @@ def publish(folders: Sequence[Path], out: Path) -> dict[str, Any]:
             | {key: trained.result[key] for key in ("seconds", "best", "weights", "curve")}
             for trained, lean in zip(trainings, leans, strict=True)
         ],
-        "validation_seeds": [rivals.VALIDATION_SEEDS.start, rivals.VALIDATION_SEEDS.stop - 1],
-        "test_seeds": [rivals.TEST_SEEDS.start, rivals.TEST_SEEDS.stop - 1],
+        "validation_seeds": [standards.validation_seeds.start, standards.validation_seeds.stop - 1],
+        "test_seeds": [standards.test_seeds.start, standards.test_seeds.stop - 1],
         "results": results,
     }
-    draw_curves(trainings, leans, chosen, stem.with_name(f"{stem.name}_curve.png"))
+    draw_curves(trainings, leans, chosen, stem.with_name(f"{stem.name}_curve.png"), standards)
     draw_states(by_state(config, policy, others, first.training.policies), stem.with_name(f"{stem.name}_state.png"))
     evaluation.draw(results, list(rivals.RIVALS), stem.with_name(f"{stem.name}_rivals.png"))
     for path, text in (
         (stem.with_suffix(".json"), json.dumps(card, indent=2)),
-        (stem.with_suffix(".md"), card_text(stem.name, card).rstrip()),
+        (stem.with_suffix(".md"), card_text(stem.name, card, standards).rstrip()),
     ):
         with whole_file(path) as partial:
             partial.write_text(text + "\n", encoding="utf-8")

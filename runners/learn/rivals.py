@@ -1,4 +1,4 @@
-"""What a policy is compared with in its own seat, and on which seeds."""
+"""What a policy is compared with in its own seat."""
 
 from __future__ import annotations
 
@@ -7,13 +7,6 @@ from scripted_agents.maker import MarketMaker
 from scripted_agents.momentum import MomentumTrader
 from scripted_agents.noise import NoiseTrader
 from scripted_agents.policy import PolicyConfig
-
-TEST_SEEDS = range(1_000_000, 1_000_064)
-"""Seeds that no training, no tuning and no choice of checkpoint has seen."""
-VALIDATION_SEEDS = range(2_000_000, 2_000_016)
-"""Seeds for choosing between checkpoints, and for tuning."""
-NEAR_LIMIT = 0.01
-"""Share of the time that a candidate may spend beyond 80 % of its bound."""
 
 RIVALS: dict[str, PolicyConfig] = {
     "nothing": DoNothing(),

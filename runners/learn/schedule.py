@@ -20,20 +20,16 @@ from tqdm import tqdm
 from market_env.config import LEARNER, MarketConfig, to_json
 from runners.files.event_file import EventFile, experiment, layout, scalars, text
 from runners.files.whole import cannot_be_written
-from runners.learn import checkpoint, evaluation, rivals
+from runners.learn import checkpoint, evaluation
 from runners.learn.settings import POLICY, Training
 from runners.learn.vec_env import MarketVecEnv
 from scripted_agents.freezing import freeze, frozen_parameters
 from scripted_agents.frozen_ppo import frozen_network, trained_for
 from scripted_agents.policy import CompiledPolicy
+from scripted_agents.standards import STANDARDS, Standards
 
 MEASURES = ("gain", "liquidation_gain", "trading_turns", "near_bound")
 """What a validation measures, of the figures in :mod:`runners.learn.evaluation`."""
-
-
-def within_limits(point: dict[str, Any]) -> bool:
-    """Whether a policy is a candidate: one that sits at its bound or hardly trades is none, whatever it earned."""
-    return bool(0.01 <= point["trading_turns"] <= 0.6 and point["near_bound"] < rivals.NEAR_LIMIT)
 
 
 class BoardOutput(KVWriter):
@@ -75,9 +71,10 @@ class BoardOutput(KVWriter):
 class Schedule(BaseCallback):
     """What happens between two updates: the league, validations, checkpoints, the progress bar."""
 
-    def __init__(self, training: Training, folder: Path, env: MarketVecEnv) -> None:
+    def __init__(self, training: Training, folder: Path, env: MarketVecEnv, standards: Standards = STANDARDS) -> None:
         super().__init__()
         self.training = training
+        self.standards = standards
         self.folder = folder
         self.env = env
         self.purpose = checkpoint_purpose(training, env)
@@ -163,7 +160,7 @@ class Schedule(BaseCallback):
         policy = CompiledPolicy(frozen_network, self.config, frozen_parameters(self.model_ppo, self.config))
         others = dict.fromkeys(self.training.seats()[1:], policy)
         episodes = evaluation.play_seeds(
-            self.config, LEARNER, policy, rivals.VALIDATION_SEEDS, others, self.training.policies
+            self.config, LEARNER, policy, self.standards.validation_seeds, others, self.training.policies
         )
         found = evaluation.summarise(episodes, {})
         rewards = [info["r"] for info in self.model_ppo.ep_info_buffer or []]
@@ -176,7 +173,7 @@ class Schedule(BaseCallback):
         for name in MEASURES:
             self.logger.record(f"validation/{name}", found[name])
         self.curve.append(point)
-        kept = within_limits(point) and (self.best is None or point["liquidation_gain"] > self.best)
+        kept = self.standards.within(point) and (self.best is None or point["liquidation_gain"] > self.best)
         if kept:
             self.best = point["liquidation_gain"]
             try:
@@ -188,7 +185,7 @@ class Schedule(BaseCallback):
             f"{self.num_timesteps:>10,} turns  validation: liquidation gain {point['liquidation_gain']:7,.0f} "
             f"[{low:,.0f}, {high:,.0f}]  trading turns {point['trading_turns']:6.1%}  "
             f"near bound {point['near_bound']:6.2%}"
-            f"{'  kept' if kept else '' if within_limits(point) else '  beyond the limits'}"
+            f"{'  kept' if kept else '' if self.standards.within(point) else '  beyond the limits'}"
         )
 
     def _on_training_end(self) -> None:

@@ -27,6 +27,7 @@ from runners.learn.schedule import BoardOutput, Schedule, versions
 from runners.learn.settings import CONFIG, RESULT, Training
 from runners.learn.vec_env import MarketVecEnv
 from scripted_agents.baselines import DoNothing
+from scripted_agents.standards import STANDARDS, Standards
 
 
 def weights_hash(model: PPO) -> str:
@@ -92,19 +93,20 @@ def learn(model: PPO, schedule: Schedule, board: BoardOutput, resume: bool) -> N
     model.logger.dump(model.num_timesteps)
 
 
-def train(training: Training, folder: Path, resume: bool = False) -> dict[str, Any]:
+def train(training: Training, folder: Path, resume: bool = False, standards: Standards = STANDARDS) -> dict[str, Any]:
     """Train, and leave the best policy and what became of it in ``folder``; return the latter.
 
     Args:
         training: its settings.
         folder: for everything that it writes.
         resume: whether to go on from the folder's checkpoint; without one it begins.
+        standards: what a policy must meet to be kept, and the seeds that say so.
 
     Raises:
         ConfigError: the checkpoint is damaged or of another training; no policy within its limits was found.
     """
     model, env = build(training)
-    schedule = Schedule(training, folder, env)
+    schedule = Schedule(training, folder, env, standards)
     resume = resume and (folder / checkpoint.FILE).exists()
     if resume:
         schedule.go_on(*checkpoint.load(folder, model, env, schedule.purpose))
@@ -131,7 +133,6 @@ def train(training: Training, folder: Path, resume: bool = False) -> dict[str, A
     write_json(folder / RESULT, result)
     if schedule.best is None:
         raise ConfigError(
-            "training: no policy was kept: at no validation did it trade on 1 to 60 % of its turns and spend under 1 % of the "
-            "time beyond 80 % of its inventory bound"
+            f"training: no policy was kept: at no validation did it {standards.limits().replace('their', 'its')}"
         )
     return result

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from scipy import optimize
 
 from market_env.config import MarketConfig
-from runners.learn import evaluation, rivals
+from runners.learn import evaluation
 from scripted_agents.maker import MarketMaker
 from scripted_agents.policy import PolicyConfig
+from scripted_agents.standards import STANDARDS, Standards
 
 RANGES: dict[str, tuple[float, float]] = {
     "half_spread": (0.5, 8.0),
@@ -45,6 +46,7 @@ def tune(
     seed: int,
     progress: Callable[[float], None],
     policies: Mapping[str, PolicyConfig] | None = None,
+    standards: Standards = STANDARDS,
 ) -> tuple[MarketMaker, float]:
     """The best maker for ``agent``'s seat, and its mean liquidation gain on the validation seeds, tick-lots.
 
@@ -55,14 +57,17 @@ def tune(
         seed: of the search.
         progress: called with the best gain so far after each generation.
         policies: of the others, by agent id or kind, where it is not the kind's default.
+        standards: the validation seeds, and how long a maker may be near its bound.
     """
 
     def loss(point: NDArray[np.float64]) -> float:
         policy = maker(point).build(config)
-        episodes = evaluation.play_seeds(config, agent, policy, rivals.VALIDATION_SEEDS, policies=policies)
+        episodes = evaluation.play_seeds(config, agent, policy, standards.validation_seeds, policies=policies)
         near = float(evaluation.column(episodes, "near_bound").mean())
         # Held to the limit that a learned policy is held to; the slope leads the search back.
-        return 1e6 * max(near - rivals.NEAR_LIMIT, 0.0) - float(evaluation.column(episodes, "liquidation_gain").mean())
+        return 1e6 * max(near - standards.most_near_bound, 0.0) - float(
+            evaluation.column(episodes, "liquidation_gain").mean()
+        )
 
     def report(intermediate_result: Any) -> None:
         progress(-float(intermediate_result.fun))

@@ -12,6 +12,7 @@ from market_env.engine.state import BUY, KIND_TRADE
 from runners.measures.discovery import touch_before
 from runners.measures.intervals import Floats, Interval, ratio_of
 from runners.measures.timeline import Timeline
+from scripted_agents.standards import NEAR_BOUND, STANDARDS
 
 HORIZON = 5
 """A trade's price is compared with the mid at the end of the timestep so many after its own (realised spread)."""
@@ -21,11 +22,8 @@ INVENTORY_BINS = (-1.0, -0.3, -0.1, 0.1, 0.3, 1.0)
 """Edges of inventory as a share of its bound, and of"""
 IMBALANCE_BINS = (-1.0, -0.6, -0.2, 0.2, 0.6, 1.0)
 """touch imbalance, in the table of what the policy does."""
-SELECTIVE = (0.01, 0.60)
+SELECTIVE = (STANDARDS.least_trading, STANDARDS.most_trading)
 """A policy that trades on a share of its turns within these is called selective."""
-NEAR_BOUND = 0.8
-MOST_NEAR_BOUND = 0.01
-"""It avoids extreme inventory if it is beyond that share of its bound in fewer than this share of timesteps."""
 
 
 @dataclass(frozen=True)

@@ -32,6 +32,7 @@ from runners.report.style import (  # fmt: skip
     rows,
     short,
 )
+from scripted_agents.standards import NEAR_BOUND
 
 MOST_LINES = 60
 """Agents of a kind that are drawn one by one."""
@@ -203,11 +204,11 @@ def learner(story: Story, seat: trading.Seat | None = None) -> Figure:
     place, mean, low, high = binned(accounts["inventory"].to_numpy().astype(np.float64))
     inventory.fill_between(place, low, high, color=colour(run, LEARNER_KIND), alpha=0.3, linewidth=0)
     inventory.plot(place, mean, color=colour(run, LEARNER_KIND))
-    for share, style in ((1.0, "--"), (trading.NEAR_BOUND, ":")):
+    for share, style in ((1.0, "--"), (NEAR_BOUND, ":")):
         for sign in (1, -1):
             inventory.axhline(sign * share * bound, color=MUTED, linewidth=0.8, linestyle=style)
     inventory.set(
-        title=f"Inventory; dashed: bound, dotted: {trading.NEAR_BOUND:.0%} of it",
+        title=f"Inventory; dashed: bound, dotted: {NEAR_BOUND:.0%} of it",
         ylabel="lots",
         xlim=(0, max(1, run.timesteps)),
     )
@@ -279,7 +280,7 @@ def learner(story: Story, seat: trading.Seat | None = None) -> Figure:
     earned.set(title="What it earns against doing nothing", xlabel="tick-lots")
     caption(
         figure,
-        f"Orders in {number(seat.ordering, '.1%')} of turns, trades after {seat.trading:.1%}; beyond {trading.NEAR_BOUND:.0%} of its bound in {seat.near_bound:.2%} of timesteps; "
+        f"Orders in {number(seat.ordering, '.1%')} of turns, trades after {seat.trading:.1%}; beyond {NEAR_BOUND:.0%} of its bound in {seat.near_bound:.2%} of timesteps; "
         f"against doing nothing {seat.wealth_change - seat.idle_change:+,.0f} tick-lots at the mid, {seat.liquidation_change - seat.idle_change:+,.0f} with its inventory closed through the book.",
     )
     return figure

@@ -18,6 +18,7 @@ from runners.exchange import facts
 from runners.files.run import NAMES, Run
 from runners.measures import discovery, liquidity, timeline
 from runners.measures import trading as terms
+from scripted_agents.standards import MOST_NEAR_BOUND, NEAR_BOUND
 
 
 class Finding(NamedTuple):
@@ -294,13 +295,13 @@ class Story:
         seat = self.seats[0]
         low, high = terms.SELECTIVE
         selective = low <= seat.trading <= high
-        calm = seat.near_bound < terms.MOST_NEAR_BOUND
+        calm = seat.near_bound < MOST_NEAR_BOUND
         best, gain = max(seat.edge.items(), key=lambda item: item[1])
         return [
             Finding(
                 selective and calm,
                 f"{seat.agent} trades after {seat.trading:.1%} of its turns ({'' if selective else 'not '}selective: {low:.0%} to {high:.0%}) "
-                f"and ends {seat.near_bound:.1%} of timesteps beyond {terms.NEAR_BOUND:.0%} of its bound (extreme: {terms.MOST_NEAR_BOUND:.0%} "
+                f"and ends {seat.near_bound:.1%} of timesteps beyond {NEAR_BOUND:.0%} of its bound (extreme: {MOST_NEAR_BOUND:.0%} "
                 f"or more). Against doing nothing it gains {seat.wealth_change - seat.idle_change:+,.0f} tick-lots at the mid, "
                 f"{seat.liquidation_change - seat.idle_change:+,.0f} if it closes its inventory through the book; trades with {best} agents bring "
                 f"{gain:+,.0f} against the mid before them.",

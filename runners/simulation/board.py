@@ -26,6 +26,7 @@ from runners.files.derive import Rows
 from runners.files.event_file import EventFile, experiment, layout, scalars, text
 from runners.files.whole import as_json
 from scripted_agents import population
+from scripted_agents.standards import NEAR_BOUND
 
 
 class Tag(NamedTuple):
@@ -87,7 +88,7 @@ TAGS: tuple[Tag, ...] = (
     Tag("summary/two_sided_share", "scalars", "end", "share of timesteps that end with a two-sided book"),
     Tag("summary/<kind>_wealth_change", "scalars", "end", "change in wealth of all agents of the kind, tick-lots"),
     Tag("summary/ppo_trading_turns_share", "scalars", "end", "share of the turns of agents of kind ppo since whose predecessor an order traded, mean over agents"),
-    Tag("summary/ppo_near_bound_share", "scalars", "end", "share of timesteps that they end beyond 80 % of the bound, mean over agents"),
+    Tag("summary/ppo_near_bound_share", "scalars", "end", f"share of timesteps that they end beyond {100 * NEAR_BOUND:g} % of the bound, mean over agents"),
 )  # fmt: skip
 """Every tag of a run and its meaning."""
 
@@ -96,7 +97,7 @@ TRAINING_TAGS: tuple[Tag, ...] = (
     Tag("validation/liquidation_gain", "scalars", "validation", "mean change in liquidation wealth of the deterministic policy over the validation seeds, tick-lots"),
     Tag("validation/gain", "scalars", "validation", "mean change in wealth, tick-lots"),
     Tag("validation/trading_turns", "scalars", "validation", "share of its turns since whose predecessor an order traded"),
-    Tag("validation/near_bound", "scalars", "validation", "share of timesteps beyond 80 % of its bound"),
+    Tag("validation/near_bound", "scalars", "validation", f"share of timesteps beyond {100 * NEAR_BOUND:g} % of its bound"),
     Tag("rollout/ep_rew_mean", "scalars", "update", "mean reward of the last 100 episodes; this and all below are Stable-Baselines3's own"),
     Tag("rollout/ep_len_mean", "scalars", "update", "mean length of the last 100 episodes, turns"),
     Tag("time/fps", "scalars", "update", "learner's turns a second since the start"),

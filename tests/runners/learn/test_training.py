@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import io
 import json
@@ -22,13 +23,14 @@ from stable_baselines3.common.logger import Logger
 
 from market_env.config import ConfigError, MarketConfig, roster, to_json
 from runners import train
-from runners.learn import checkpoint, evaluation, rivals, schedule, training
+from runners.learn import checkpoint, evaluation, schedule, training
 from runners.learn.settings import Training, stored_training
 from runners.learn.vec_env import MarketVecEnv
 from runners.simulation.board import TRAINING_TAGS
 from scripted_agents import DoNothing, MarketMaker
 from scripted_agents.freezing import freeze
 from scripted_agents.frozen_ppo import FrozenPPO
+from scripted_agents.standards import Standards
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -51,11 +53,13 @@ POPULATION = {
 }
 
 
-@pytest.fixture(autouse=True)
-def few_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(rivals, "VALIDATION_SEEDS", range(10, 18))
-    # So short a training may end without a policy within its limits; what is kept is tested here, not how good it is.
-    monkeypatch.setattr(schedule, "within_limits", lambda point: True)
+# So short a training may end without a policy within the usual limits; what is kept is tested here, not how good it is.
+LENIENT = Standards(
+    validation_seeds=range(10, 18), test_seeds=range(20, 36), least_trading=0.0, most_trading=1.0, most_near_bound=2.0,
+    most_lean=1.0,
+)  # fmt: skip
+main = functools.partial(train.main, standards=LENIENT)
+trained = functools.partial(training.train, standards=LENIENT)
 
 
 def options(training: Training) -> list[str]:
@@ -71,7 +75,7 @@ def test_a_training_leaves_a_policy_its_curve_and_its_tensorboard_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = tmp_path / "run"
-    assert train.main([*options(TINY), "--run-dir", str(folder)]) == 0
+    assert main([*options(TINY), "--run-dir", str(folder)]) == 0
     assert "best liquidation gain" in capsys.readouterr().out
     assert FrozenPPO(str(folder / "policy.zip")).build(MarketConfig())
     result = json.loads((folder / "training.json").read_text())
@@ -94,8 +98,7 @@ def test_a_training_leaves_a_policy_its_curve_and_its_tensorboard_files(
 def test_the_same_seed_gives_the_same_weights_and_another_others(tmp_path: Path) -> None:
     short = replace(TINY, total_timesteps=512)
     hashes = [
-        training.train(replace(short, seed=seed), tmp_path / str(number))["weights"]
-        for number, seed in enumerate((1, 1, 2))
+        trained(replace(short, seed=seed), tmp_path / str(number))["weights"] for number, seed in enumerate((1, 1, 2))
     ]
     assert hashes[0] == hashes[1] != hashes[2]
 
@@ -103,16 +106,15 @@ def test_the_same_seed_gives_the_same_weights_and_another_others(tmp_path: Path)
 KILLED = """
 import signal, sys
 from runners import train
-from runners.learn import checkpoint, rivals, schedule
+from runners.learn import checkpoint
+from tests.runners.learn.test_training import LENIENT
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background jobs begin with it ignored
-rivals.VALIDATION_SEEDS = range(10, 18)
-schedule.within_limits = lambda point: True
 save = checkpoint.save
 def told(*arguments):
     save(*arguments)
     print("checkpoint", flush=True)
 checkpoint.save = told
-sys.exit(train.main(sys.argv[1:]))
+sys.exit(train.main(sys.argv[1:], standards=LENIENT))
 """
 
 
@@ -121,7 +123,7 @@ sys.exit(train.main(sys.argv[1:]))
 def test_a_killed_training_goes_on_to_the_weights_of_one_that_was_not(
     mode: str, checkpoints: int, tmp_path: Path
 ) -> None:
-    whole = training.train(MODES[mode], tmp_path / "whole")
+    whole = trained(MODES[mode], tmp_path / "whole")
     folder = tmp_path / "killed"
     process = subprocess.Popen(
         [sys.executable, "-c", KILLED, *options(MODES[mode]), "--run-dir", str(folder)],
@@ -137,7 +139,7 @@ def test_a_killed_training_goes_on_to_the_weights_of_one_that_was_not(
     process.stdout.close()
     assert process.wait() == -9
     assert not (folder / "training.json").exists()
-    assert train.main(["--resume", str(folder)]) == 0
+    assert main(["--resume", str(folder)]) == 0
     resumed = json.loads((folder / "training.json").read_text())
     assert resumed["weights"] == whole["weights"]
     assert resumed["curve"] == json.loads(json.dumps(whole["curve"]))
@@ -157,15 +159,15 @@ def test_a_training_that_was_killed_before_its_first_checkpoint_begins(tmp_path:
     short = replace(TINY, total_timesteps=256)
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "config.json").write_text(json.dumps(to_json(short)))
-    assert train.main(["--resume", str(tmp_path / "run")]) == 0
-    whole = training.train(short, tmp_path / "whole")
+    assert main(["--resume", str(tmp_path / "run")]) == 0
+    whole = trained(short, tmp_path / "whole")
     assert json.loads((tmp_path / "run" / "training.json").read_text())["weights"] == whole["weights"]
 
 
 def test_resuming_a_training_that_has_ended_changes_nothing(tmp_path: Path) -> None:
     short = replace(TINY, total_timesteps=512)
-    first = training.train(short, tmp_path / "run")
-    again = training.train(short, tmp_path / "run", resume=True)
+    first = trained(short, tmp_path / "run")
+    again = trained(short, tmp_path / "run", resume=True)
     assert again["weights"] == first["weights"]
     assert again["curve"] == first["curve"]
 
@@ -188,7 +190,7 @@ def test_an_interrupt_says_how_to_go_on(tmp_path: Path) -> None:
 def test_a_league_seats_earlier_selves_that_differ_from_market_to_market(tmp_path: Path) -> None:
     league = MODES["league"]
     model, env = training.build(league)
-    plan = schedule.Schedule(league, tmp_path, env)
+    plan = schedule.Schedule(league, tmp_path, env, LENIENT)
     model.set_logger(Logger(None, []))
     plan.init_callback(model)
     plan.next["validate"] = plan.next["checkpoint"] = 10**9
@@ -210,7 +212,7 @@ def test_one_policy_is_judged_in_all_of_its_seats(tmp_path: Path) -> None:
     assert config.agent_ids[:2] == shared.seats() == ["ppo_0", "ppo_1"]
     model, env = training.build(shared)
     assert env.num_envs == 8
-    plan = schedule.Schedule(shared, tmp_path, env)
+    plan = schedule.Schedule(shared, tmp_path, env, LENIENT)
     model.set_logger(Logger(None, []))
     model.ep_info_buffer = deque()
     plan.init_callback(model)
@@ -218,7 +220,7 @@ def test_one_policy_is_judged_in_all_of_its_seats(tmp_path: Path) -> None:
     policy = FrozenPPO(str(tmp_path / "policy.zip")).build(config)
     gains = [
         evaluation.column(
-            evaluation.play_seeds(config, "ppo_0", policy, rivals.VALIDATION_SEEDS, others), "liquidation_gain"
+            evaluation.play_seeds(config, "ppo_0", policy, LENIENT.validation_seeds, others), "liquidation_gain"
         ).mean()
         for others in ({"ppo_1": policy}, {"ppo_1": DoNothing().build(config)})
     ]
@@ -231,7 +233,7 @@ def test_shared_and_league_trainings_need_no_model_file(tmp_path: Path, monkeypa
 
     monkeypatch.setattr(FrozenPPO, "build", missing)
     for mode in ("shared", "league"):
-        training.train(replace(MODES[mode], total_timesteps=512), tmp_path / mode)
+        trained(replace(MODES[mode], total_timesteps=512), tmp_path / mode)
 
 
 def test_bad_input_is_one_clear_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -245,39 +247,39 @@ def test_bad_input_is_one_clear_error(tmp_path: Path, capsys: pytest.CaptureFixt
         (["--seed", "1000000"], "seed: Input should be less than 900000, got 1000000"),
         (["--resume", str(tmp_path / "none")], "expected the settings of a training"),
     ):
-        assert train.main([*arguments, "--run-dir", str(tmp_path / "new")]) == 2
+        assert main([*arguments, "--run-dir", str(tmp_path / "new")]) == 2
         error = capsys.readouterr().err.splitlines()[-1]
         assert error.startswith("error: ")
         assert message in error
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine.txt").write_text("kept")
-    assert train.main([*options(TINY), "--run-dir", str(tmp_path / "full")]) == 2
+    assert main([*options(TINY), "--run-dir", str(tmp_path / "full")]) == 2
     assert "expected an empty folder" in capsys.readouterr().err
     assert (tmp_path / "full" / "mine.txt").read_text() == "kept"
 
 
 def test_a_resumed_training_keeps_its_settings(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "run"
-    training.train(replace(TINY, total_timesteps=256), folder)
+    trained(replace(TINY, total_timesteps=256), folder)
     for arguments, message in (
         (["--seed", "3"], "seed: the training in"),
         (["--total-timesteps", str(Training().total_timesteps)], "total_timesteps: the training in"),
         (["--run-dir", str(tmp_path / "other")], "run_dir:"),
     ):
-        assert train.main(["--resume", str(folder), *arguments]) == 2
+        assert main(["--resume", str(folder), *arguments]) == 2
         assert message in capsys.readouterr().err
-    assert train.main(["--resume", str(folder), "--config", str(folder / "config.json")]) == 2
+    assert main(["--resume", str(folder), "--config", str(folder / "config.json")]) == 2
     assert "give --config or --resume" in capsys.readouterr().err
     given = tmp_path / "given.json"
     given.write_text(json.dumps({**json.loads((folder / "config.json").read_text()), "hidden": [8]}))
-    assert train.main(["--config", str(given), "--seed", "4", "--run-dir", str(tmp_path / "again")]) == 0
+    assert main(["--config", str(given), "--seed", "4", "--run-dir", str(tmp_path / "again")]) == 0
     written = json.loads((tmp_path / "again" / "config.json").read_text())
     assert (written["hidden"], written["seed"], written["total_timesteps"]) == ([8], 4, 256)
     (folder / "config.json").write_text("{")
-    assert train.main(["--resume", str(folder)]) == 2
+    assert main(["--resume", str(folder)]) == 2
     assert "config.json: expected the settings of a training: not JSON" in capsys.readouterr().err
     (folder / "config.json").write_text(json.dumps({"schema": 1, "agents": [], "seed": 1}))
-    assert train.main(["--resume", str(folder)]) == 2
+    assert main(["--resume", str(folder)]) == 2
     assert "expected the settings of a training, found ['agents', 'schema']" in capsys.readouterr().err
 
 
@@ -286,13 +288,13 @@ def test_a_checkpoint_that_cannot_be_used_is_named_with_what_is_wrong(
 ) -> None:
     short = replace(TINY, total_timesteps=256)
     folder = tmp_path / "run"
-    training.train(short, folder)
+    trained(short, folder)
     file = folder / checkpoint.FILE
     whole = file.read_bytes()
 
     def refused(other: Training, message: str) -> None:
         with pytest.raises(ConfigError, match=message):
-            training.train(other, folder, resume=True)
+            trained(other, folder, resume=True)
 
     refused(replace(short, seed=9), "expected one of a training with seed 9, found 1")
     refused(replace(short, hidden=(8,)), r"with hidden \[8\], found \[64, 64\]")
@@ -327,7 +329,7 @@ def test_a_checkpoint_of_a_right_checksum_and_another_content_is_one_clear_error
 ) -> None:
     short = replace(TINY, total_timesteps=256)
     folder = tmp_path / "run"
-    training.train(short, folder)
+    trained(short, folder)
     file = folder / checkpoint.FILE
     state = checkpoint.read(file)
     capsys.readouterr()
@@ -336,7 +338,7 @@ def test_a_checkpoint_of_a_right_checksum_and_another_content_is_one_clear_error
         written = io.BytesIO()
         torch.save(content, written)
         file.write_bytes(hashlib.sha256(written.getbuffer()).hexdigest().encode() + b"\n" + written.getvalue())
-        assert train.main(["--resume", str(folder)]) == 2
+        assert main(["--resume", str(folder)]) == 2
         said = capsys.readouterr()
         assert said.err.startswith(f"error: checkpoint {file}")
         assert message in said.err.replace("\n", "")
@@ -374,10 +376,10 @@ def test_a_checkpoint_of_a_right_checksum_and_another_content_is_one_clear_error
 def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path) -> None:
     short = replace(TINY, total_timesteps=256)
     folder = tmp_path / "run"
-    training.train(short, folder)
+    trained(short, folder)
     before = (folder / checkpoint.FILE).read_bytes()
     model, env = training.build(short)
-    plan = schedule.Schedule(short, folder, env)
+    plan = schedule.Schedule(short, folder, env, LENIENT)
     plan.go_on(*checkpoint.load(folder, model, env, plan.purpose))
     plan.init_callback(model)
     model.set_logger(Logger(None, []))
@@ -399,7 +401,7 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path) -> None:
 
 def test_a_training_takes_its_population_from_flags(tmp_path: Path) -> None:
     short = [*options(replace(TINY, total_timesteps=256)), "--run-dir", str(tmp_path / "run")]
-    assert train.main([*short, "--noise", "5", "--maker", "1", "--momentum", "0"]) == 0
+    assert main([*short, "--noise", "5", "--maker", "1", "--momentum", "0"]) == 0
     written = Training(
         **json.loads((tmp_path / "run" / "config.json").read_text()) | {"hidden": (64, 64), "reward": TINY.reward}
     )
@@ -414,7 +416,7 @@ def test_a_training_takes_its_population_from_a_file_and_goes_on_with_it(
     file, folder = tmp_path / "population.json", tmp_path / "run"
     file.write_text(json.dumps(POPULATION | ({"schema": 2, "seed": 77, "reward": {"scale": 1.0}} if of_a_run else {})))
     short = options(replace(TINY, total_timesteps=256))
-    assert train.main([*short, "--config", str(file), "--run-dir", str(folder)]) == 0
+    assert main([*short, "--config", str(file), "--run-dir", str(folder)]) == 0
     stored = stored_training(folder / "config.json")
     assert stored.seed == TINY.seed
     config = stored.market_of(40)
@@ -425,10 +427,10 @@ def test_a_training_takes_its_population_from_a_file_and_goes_on_with_it(
     parameters = env.batch.policy_parameters()
     assert not np.array_equal(parameters, usual.batch.policy_parameters())
     assert np.array_equal(parameters, MarketVecEnv(4, config, policies=stored.policies).batch.policy_parameters())
-    assert train.main(["--resume", str(folder)]) == 0
+    assert main(["--resume", str(folder)]) == 0
     capsys.readouterr()
-    assert train.main([*short, "--config", str(file), "--noise", "4", "--run-dir", str(tmp_path / "other")]) == 2
+    assert main([*short, "--config", str(file), "--noise", "4", "--run-dir", str(tmp_path / "other")]) == 2
     assert "noise: the market has a roster of its own; give one or the other" in capsys.readouterr().err
-    assert train.main([*short, "--config", str(file), "--learners", "2", "--run-dir", str(tmp_path / "other")]) == 2
+    assert main([*short, "--config", str(file), "--learners", "2", "--run-dir", str(tmp_path / "other")]) == 2
     assert "its agents must hold the learners and opponents" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
