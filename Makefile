@@ -74,8 +74,12 @@ facts: $(READY) ## a run's statistics beside those of real markets: make facts A
 integrity: $(READY) ## audit full-size random runs and try mutations of a record
 	$(BIN)/python -m benchmarks.integrity $(ARGS)
 
+.PHONY: figures
+figures: $(READY) ## measure the figures in the docs anew (ARGS="facts"), then: make docs
+	$(BIN)/python -m benchmarks.kept $(ARGS)
+
 .PHONY: docs
-docs: $(READY) ## make the docs pages and the README's picture that are made from the code
+docs: $(READY) ## make the docs pages that are made from the code and from kept figures, and the README's picture
 	$(BIN)/python -m runners.docs
 
 .PHONY: clean

@@ -155,7 +155,7 @@ class LearnerEnv(gym.Env[NDArray[np.float32], NDArray[np.int64]]):
 
         Raises:
             RuntimeError: no episode is under way.
-            TypeError, ValueError: the action is none of the action space.
+            TypeError, ValueError: the action is not in the action space.
         """
         if not self._running:
             raise RuntimeError(f"step(): {NO_EPISODE}")

@@ -1,10 +1,14 @@
-"""The docs pages that are made from the code, and the README's picture: ``python -m runners.docs``.
+"""The docs pages that are made from the code, the figures in the others, and the README's picture: ``python -m runners.docs``.
 
-A test holds that the pages in the repository are the ones that this makes.
+Figures stand in ``docs/figures``, one JSON file a set with its command, date and machine (``make figures`` measures them), and in the
+pages between ``<!-- figures: NAME -->`` and ``<!-- end -->``. A test holds that the pages in the repository are the ones that this
+makes.
 """
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import sys
 import tempfile
@@ -105,6 +109,20 @@ PAGES = {
     "tensorboard.md": tensorboard_page,
 }
 """The pages that are made, by file name."""
+
+
+def with_figures(text: str) -> str:
+    """A page with the figures that are kept, in the places that name them."""
+
+    def block(found: re.Match[str]) -> str:
+        kept = json.loads((FOLDER / "figures" / f"{found[1]}.json").read_text(encoding="utf-8"))
+        lines = "\n".join(kept["lines"])
+        said = f"`{kept['command']}`, {kept['date']}, {kept['machine']}:"
+        return f"<!-- figures: {found[1]} -->\n{said}\n\n```text\n{lines}\n```\n<!-- end -->"
+
+    return re.sub(r"<!-- figures: (\w+) -->\n.*?<!-- end -->", block, text, flags=re.DOTALL)
+
+
 PICTURES = ("heatmap.png", "figures/thinning.png")
 """What the README shows, from a run's folder."""
 
@@ -121,6 +139,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, make in PAGES.items():
         (FOLDER / name).write_text(make(), encoding="utf-8")
         print(f"wrote {FOLDER / name}")
+    for page in sorted(FOLDER.glob("*.md")):
+        text = page.read_text(encoding="utf-8")
+        page.write_text(with_figures(text), encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run"
         simulate(RunConfig(), path, tensorboard=False)

@@ -298,7 +298,7 @@ class MarketVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[
 
         Raises:
             RuntimeError: no episode is under way.
-            TypeError, ValueError: the actions are none of the action space; nothing has changed then.
+            TypeError, ValueError: the actions are not in the action space; nothing has changed then.
         """
         if not self._begun:
             raise RuntimeError(f"step(): {NO_EPISODE}")

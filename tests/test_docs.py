@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -9,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from runners.docs import PAGES
+from benchmarks import kept
+from runners.docs import PAGES, with_figures
 
 ROOT = Path(__file__).parents[1]
 
@@ -17,6 +19,27 @@ ROOT = Path(__file__).parents[1]
 @pytest.mark.parametrize("name", PAGES)
 def test_a_page_made_from_the_code_is_current(name: str) -> None:
     assert (ROOT / "docs" / name).read_text() == PAGES[name](), "run: make docs"
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda page: page.name)
+def test_the_figures_of_a_page_are_those_that_were_measured(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    text = page.read_text()
+    assert with_figures(text) == text, "run: make docs"
+
+
+def test_every_set_of_figures_stands_in_a_page_and_says_where_it_is_from() -> None:
+    pages = "".join(page.read_text() for page in (ROOT / "docs").glob("*.md"))
+    shown = re.findall(r"<!-- figures: (\w+) -->", pages)
+    assert (
+        sorted(shown) == sorted(kept.COMMANDS) == sorted(path.stem for path in (ROOT / "docs/figures").glob("*.json"))
+    )
+    for name in shown:
+        figures = json.loads((ROOT / "docs/figures" / f"{name}.json").read_text())
+        assert set(figures) == {"command", "date", "machine", "lines"}
+        assert figures["command"] == " ".join(["python -m", *kept.COMMANDS[name]])
+    # Tables of figures are made, never pasted; the other one is a drawing of a book.
+    assert pages.count("```text") == len(shown) + 1
 
 
 def python_blocks() -> list[tuple[str, str]]:

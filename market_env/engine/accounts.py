@@ -3,7 +3,7 @@
 Promise: whatever fills, no agent passes its inventory bound and none's cash falls below its floor. The worst
 case counts: position plus own open orders of a side within the bound, and the limit price of every open buy
 reserved in cash. A sale credits cash at once; short sales are limited by the bound alone. An order that asks
-for too much is trimmed to what may be, never refused whole for a part.
+for too much is cut to what may be, never refused whole for a part.
 """
 
 from __future__ import annotations

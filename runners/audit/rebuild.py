@@ -54,16 +54,21 @@ class Account:
     max_open_orders: int
     post_only: bool
     bids: int = 0
-    """Lots in open bids; the next two likewise."""
+    """Lots in open bids."""
     asks: int = 0
+    """Lots in open asks."""
     reserved: int = 0
+    """Cash that open bids would cost, tick-lots."""
     bid_orders: int = 0
     ask_orders: int = 0
     seen_wealth: float = 0.0
-    """At its last turn, tick-lots; the next three likewise."""
+    """Wealth at its last turn, tick-lots."""
     seen_time: float = 0.0
+    """Market time of that turn, timesteps."""
     seen_inventory: int = 0
+    """Inventory at that turn, lots."""
     seen_reference: float = 0.0
+    """Reference price at that turn, ticks."""
     refused: int = 0
     """Lots since its last turn."""
     last_turn: int | None = None

@@ -70,7 +70,7 @@ FOUND = np.dtype(
         ("unfounded", "i8"),          # messages about an order or lots that are not there
         ("unfounded_row", "i8"),      # the first of them, NONE if there is none
         ("unqueued_row", "i8"),       # first execution that was out of turn, NONE if there is none
-        ("row", "i8"),                # of the first difference, NONE if there is none; the next six likewise
+        ("row", "i8"),                # of the first difference, NONE if there is none; what differs there follows
         ("side", "i8"),
         ("level", "i8"),
         ("table_price", "i8"),
@@ -101,7 +101,7 @@ def show(markets, events, working, slots, prices, lots, scale, size, messages, b
         working: int64 work space, shape (2,).
         slots: int32 work space, one entry for each accepted order.
         prices: int64 work space, shape (2, K), zeroed.
-        lots: likewise.
+        lots: int64 work space, shape (2, K), zeroed.
         scale: price units of a tick.
         size: units of a lot.
         messages: MESSAGE, long enough for all events. Times are left as they are.
@@ -176,7 +176,7 @@ def follow(markets, types, sides, orders, sizes, ranks, books, price_of, slots, 
     Args:
         markets: a record, shape (1,), that holds an order for every NEW message and every price, and more levels
             than twice the prices; only its book is used.
-        types: int64, shape (messages,); the next four likewise.
+        types: int64, shape (messages,), as are the four arguments after it.
         sides: of the resting order.
         orders: index of the order's id among all ids.
         sizes: units.

@@ -35,7 +35,7 @@ class AgentFigures:
     near_bound_share: float | None
     """Share of timesteps that it ended beyond 80 % of its bound."""
     trading_turns_share: float | None
-    """Share of turns since whose predecessor one of its orders traded."""
+    """Share of turns after which one of its orders traded before its next turn."""
     wealth_change: float
     """Tick-lots."""
 

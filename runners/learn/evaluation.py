@@ -154,8 +154,8 @@ def compare(
         candidates: policies of any make, or parameters that build one.
         seeds: of the episodes, the same for all.
         rivals: what they are compared with.
-        others: see :func:`play_seeds`, likewise ``policies``.
-        policies: parameters of the other agents' policies.
+        others: compiled policies of some other agents, by id.
+        policies: parameters of the rest, see :func:`play_seeds`.
 
     Raises:
         ConfigError: too few seeds for an interval, one of them twice, or a policy cannot be used.
@@ -205,7 +205,7 @@ def table(results: Mapping[str, Mapping[str, Any]], rivals: Sequence[str]) -> st
         f"Means over {next(iter(results.values()))['seeds']} seeds, tick-lots; liquidation: with the inventory closed in the book; "
         "[95 % bootstrap interval].",
         "trading: share of turns with a trade before the next; > 80 %: time beyond 80 % of the bound; |inv.|: mean absolute",
-        "inventory, lots; lean: mean inventory, either way, of the bound; refused: turns with an order refused or trimmed (who always",
+        "inventory, lots; lean: mean inventory, either way, of the bound; refused: turns with an order refused whole or in part (who always",
         "has as many open orders as it may is refused at most turns, and loses nothing by it)",
     ]
     return "\n".join(lines)

@@ -38,7 +38,7 @@ class Moves:
     """Trades that did not print at the best price then resting on the side that they hit: 0, or the price teleported."""
     unexplained: int
     """Changes of a best price that are neither from the price of the event's own trade or cancel, nor to the limit price of
-    its own order: likewise 0."""
+    its own order: 0, or something else moves the price."""
 
     @property
     def jumps(self) -> int:

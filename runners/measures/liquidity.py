@@ -220,9 +220,9 @@ class Recovery:
     path: list[Interval]
     """At the end of the order's timestep and of the :data:`RECOVERY` - 1 following ones."""
     other: list[float]
-    """The other side, just after and then likewise."""
+    """Depth of the other side, just after them and then at the same ends of timesteps."""
     small: list[float]
-    """The side that the other orders hit, likewise: what depth does anyway."""
+    """Depth of the side that the smaller orders hit, at the same moments: what depth does anyway."""
     half_life: int | None
     """Ends of timesteps until half of what was lost is back; None if that does not happen within them."""
 
@@ -293,9 +293,9 @@ class Thinning:
     band: tuple[Floats, Floats]
     """Where 95 % of shifted starts lie at each lag."""
     aggression: Floats
-    """Lots taken a timestep around the starts, likewise."""
+    """Lots taken a timestep around the starts, mean over episodes at each lag."""
     depth: Floats
-    """Depth relative to its usual level, likewise."""
+    """Depth relative to its usual level, mean over episodes at each lag."""
     before: float | None
     """Mean turns a timestep in the :data:`BEFORE` timesteps up to the start."""
     elsewhere: float | None

@@ -41,7 +41,7 @@ def drive(
         env: a market, wrapped or not.
         policies: one for every agent.
         seed: the run's seed.
-        watchers: told of every turn, in this order.
+        watchers: called at every turn, in this order.
         stop: asked before every turn; True ends the run early.
 
     Returns:

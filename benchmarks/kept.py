@@ -1,0 +1,75 @@
+"""``python -m benchmarks.kept [NAME ...]``: measure anew what the docs show, and leave it in the repository.
+
+Each set of figures is the output of one command, kept as ``docs/figures/NAME.json`` with the command, the date and the machine;
+``make docs`` writes it into the pages. Cost: about a quarter of an hour for all.
+"""
+
+from __future__ import annotations
+
+import datetime
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from importlib.metadata import version
+from pathlib import Path
+
+from runners.files.whole import write_json
+
+FOLDER = Path("docs/figures")
+RUN = "runs/seed-1-0"
+"""Stands for a run of the default market in the commands that need one."""
+COMMANDS = {
+    "performance": ["benchmarks"],
+    "audits": ["benchmarks.integrity", "audits"],
+    "mutations": ["benchmarks.integrity", "mutations"],
+    "facts": ["runners.facts", RUN],
+}
+"""By name the command whose output is kept."""
+
+
+def machine() -> str:
+    """What was measured on, in words."""
+    return (
+        f"{os.cpu_count()} cores, {platform.machine()}, {platform.system()}, Python {platform.python_version()}, "
+        f"numba {version('numba')}"
+    )
+
+
+def measure(name: str) -> None:
+    """Run a command and keep its output."""
+    module, *arguments = COMMANDS[name]
+    with tempfile.TemporaryDirectory() as folder:
+        if RUN in arguments:
+            path = Path(folder) / RUN
+            path.parent.mkdir(parents=True)
+            quick = ["--no-report", "--no-tensorboard", "--no-audit", "--run-dir", str(path)]
+            subprocess.run([sys.executable, "-m", "runners.simulate", *quick], check=True, stdout=subprocess.DEVNULL)
+        given = [str(Path(folder) / RUN) if argument == RUN else argument for argument in arguments]
+        done = subprocess.run([sys.executable, "-m", module, *given], check=True, stdout=subprocess.PIPE, text=True)
+        lines = done.stdout.replace(f"{folder}/", "").rstrip().split("\n")
+    kept = {
+        "command": " ".join(["python -m", module, *arguments]),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "machine": machine(),
+        "lines": [line.rstrip() for line in lines],
+    }
+    FOLDER.mkdir(exist_ok=True)
+    write_json(FOLDER / f"{name}.json", kept)
+    print(json.dumps(kept, indent=2, ensure_ascii=False))
+
+
+def main(names: list[str]) -> int:
+    """Run the command; return its exit status."""
+    if unknown := [name for name in names if name not in COMMANDS]:
+        print(f"error: figures: expected some of {', '.join(COMMANDS)}, got {unknown[0]!r}", file=sys.stderr)
+        return 2
+    for name in names or COMMANDS:
+        measure(name)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
