@@ -61,7 +61,7 @@ class OrderEnforcing(OrderEnforcingWrapper[str, Observation, Action]):  # type: 
     def restore(self, saved: EnvState) -> None:
         """See :meth:`raw_env.restore`; a fresh environment needs no reset before."""
         self.unwrapped.restore(saved)
-        self._has_reset = bool(saved.agents)
+        self._has_reset = self.unwrapped.market.begun
 
 
 def env(**arguments: Any) -> OrderEnforcing:

@@ -73,10 +73,23 @@ def explain(error: ValidationError, kind: Any = None, names: Sequence[str] = ())
         message = detail["msg"].removeprefix("Value error, ")
         if detail["type"] == "unexpected_keyword_argument" and (known := _fields_at(kind, place[:-1])):
             message = f"unknown, expected some of {', '.join(known)}"
+        if detail["type"].startswith("union_tag"):
+            tag = str(detail["ctx"]["discriminator"]).strip("'")
+            tags = detail["ctx"].get("expected_tags") or ", ".join(map(repr, _tags_at(kind, place, tag)))
+            message = f"expected {tag} to be one of {tags}"
         given = "" if detail["type"] in {"value_error", "missing"} else f", got {shown(detail['input'])}"
         lines.append(f"{path.lstrip('.')}: {message}{given}" if path else message)
     more = [f"and {len(lines) - MOST_MISTAKES} more"] if len(lines) > MOST_MISTAKES else []
     return "; ".join([*lines[:MOST_MISTAKES], *more])
+
+
+def _tags_at(kind: Any, place: Sequence[int | str], tag: str) -> list[str]:
+    """Values of the field that tells the members of a union apart; none if it cannot be found."""
+    for part in place:
+        kind = _within(kind, part)
+    while get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    return [str(f.default) for option in get_args(kind) for f in fields(option) if f.name == tag]
 
 
 def _fields_at(kind: Any, place: Sequence[int | str]) -> list[str]:

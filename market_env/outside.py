@@ -21,6 +21,9 @@ class ConfigError(ValueError):
     """Input that cannot be: one line with the thing, what was expected and what was given."""
 
 
+MOST_DIGITS = 1_000
+"""Longest integer that is read as one."""
+
 LONGEST_SHOWN = 300
 """Most characters of a value that an error shows."""
 
@@ -71,6 +74,11 @@ def read_bytes(path: Path, what: str, most: int) -> bytes:
     return content
 
 
+def _integer(digits: str) -> int | str:
+    # A longer one stays a text, so that whoever reads the field can say which it is.
+    return int(digits) if len(digits) <= MOST_DIGITS else f"{digits[:20]}... ({len(digits):,} digits)"
+
+
 def load_json(text: str | bytes, where: str) -> Any:
     """JSON data from ``text``, with a byte-order mark or without.
 
@@ -78,9 +86,13 @@ def load_json(text: str | bytes, where: str) -> Any:
         ConfigError: ``text`` is no JSON or no UTF-8; names ``where`` it came from.
     """
     try:
-        return json.loads(text.decode("utf-8-sig") if isinstance(text, bytes) else text)
+        found = json.loads(text.decode("utf-8-sig") if isinstance(text, bytes) else text, parse_int=_integer)
+        json.dumps(found, ensure_ascii=False).encode()
+        return found
     except UnicodeDecodeError:
         raise ConfigError(f"{where}: not JSON: not UTF-8 text") from None
+    except UnicodeEncodeError:
+        raise ConfigError(f"{where}: not JSON: a text in it holds half of a surrogate pair") from None
     except (ValueError, RecursionError) as error:
         raise ConfigError(f"{where}: not JSON: {error}") from None
 

@@ -12,6 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
+import gymnasium
 import numpy as np
 from numpy.typing import NDArray
 
@@ -99,18 +100,13 @@ def network_of(model: Any, config: MarketConfig) -> str:
     if kind != "PPO":
         raise ModelError(f"freeze: expected a PPO model of Stable-Baselines3, got {kind}; seat it as a guest instead")
     normalised = model.get_vec_normalize_env() if model.env is not None else None
-    if normalised is not None and normalised.norm_obs:
+    scaled = normalised is not None and getattr(getattr(normalised, "obs_rms", None), "count", 0.0) > 1.0
+    if scaled or (normalised is not None and normalised.norm_obs):
         raise ModelError(
             "freeze: it was trained on observations that VecNormalize scales, which a frozen policy does not see; "
             "train with norm_obs=False (the market's observations are bounded as they are)"
         )
-    layer = model.env
-    while layer is not None:
-        if type(layer).__name__ in {"VecFrameStack", "StackedObservations", "VecTransposeImage"}:
-            raise ModelError(
-                f"freeze: it was trained behind {type(layer).__name__}, a frozen policy sees one observation"
-            )
-        layer = getattr(layer, "venv", None)
+    _check_wrappers(model.env)
     shape = getattr(model.observation_space, "shape", None)
     if shape != (observations.SIZE,):
         raise ModelError(
@@ -133,6 +129,29 @@ def network_of(model: Any, config: MarketConfig) -> str:
     if set(layers[::2]) - {"Linear"} or len(used) > 1 or not used <= {"Tanh", "ReLU"} or len(layers) % 2:
         raise ModelError(f"freeze: expected layers with tanh or ReLU behind each, got {', '.join(layers)}")
     return used.pop().lower() if used else "tanh"
+
+
+PLAIN = frozenset({"VecMonitor", "VecCheckNan", "VecNormalize", "VecVideoRecorder", "SB3VecEnvWrapper"})
+"""Vector wrappers that hand observations and actions on as they are; VecNormalize is looked at by itself."""
+
+
+def _check_wrappers(env: Any) -> None:
+    """Raise a ModelError where a wrapper changes, or may change, what the model saw or did."""
+    layer = env
+    while (below := getattr(layer, "venv", None)) is not None:
+        if type(layer).__name__ not in PLAIN:
+            raise ModelError(
+                f"freeze: it was trained behind {type(layer).__name__}, a frozen policy sees one observation, as it is"
+            )
+        layer = below
+    for single in getattr(layer, "envs", ()):
+        while isinstance(single, gymnasium.Wrapper):
+            if isinstance(single, (gymnasium.ObservationWrapper, gymnasium.ActionWrapper)):
+                raise ModelError(
+                    f"freeze: it was trained behind {type(single).__name__}, which changes what it sees or does; a frozen "
+                    "policy has the market's own observation and actions"
+                )
+            single = single.env
 
 
 def frozen_parameters(model: Any, config: MarketConfig, activation: str = "tanh") -> NDArray[np.float64]:

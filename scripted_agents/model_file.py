@@ -10,6 +10,8 @@ from __future__ import annotations
 import io
 import lzma
 import os
+import pickletools
+import re
 import struct
 import zipfile
 import zlib
@@ -28,6 +30,12 @@ LARGEST_DATA = 4 * 2**20
 DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OSError, EOFError, ValueError, NotImplementedError,
           RuntimeError)  # fmt: skip
 """What Python's zip reader raises for a damaged file."""
+
+
+MADE = re.compile(r"collections OrderedDict|torch\._utils _rebuild_(tensor_v2|parameter)|torch [A-Z][A-Za-z]*Storage")
+"""What a pickle of tensors may make, as its opcodes name it."""
+MOST_OPCODES = 2_000_000
+"""Most values in a pickle of tensors, and steps that make them."""
 
 
 class ModelError(ConfigError):
@@ -96,8 +104,13 @@ def load_tensors(content: bytes, where: str, most: int = LARGEST_MODEL) -> Any:
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             parts = archive.infolist()
+            pickles = [part for part in parts if part.filename.endswith(".pkl")]
+            plain = all(part.compress_type == zipfile.ZIP_STORED and part.file_size <= len(content) for part in pickles)
+            texts = [archive.read(part) for part in pickles] if plain else []
     except DAMAGE as error:
         raise ModelError(f"{where} is damaged: {error}") from None
+    for text in texts:
+        _check_pickle(text, where)
     if any(part.compress_type != zipfile.ZIP_STORED for part in parts):
         raise ModelError(f"{where}: expected its tensors stored as they are, found them compressed")
     if sum(part.file_size for part in parts) > min(len(content), most):
@@ -118,11 +131,28 @@ def load_tensors(content: bytes, where: str, most: int = LARGEST_MODEL) -> Any:
 def _tensors(value: Any) -> Iterator[Any]:
     import torch
 
-    if isinstance(value, torch.Tensor):
-        yield value
-    elif isinstance(value, dict):
-        for part in value.values():
-            yield from _tensors(part)
-    elif isinstance(value, (list, tuple, set)):
-        for part in value:
-            yield from _tensors(part)
+    left, seen = [value], set()
+    while left:
+        part = left.pop()
+        if isinstance(part, torch.Tensor):
+            yield part
+        elif isinstance(part, (dict, list, tuple, set)) and id(part) not in seen:  # shared, or in itself
+            seen.add(id(part))
+            left += part.values() if isinstance(part, dict) else part
+
+
+def _check_pickle(content: bytes, where: str) -> None:
+    """Raise a ModelError where a pickle makes anything but tensors, numbers and texts in dicts and lists."""
+    try:
+        for count, (opcode, argument, _) in enumerate(pickletools.genops(content)):
+            if count > MOST_OPCODES:
+                raise ModelError(f"{where}: expected at most {MOST_OPCODES:,} values, found more")
+            # What is made by another name than these, PyTorch would refuse as well, or make larger than the file.
+            if opcode.name in {"STACK_GLOBAL", "INST", "EXT1", "EXT2", "EXT4"} or (
+                opcode.name == "GLOBAL" and not MADE.fullmatch(str(argument))
+            ):
+                raise ModelError(f"{where} is damaged: it holds more than tensors and plain values")
+    except (ValueError, EOFError, IndexError) as error:
+        if isinstance(error, ModelError):
+            raise
+        raise ModelError(f"{where} is damaged: it cannot be read") from None

@@ -311,6 +311,17 @@ def test_a_saved_state_is_gone_back_to_in_a_fresh_environment_that_was_never_res
     assert alike(play(env, face, 200, 2), first)
 
 
+def test_the_end_of_an_episode_is_restored_in_a_fresh_environment() -> None:
+    env = market_env.env(config=COPIED)
+    env.reset(seed=1)
+    while env.agents:
+        env.step(None if env.truncations[env.agent_selection] else ZEROS)
+    fresh = market_env.env(config=COPIED)
+    fresh.restore(env.save())
+    assert fresh.agents == []
+    assert fresh.unwrapped.market.records.tobytes() == env.unwrapped.market.records.tobytes()
+
+
 @pytest.mark.parametrize("face", ["aec", "parallel", "learner"])
 def test_copies_of_an_environment_that_was_never_reset_draw_seeds_of_their_own(face: str) -> None:
     env = made(face)

@@ -110,6 +110,8 @@ def code_hash(function: Callable[..., Any]) -> str:
                         follow(f"{path}.{name}", vars(value)[name], names)
         elif isinstance(value, np.ndarray):
             parts.add(f"{path}={value.dtype}{value.shape}{hashlib.sha256(value.tobytes()).hexdigest()}")
+        elif isinstance(value, type) and hasattr(value, "_fields"):
+            parts.add(f"{path}={value._fields}")
         elif isinstance(value, (bool, int, float, complex, str, bytes, tuple, np.generic)):
             parts.add(f"{path}={value!r}")
 
@@ -148,6 +150,12 @@ class _KernelCacheImpl(CompileResultCacheImpl):
 
 class _KernelCache(FunctionCache):
     _impl_class = _KernelCacheImpl
+
+    def _index_key(self, sig: Any, codegen: Any) -> Any:
+        # Numba's own knows a NamedTuple by its fields' types; which of them has which name is compiled in as well.
+        named = (numba.types.NamedTuple, numba.types.NamedUniTuple)
+        names = [kind.fields for kind in getattr(sig, "args", sig) if isinstance(kind, named)]
+        return (*super()._index_key(sig, codegen), repr(names))
 
 
 @functools.cache

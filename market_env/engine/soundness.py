@@ -10,6 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from market_env.engine import arrivals
 from market_env.engine.kernel import kernel
 from market_env.engine.state import BUY, NONE
 
@@ -25,10 +26,13 @@ CLOCK_CONFIGURATION = (
 )  # fmt: skip
 """Fields of a record, its agents and its clocks that :func:`market_env.market.configure` sets for good."""
 
+LARGEST_PRICE, LARGEST_TIME, MOST_COUNTED, MOST_EXCITED = 2.0**31, 1e15, 2**48, 1e6
+"""Beyond what any market reaches: ticks, timesteps, turns, and intensity by that of a clock's rate and decay."""
+
 RULES = (
     "",
     "clock: time, timestep and acting agent within the episode",
-    "arrivals: a heap of all clocks, each at a finite time and with one of its members",
+    "arrivals: a heap of all clocks, each at a time to come, with one of its members and as excited as it can be",
     "free list: distinct empty slots",
     "own orders: chains of each agent's orders, as many and as large as its account says",
     "levels: queues of orders of one price and side, as large as they say",
@@ -69,7 +73,9 @@ def clock_holds(market):
     """See :data:`RULES`; a record that was never reset has no acting agent and no key."""
     if not (0.0 <= market.time <= market.end) or market.timestep < 0 or market.timestep > market.end:
         return False
-    if not np.isfinite(market.reference) or market.acting < NONE or market.acting >= market.agent_count:
+    if not abs(market.reference) <= LARGEST_PRICE or not 0 <= market.turns <= MOST_COUNTED:
+        return False
+    if market.acting < NONE or market.acting >= market.agent_count:
         return False
     return (market.acting == NONE) == (market.finished != 0 or market.key == 0)
 
@@ -85,8 +91,15 @@ def arrivals_hold(market, marks):
         if place < 0 or place >= market.clock_count or marks[place] != 0:
             return False
         marks[place] = 1
+        # The clock of the turn under way has been moved on to its next arrival.
         clock = market.clocks[i]
-        if not np.isfinite(clock.time) or not np.isfinite(clock.excitation) or clock.time < 0.0:
+        if not (market.finished or market.time <= clock.time) or not 0.0 <= clock.time <= LARGEST_TIME:
+            return False
+        if not 0 <= clock.count <= MOST_COUNTED or not 0.0 <= clock.start <= LARGEST_TIME:
+            return False
+        if not 0.0 <= clock.excitation <= MOST_EXCITED * (clock.rate + clock.decay):
+            return False
+        if i and arrivals.earlier(market, place, market.heap[(i - 1) // 2]):
             return False
         known = False
         for member in range(clock.first_member, clock.first_member + clock.members):

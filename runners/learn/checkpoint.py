@@ -138,7 +138,7 @@ def load(
     except (KeyError, TypeError, ValueError, RuntimeError, IndexError, AttributeError) as error:
         # What carries the right checksum and names may still be no state of this model.
         raise ConfigError(f"checkpoint {path}: holds what no training left: {type(error).__name__}: {error}") from None
-    return texts["progress"], [tensor.numpy() for tensor in state["extra"]]
+    return texts["progress"], [tensor.detach().numpy() for tensor in state["extra"]]
 
 
 def _restore(state: dict[str, Any], texts: dict[str, Any], model: PPO, env: MarketVecEnv) -> None:
@@ -147,6 +147,8 @@ def _restore(state: dict[str, Any], texts: dict[str, Any], model: PPO, env: Mark
             raise ConfigError(f"progress: expected {name}, found {shown(sorted(texts['progress']))}")
     if any(not isinstance(tensor, torch.Tensor) or tensor.dtype != torch.float64 for tensor in state["extra"]):
         raise ConfigError("extra: expected arrays of float64")
+    if any(tensor.requires_grad for tensor in (*state["extra"], *state["env"].values(), state["observations"])):
+        raise ConfigError("expected plain arrays, found one that wants a gradient")
     ours = env.save()
     if state["env"].keys() != ours.keys():
         raise ConfigError(f"env: expected {shown(sorted(ours))}, found {shown(sorted(map(str, state['env'])))}")
@@ -159,8 +161,12 @@ def _restore(state: dict[str, Any], texts: dict[str, Any], model: PPO, env: Mark
             raise ConfigError(
                 f"{name}: expected {kind} of shape {wanted}, found {state[name].dtype} of {tuple(state[name].shape)}"
             )
-    position, has_gauss, gauss = json.loads(state["numpy"]["rest"])
-    key = state["numpy"]["key"].numpy().astype(np.uint32)
+    generator = _generator(state["numpy"])
+    _check_progress(texts)
+    if state["timesteps"] < 0 or state["updates"] < 0:
+        raise ConfigError(f"timesteps, updates: expected 0 or more, found {state['timesteps']}, {state['updates']}")
+    _check_alike("policy", model.policy.state_dict(), state["policy"])
+    _check_optimizer(model.policy.optimizer, state["optimizer"])
     env.restore(found)
     model.policy.load_state_dict(state["policy"])
     model.policy.optimizer.load_state_dict(state["optimizer"])
@@ -170,8 +176,74 @@ def _restore(state: dict[str, Any], texts: dict[str, Any], model: PPO, env: Mark
     model._last_episode_starts = state["starts"].numpy()
     model.ep_info_buffer = deque(texts["episodes"], maxlen=model._stats_window_size)
     model.ep_success_buffer = deque(maxlen=model._stats_window_size)
-    np.random.set_state(("MT19937", key, position, has_gauss, gauss))  # noqa: NPY002
+    np.random.set_state(generator)  # noqa: NPY002
     torch.set_rng_state(state["torch"])
+
+
+def _generator(saved: dict[str, Any]) -> tuple[str, NDArray[np.uint32], int, int, float]:
+    """The state of numpy's global generator, which trusts what it is given."""
+    position, has_gauss, gauss = load_json(saved["rest"], "numpy")
+    key = saved["key"].numpy()
+    if key.shape != (624,) or key.dtype != np.int64 or key.min() < 0 or key.max() >= 2**32:
+        raise ConfigError("numpy: expected a key of 624 words of 32 bits")
+    if type(position) is not int or not 0 <= position <= 624 or has_gauss not in (0, 1) or not np.isfinite(gauss):
+        raise ConfigError(f"numpy: expected a position from 0 to 624, found {shown(saved['rest'])}")
+    return "MT19937", key.astype(np.uint32), position, has_gauss, float(gauss)
+
+
+def _check_progress(texts: dict[str, Any]) -> None:
+    """Raise a ConfigError unless progress and episodes are made of what a schedule keeps in them."""
+    progress, episodes = texts["progress"], texts["episodes"]
+    upcoming = progress["next"]
+    if (
+        not isinstance(progress["curve"], list)
+        or not all(isinstance(point, dict) and type(point.get("timesteps")) is int for point in progress["curve"])
+        or not isinstance(progress["best"], (int, float, type(None)))
+        or not isinstance(progress["seconds"], (int, float))
+        or not isinstance(upcoming, dict)
+        or set(upcoming) != {"validate", "checkpoint", "snapshot"}
+        or any(type(turns) is not int for turns in upcoming.values())
+    ):
+        raise ConfigError(
+            f"progress: expected a curve, the best, the seconds and what is next, found {shown(progress)}"
+        )
+    if not isinstance(episodes, list) or not all(
+        isinstance(each, dict) and all(isinstance(each.get(name), (int, float)) for name in "rlt") for each in episodes
+    ):
+        raise ConfigError(f"episodes: expected r, l and t of each, found {shown(episodes)}")
+
+
+def _check_alike(name: str, ours: Mapping[str, torch.Tensor], found: Mapping[str, Any]) -> None:
+    """Raise a ConfigError unless ``found`` has tensors like ours, all of them finite."""
+    if found.keys() != ours.keys():
+        raise ConfigError(f"{name}: expected {shown(sorted(ours))}, found {shown(sorted(map(str, found)))}")
+    for key, tensor in ours.items():
+        other = found[key]
+        if not isinstance(other, torch.Tensor) or (other.dtype, other.shape) != (tensor.dtype, tensor.shape):
+            raise ConfigError(f"{name}: {key}: expected {tensor.dtype} of shape {tuple(tensor.shape)}")
+        if not torch.isfinite(other).all():
+            raise ConfigError(f"{name}: {key}: expected finite numbers")
+
+
+def _check_optimizer(optimizer: torch.optim.Optimizer, found: dict[str, Any]) -> None:
+    """Raise a ConfigError unless ``found`` is a state of Adam's over these weights: moments of each, or of none yet."""
+    (ours,) = optimizer.state_dict()["param_groups"]
+    groups = found.get("param_groups")
+    if not isinstance(groups, list) or len(groups) != 1 or not isinstance(groups[0], dict):
+        raise ConfigError("optimizer: expected one group of weights")
+    (group,) = groups
+    for name, value in ours.items():
+        if type(group.get(name)) is not type(value):
+            raise ConfigError(f"optimizer: {name}: expected {shown(value)} or its like, found {shown(group.get(name))}")
+    if group["params"] != ours["params"] or not 0.0 < group["lr"] < 1e3:
+        raise ConfigError("optimizer: expected the model's weights and a learning rate")
+    moments = found.get("state")
+    if not isinstance(moments, dict) or (moments and set(moments) != set(ours["params"])):
+        raise ConfigError("optimizer: expected moments of each weight")
+    weights = [weight.detach() for weight in optimizer.param_groups[0]["params"]]
+    for number, kept in moments.items():
+        like = {"step": torch.tensor(0.0), "exp_avg": weights[number], "exp_avg_sq": weights[number]}
+        _check_alike(f"optimizer: weight {number}", like, kept)
 
 
 def check_purpose(path: Path, expected: Mapping[str, Any], found: Mapping[str, Any]) -> None:

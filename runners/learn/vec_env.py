@@ -22,7 +22,7 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices,
 from market_env import actions, observations
 from market_env.actions import WIDTH, as_codes
 from market_env.config import LEARNER, MarketConfig
-from market_env.market import INFO_NAMES, NO_EPISODE, Info
+from market_env.market import INFO_NAMES, NO_EPISODE, Info, check_options
 from market_env.rewards import DEFAULT_REWARD, Reward
 from scripted_agents.batch import Batch, Policies, several
 from scripted_agents.policy import PolicyConfig
@@ -84,8 +84,14 @@ class MarketVecEnv(VecEnv):
         self._lengths = np.zeros(self.num_envs, np.int64)
 
     def reset(self) -> NDArray[np.float32]:
-        """Start an episode in every market; float32 of shape (num_envs, SIZE)."""
+        """Start an episode in every market; float32 of shape (num_envs, SIZE).
+
+        Raises:
+            ValueError: ``set_options`` asked for another market.
+        """
         learners = len(self.batch.learners)
+        for options in self._options:
+            check_options(options)
         self._begin(np.ones(self.batch.count, np.bool_), self._seeds[::learners])
         self._begun = True
         self._reset_seeds()

@@ -41,7 +41,7 @@ def test_size_folders_and_names(tmp_path: Path) -> None:
     [
         (b"{", "thing: not JSON"),
         (b"\xff\xfe", "thing: not JSON: not UTF-8 text"),
-        (b'{"seed": ' + b"1" * 5_000 + b"}", "thing: not JSON: Exceeds the limit"),
+        (b'{"a": "\\ud800"}', "thing: not JSON: a text in it holds half of a surrogate pair"),
         (b"[" * 200_000, "thing: not JSON"),
         (b"[1]", "thing: expected a JSON object, got list"),
     ],
@@ -52,6 +52,10 @@ def test_text_that_is_no_json_object_is_one_error_that_names_the_file(
     (tmp_path / "file").write_bytes(content)
     with pytest.raises(ConfigError, match=message):
         read_json(tmp_path / "file", "thing")
+
+
+def test_an_integer_of_thousands_of_digits_is_no_number_and_short_to_show() -> None:
+    assert load_json(b'{"seed": ' + b"1" * 5_000 + b"}", "thing") == {"seed": "11111111111111111111... (5,000 digits)"}
 
 
 def test_a_byte_order_mark_is_no_mistake() -> None:

@@ -14,7 +14,7 @@ from gymnasium.wrappers import FrameStackObservation, TransformObservation
 from stable_baselines3 import A2C, DQN, PPO
 from stable_baselines3.common.policies import ActorCriticPolicy
 from stable_baselines3.common.torch_layers import BaseFeaturesExtractor
-from stable_baselines3.common.vec_env import DummyVecEnv, VecFrameStack, VecNormalize
+from stable_baselines3.common.vec_env import DummyVecEnv, VecEnvWrapper, VecFrameStack, VecNormalize
 
 import scripted_agents
 from market_env import observations
@@ -91,8 +91,33 @@ def learner() -> gymnasium.Env:
     return scripted_agents.learner_env(CONFIG)
 
 
+class Other(gymnasium.ActionWrapper):
+    """Actions of one's own."""
+
+    def action(self, action: Any) -> Any:
+        return action
+
+
+class Scaling(VecEnvWrapper):
+    """A vector wrapper of one's own."""
+
+    def reset(self) -> Any:
+        return 0.5 * self.venv.reset()
+
+    def step_wait(self) -> Any:
+        seen, *rest = self.venv.step_wait()
+        return 0.5 * seen, *rest
+
+
+def once_normalised() -> Any:
+    """A model whose environment scaled its observations, and no longer says so."""
+    model = trained(VecNormalize(MarketVecEnv(2, CONFIG)))
+    model.get_vec_normalize_env().norm_obs = False
+    return model
+
+
 def scaled() -> gymnasium.Env:
-    """An environment whose wrapper leaves the shape as it is: only the comparison could tell, and it cannot."""
+    """An environment whose wrapper leaves the shape as it is."""
     env = learner()
     return TransformObservation(env, lambda seen: seen, env.observation_space)
 
@@ -104,8 +129,16 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "stacked by the vector": (
         lambda: trained(VecFrameStack(MarketVecEnv(2, CONFIG), 3)),
-        "trained behind VecFrameStack, a frozen policy sees one observation",
+        "trained behind VecFrameStack, a frozen policy sees one observation, as it is",
     ),
+    "normalised before": (once_normalised, "observations that VecNormalize scales"),
+    "normalised by Gymnasium": (
+        lambda: trained(DummyVecEnv([lambda: gymnasium.wrappers.NormalizeObservation(learner())])),
+        "trained behind NormalizeObservation, which changes what it sees or does",
+    ),
+    "seen through a wrapper": (lambda: trained(DummyVecEnv([scaled])), "trained behind TransformObservation"),
+    "acting through a wrapper": (lambda: trained(DummyVecEnv([lambda: Other(learner())])), "trained behind Other"),
+    "a vector wrapper of one's own": (lambda: trained(Scaling(MarketVecEnv(2, CONFIG))), "trained behind Scaling"),
     "stacked by a wrapper": (
         lambda: trained(DummyVecEnv([lambda: FrameStackObservation(learner(), 3)])),
         r"expected a model that sees the market's own observation, shape \(48,\), got \(3, 48\)",

@@ -54,7 +54,7 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, bytes]], None], str]] = {
     ),
     "a sparse tensor": (
         lambda e: e.update({"policy.pth": weights_with("x", torch.eye(3).to_sparse())}),
-        "expected plain dense tensors",
+        "it holds more than tensors and plain values",
     ),
     "complex weights": (
         lambda e: e.update({"policy.pth": weights_with("action_net.bias", torch.zeros(75, dtype=torch.complex64))}),
@@ -90,7 +90,37 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, bytes]], None], str]] = {
         "data would take 5,000,009 bytes, at most 4,194,304 expected",
     ),
     "deep JSON": (lambda e: e.update({"data": b"[" * 100_000}), "data: not JSON"),
-    "a long number": (lambda e: e.update({"data": b'{"x": ' + b"9" * 5_000 + b"}"}), "data: not JSON"),
+    "a long number": (lambda e: e.update({"data": b'{"x": ' + b"9" * 5_000 + b"}"}), "expected algorithm PPO"),
+}  # fmt: skip
+
+
+def pickled(*opcodes: bytes) -> bytes:
+    """An archive as PyTorch writes one, of which these opcodes are the pickle."""
+    whole, written = io.BytesIO(saved({})), io.BytesIO()
+    with zipfile.ZipFile(whole) as given, zipfile.ZipFile(written, "w") as made:
+        for part in given.infolist():
+            content = given.read(part)
+            made.writestr(part.filename, b"".join(opcodes) if part.filename.endswith("data.pkl") else content)
+    return written.getvalue()
+
+
+HOSTILE |= {
+    "gigabytes by a number": (
+        lambda e: e.update({"policy.pth": pickled(b"\x80\x02cbuiltins\nbytearray\n", b"J\x00\x2f\x68\x59\x85R.")}),
+        "policy.pth is damaged: it holds more than tensors and plain values",
+    ),
+    "lists of lists of one list": (
+        lambda e: e.update({"policy.pth": pickled(b"\x80\x02]q\x00", b"".join(
+            b"](h" + bytes([n]) + b"h" + bytes([n]) + b"eq" + bytes([n + 1]) for n in range(60)), b".")}),
+        "expected tensors by name, found list",
+    ),
+    "a list in itself": (
+        lambda e: e.update({"policy.pth": pickled(b"\x80\x02]q\x00h\x00a.")}),
+        "expected tensors by name, found list",
+    ),
+    "opcodes cut short": (
+        lambda e: e.update({"policy.pth": pickled(b"\x80\x02]q")}), "policy.pth is damaged: it cannot be read",
+    ),
 }  # fmt: skip
 
 

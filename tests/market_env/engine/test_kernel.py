@@ -91,6 +91,26 @@ def test_a_constant_from_elsewhere_is_part_of_what_is_compiled(tmp_path: Path) -
         assert run(tmp_path) == f"{number} {hits}"
 
 
+@pytest.mark.parametrize("where", ["argument", "made"])
+def test_the_names_of_a_named_tuples_fields_are_part_of_what_is_compiled(where: str, tmp_path: Path) -> None:
+    (tmp_path / "pairs").mkdir()
+    made = "Pair(1.0, 2.0)"
+    body, call = ("x.first", made) if where == "argument" else ("Pair(x, 2.0 * x).first", "1.0")
+    (tmp_path / "program.py").write_text(
+        "from market_env.engine.kernel import kernel\nfrom pairs.some import Pair\n"
+        f"@kernel\ndef f(x):\n    return {body}\nprint(f({call}), sum(f.stats.cache_hits.values()))\n"
+    )
+    for fields, printed in (
+        (("first", "other"), "1.0 0"),
+        (("first", "other"), "1.0 1"),
+        (("other", "first"), "2.0 0"),
+    ):
+        (tmp_path / "pairs" / "some.py").write_text(
+            f"from typing import NamedTuple\nclass Pair(NamedTuple):\n    {fields[0]}: float\n    {fields[1]}: float\n"
+        )
+        assert run(tmp_path) == printed
+
+
 def test_a_comment_a_docstring_and_a_function_that_no_kernel_calls_recompile_nothing(tmp_path: Path) -> None:
     for folder in ("library", "middle"):
         (tmp_path / folder).mkdir()

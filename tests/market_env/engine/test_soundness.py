@@ -86,6 +86,13 @@ BREAKS = {
     "more agents than there are": lambda r: r.__setitem__("agent_count", 1_000),
     "a grid beyond its end": lambda r: r.__setitem__("lots_count", 4_000),
     "members beyond the list": lambda r: r["clocks"]["members"].__setitem__(0, 10**6),
+    "a price beyond all prices": lambda r: r.__setitem__("reference", 1e300),
+    "a price that is no number": lambda r: r.__setitem__("reference", np.nan),
+    "a clock that starts nowhere": lambda r: r["clocks"]["start"].__setitem__(0, np.nan),
+    "a clock that counts backwards": lambda r: r["clocks"]["count"].__setitem__(0, -(2**62)),
+    "a clock beside itself": lambda r: r["clocks"]["excitation"].__setitem__(slice(None), 1e300),
+    "a clock that is late": lambda r: r["clocks"]["time"].__setitem__(r["heap"][3], 0.0),
+    "a heap that is none": lambda r: r["clocks"]["time"].__setitem__(r["heap"][0], 1e6),
     "an agent's bound": lambda r: r["agents"]["inventory_bound"].__setitem__(0, 2**60),
 }
 

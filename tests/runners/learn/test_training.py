@@ -359,13 +359,34 @@ def test_a_checkpoint_of_a_right_checksum_and_another_content_is_one_clear_error
     refused({**state, "extra": Forbidden()}, "holds more than tensors and plain values")
     refused({**state, "progress": "{"}, "progress: not JSON")
     refused({**state, "progress": "{}"}, "progress: expected curve, found []")
-    refused({**state, "policy": {}}, "holds what no training left")
+    refused({**state, "policy": {}}, "policy: expected")
     refused({**state, "env": {}}, "env: expected")
     refused(
         {**state, "observations": torch.zeros(3)},
         "observations: expected torch.float32 of shape (4, 48), found torch.float32 of (3,)",
     )
     refused({**state, "extra": [torch.zeros(3)]}, "extra: expected arrays of float64")
+    wants = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    refused({**state, "extra": [wants]}, "one that wants a gradient")
+    for rest in ("[2000000000, 0, 0.0]", "[-1, 0, 0.0]", "[0.5, 0, 0.0]", "[0, 7, 0.0]", "[0]", "{}"):
+        refused({**state, "numpy": {**state["numpy"], "rest": rest}}, f"checkpoint {file}: ")
+    refused({**state, "numpy": {**state["numpy"], "key": torch.zeros(3, dtype=torch.int64)}}, "a key of 624 words")
+    refused({**state, "episodes": "[1]"}, "episodes: expected r, l and t of each")
+    refused({**state, "timesteps": -5}, "timesteps, updates: expected 0 or more")
+    told = json.loads(state["progress"])
+    for changed in ({"curve": 5}, {"best": "x"}, {"next": None}, {"next": {}}, {"curve": [1]}, {"seconds": "1"}):
+        refused({**state, "progress": json.dumps(told | changed)}, "progress: expected a curve")
+    weights = {**state["policy"], "action_net.bias": torch.full_like(state["policy"]["action_net.bias"], torch.nan)}
+    refused({**state, "policy": weights}, "policy: action_net.bias: expected finite numbers")
+    adam = state["optimizer"]
+    (group,) = adam["param_groups"]
+    for changed, message in (
+        ({"state": {0: {}}}, "moments of each weight"),
+        ({"state": {**adam["state"], 0: {**adam["state"][0], "exp_avg": torch.zeros(3)}}}, "exp_avg: expected"),
+        ({"param_groups": [{**group, "lr": "x"}]}, "lr: expected"),
+        ({"param_groups": []}, "expected one group"),
+    ):
+        refused({**state, "optimizer": {**adam, **changed}}, message)
     for field, place, value in (
         ("acting", (0, 0), 10_000), ("best_bid", (1, 0), -5), ("heap", (0, 0), 2**30), ("free_orders", (2, 0), -1),
         ("agent_count", (0, 0), 33), ("free", (0, 0), 10**6),

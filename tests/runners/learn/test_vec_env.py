@@ -143,6 +143,13 @@ def test_bad_input_is_one_clear_error() -> None:
         env.set_attr("reward", None)
 
 
+def test_options_that_ask_for_another_market_are_refused() -> None:
+    env = MarketVecEnv(2, SHARED)
+    env.set_options({"config": MarketConfig()})
+    with pytest.raises(ValueError, match="config"):
+        env.reset()
+
+
 def test_a_list_of_configs_is_dealt_to_the_markets_in_turn() -> None:
     configs = [MarketConfig(timesteps=30, agents=roster(noise=count)) for count in (2, 6)]
     mixed = MarketVecEnv(5, configs, policies=[{}, {"maker": DoNothing()}])
