@@ -20,11 +20,11 @@ run: $(READY) ## set up if needed, then run the measurement run (ARGS="--seed 2"
 
 .PHONY: test
 test: $(READY) ## set up if needed, then run all tests
-	$(BIN)/python -m pytest -n 2 --dist loadfile $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
 
 .PHONY: quick
 quick: $(READY) ## the tests without the long ones
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not long" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not long" $(ARGS)
 
 .PHONY: lint
 lint: $(READY) ## style and types

@@ -135,9 +135,12 @@ def test_every_changed_figure_of_the_summary_and_of_the_config_is_noticed(small:
         assert compare.audit(path).failed, key
     (path / "summary.json").write_text(json.dumps(original))
     config = json.loads((small / "config.json").read_text())
-    for key in ("seed", "tick_size", "first_price", "timesteps"):
-        (path / "config.json").write_text(json.dumps(config | {key: config[key] + 1}))
+    market = config["market"]
+    for key in ("tick_size", "first_price", "timesteps"):
+        (path / "config.json").write_text(json.dumps(config | {"market": market | {key: market[key] + 1}}))
         assert compare.audit(path).failed, key
+    (path / "config.json").write_text(json.dumps(config | {"seed": config["seed"] + 1}))
+    assert compare.audit(path).failed
 
 
 def test_a_difference_is_named_with_its_place(small: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,11 +212,11 @@ def test_twenty_killed_processes_lose_at_most_the_unfinished_part(
     for number in range(20):
         path = tmp_path / f"run-{number}"
         process = subprocess.Popen(
-            [sys.executable, str(ROOT / "run_simulation.py"), "--timesteps", "3000", "--ppo", "0", "--seed", str(number), "--run-dir", str(path), *QUICK],
+            [sys.executable, str(ROOT / "run_simulation.py"), "--timesteps", "1500", "--ppo", "0", "--seed", str(number), "--run-dir", str(path), *QUICK],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )  # fmt: skip
         # At a random moment: after a random number of parts and a random number of looks at the folder.
-        parts, looks = int(rng.integers(1, 6)), int(rng.integers(0, 30_000))
+        parts, looks = int(rng.integers(1, 4)), int(rng.integers(0, 30_000))
         while process.poll() is None and len(list((path / "events").glob("part-*"))) < parts:
             pass
         for _ in range(looks):
@@ -222,7 +225,7 @@ def test_twenty_killed_processes_lose_at_most_the_unfinished_part(
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         found = sorted((path / "events").glob("part-*.parquet"))
-        assert len(found) >= min(parts, 6)
+        assert len(found) >= parts
         with_parts += 1
         if not (path / "summary.json").exists():
             assert replay.main([str(path), "--complete"]) == 0
