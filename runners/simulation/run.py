@@ -112,10 +112,11 @@ class Tracker:
         self.timestep = info["timestep"]
 
 
-def compile_first(market: MarketConfig, policies: Mapping[str, Policy]) -> None:
-    """Compile the kernels that this market needs, or load them; say so where it takes long."""
+def compile_first(market: MarketConfig, policies: Mapping[str, Policy], *, verbose: bool = True) -> None:
+    """Compile the kernels that this market needs, or load them; say so where it takes long, unless told not to."""
     environment = raw_env(amend(market, timesteps=1), log=True)
-    with announced(f"a market of up to {environment.market.records['agents'].shape[1]:,} agents"):
+    what = f"a market of up to {environment.market.records['agents'].shape[1]:,} agents"
+    with announced(what) if verbose else contextlib.nullcontext():
         for policy in policies.values():
             if isinstance(policy, CompiledPolicy):
                 _ = policy.function.address
@@ -161,7 +162,7 @@ def simulate(
         kind = policy.function if isinstance(policy, CompiledPolicy) else type(policy)
         description["policies"][agent] = {"policy": "own", "name": f"{kind.__module__}.{kind.__qualname__}"}
     check_folder(path, overwrite)
-    compile_first(run.market, policies)
+    compile_first(run.market, policies, verbose=verbose)
     open_folder(path, overwrite)
     write_json(path / "config.json", description)
     say = print if verbose else lambda *_, **__: None
