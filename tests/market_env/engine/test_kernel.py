@@ -143,8 +143,10 @@ def test_a_comment_in_a_face_or_a_kernel_of_the_market_recompiles_nothing(tmp_pa
         if name:
             source = tmp_path / "market_env" / name
             source.write_text("# Read me first.\n" + source.read_text() + "# And last.\n")
+        # A cache of its own, which no other test fills at the same time.
+        own = {**os.environ, "MARKET_ENV_CACHE": str(tmp_path / "cache")}
         done = subprocess.run(
-            [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
+            [sys.executable, "-c", program], cwd=tmp_path, env=own, capture_output=True, text=True, check=True
         )  # fmt: skip
         counts.append(int(done.stdout))
         if name:
