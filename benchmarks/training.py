@@ -155,11 +155,11 @@ if sys.argv[1] == "as it comes":
     env = MarketVecEnv(16)
 else:
     env = MarketVecEnv(16, torch_threads=int(sys.argv[1]))
-model = PPO("MlpPolicy", env, n_steps=64, device="cpu")
-model.learn(1_024)
+model = PPO("MlpPolicy", env, n_steps=32, device="cpu")
+model.learn(512)
 begun = time.perf_counter()
-model.learn(4_096, reset_num_timesteps=False)
-print(4_096 / (time.perf_counter() - begun))
+model.learn(1_024, reset_num_timesteps=False)
+print(1_024 / (time.perf_counter() - begun))
 """
 
 
