@@ -22,7 +22,7 @@ WIDTH = len(COMPONENTS)
 """Codes of an action."""
 CANCELS = ("keep", "oldest", "bids", "asks", "all")
 CANCEL_KEEP, CANCEL_OLDEST, CANCEL_BIDS, CANCEL_ASKS, CANCEL_ALL = range(5)
-MAX_GRID = 32
+MAX_GRID = 64
 """Longest grid of offsets or lots; part of the compiled record."""
 
 

@@ -8,6 +8,8 @@ a seat (id, kind as a label, cash, bounds, arrivals).
 from __future__ import annotations
 
 import functools
+import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields, replace
 from types import UnionType
@@ -28,11 +30,12 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from market_env import actions
+from market_env.engine.state import MAX_PARTS
 from market_env.outside import ConfigError, shown
 
 __all__ = [
-    "AgentConfig", "ConfigError", "Every", "Hawkes", "MarketConfig", "Poisson", "amend", "check_agents", "check_together",
-    "checked", "parse_json", "roster", "to_json",
+    "AgentConfig", "ConfigError", "Every", "Hawkes", "MarketConfig", "Poisson", "Value", "amend", "check_agents",
+    "check_together", "checked", "parse_json", "roster", "to_json",
 ]  # fmt: skip
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -170,24 +173,57 @@ class Poisson:
     process: Literal["poisson"] = "poisson"
 
 
+MOST_SET_OFF = 10_000
+"""Most arrivals that a piece of news may set off in a group, on average."""
+
+Ratio = Annotated[float, Field(ge=0, lt=1)]
+Decay = Annotated[float, Field(gt=0, le=1e6)]
+
+
 @checked
 class Hawkes:
-    """Share the clock of a group whose arrivals cluster: a Hawkes process with an exponential kernel.
+    """Share the clock of a group whose arrivals cluster: a Hawkes process.
 
     The group's intensity is ``m (1 - n) rate + sum over past arrivals of n decay exp(-decay age)`` for ``m``
-    members and branching ratio ``n`` (Hawkes, 1971); each arrival belongs to a member drawn uniformly. All
-    members of a group carry the same parameters.
+    members and branching ratio ``n`` (Hawkes, 1971); each arrival belongs to a member drawn uniformly. With ``further``
+    parts the kernel is a sum of exponentials: bursts within milliseconds and memory over minutes at once. All members
+    of a group carry the same parameters.
     """
 
     rate: Annotated[float, Field(gt=0, le=1e6)] = 0.18
     """Mean arrivals a timestep of each member, in the stationary state."""
-    branching_ratio: Annotated[float, Field(ge=0, lt=1)] = 0.88
-    """Mean number of arrivals that one arrival sets off directly; below 1."""
-    decay: Annotated[float, Field(gt=0, le=1e6)] = 2.0
+    branching_ratio: Ratio = 0.88
+    """Mean number of arrivals that one arrival sets off directly; below 1, all parts together."""
+    decay: Decay = 2.0
     """How fast an arrival's influence fades, per timestep."""
     group: Name = "crowd"
     """Name of the group."""
+    further: Annotated[tuple[tuple[Ratio, Decay], ...], Field(max_length=MAX_PARTS - 1)] = ()
+    """Further parts of the kernel: branching ratio and decay of each."""
+    news: Annotated[float, Field(ge=0, le=MOST_SET_OFF)] = 0.0
+    """Mean number of arrivals of the whole group that a piece of news about the value sets off directly, over the kernel's
+    parts as an arrival's own influence."""
+    size: Annotated[int, Field(gt=0, le=1_000_000)] | None = None
+    """Members that the group's clock runs for; None: those that there are. Members come first in the roster's order, and
+    arrivals of absent ones pass without a turn, so that taking the last ones out shifts nobody else's arrivals."""
     process: Literal["hawkes"] = "hawkes"
+
+    def __post_init__(self) -> None:
+        if math.fsum(ratio for ratio, _ in self.parts) >= 1:
+            raise ValueError(
+                f"branching_ratio of the group {self.group!r} must be below 1, all parts of the kernel together, "
+                f"got {' + '.join(str(ratio) for ratio, _ in self.parts)}"
+            )
+
+    @property
+    def parts(self) -> tuple[tuple[float, float], ...]:
+        """Branching ratio and decay of every part of the kernel."""
+        return ((self.branching_ratio, self.decay), *self.further)
+
+    def share(self, part: int) -> float:
+        """How much of what it sets off falls to a part of the kernel; all to the first where nothing sets off anything."""
+        total = sum(ratio for ratio, _ in self.parts)
+        return self.parts[part][0] / total if total else float(part == 0)
 
 
 Arrivals = Annotated[Every | Poisson | Hawkes, Field(discriminator="process")]
@@ -213,6 +249,10 @@ class AgentConfig:
     """Resting orders at one time."""
     post_only: bool = False
     """Reject this agent's limit orders that would trade on arrival."""
+    best_only: bool = False
+    """Reject what this agent's orders would take beyond the lots that others show at the best price."""
+    signal: Annotated[float, Field(ge=0, le=1e6)] | None = None
+    """Standard deviation of its error, ticks, when it sees the market's value; None: it does not see it."""
     arrivals: Arrivals = Every()
     """When this agent's turns come."""
 
@@ -223,6 +263,28 @@ class AgentConfig:
             )
         if self.cash < self.cash_floor:
             raise ValueError(f"cash of {self.id} must be at least its cash_floor ({self.cash_floor}), got {self.cash}")
+
+
+@checked
+class Value:
+    """What the asset is worth: a latent level, in ticks, that begins at the first price and jumps with the news.
+
+    News come as a Hawkes process, jumps have a power-law tail; see :mod:`market_env.engine.value`. It is exogenous: the
+    same in every run of a seed, whatever the agents do.
+    """
+
+    rate: Annotated[float, Field(gt=0, le=1e3)] = 0.22
+    """Mean news a timestep, in the stationary state."""
+    branching_ratio: Ratio = 0.75
+    """Mean number of news that a piece of news sets off; below 1."""
+    decay: Annotated[float, Field(gt=0, le=1e3)] = 0.08
+    """How fast its influence on further news fades, per timestep."""
+    jump: Annotated[float, Field(gt=0, le=1e6)] = 6.0
+    """Mean absolute jump, ticks."""
+    tail: Annotated[float, Field(gt=2, le=100)] = 6.0
+    """Exponent of the power law that large jumps follow; above 2, so that they have a variance."""
+    reversion: Annotated[float, Field(ge=0, le=1e3)] = 0.0
+    """How fast the level is drawn back to the first price, per timestep."""
 
 
 LEARNER_KIND, LEARNER = "ppo", "ppo_0"
@@ -295,6 +357,8 @@ class MarketConfig:
     """Grid of order quantities: lots, ascending from 0 = no order."""
     agents: Annotated[tuple[AgentConfig, ...], Field(min_length=1)] = roster()
     """Who trades."""
+    value: Value | None = None
+    """What the asset is worth; None: nothing but what is paid for it."""
 
     def __post_init__(self) -> None:
         _unique("agents: ids", (agent.id for agent in self.agents))
@@ -309,14 +373,30 @@ class MarketConfig:
         if self.lots[0] != 0 or list(self.lots) != sorted(set(self.lots)) or self.lots[-1] >= 2**31:
             raise ValueError(f"lots must ascend from 0 to below 2**31, got {self.lots}")
         groups: dict[str, Hawkes] = {}
+        members: Counter[str] = Counter()
         for agent in self.agents:
+            if agent.signal is not None and self.value is None:
+                raise ValueError(
+                    f"signal of {agent.id}: this market has no value to see; set market.value, or no signal"
+                )
             if isinstance(agent.arrivals, Hawkes):
+                if agent.arrivals.news and self.value is None:
+                    raise ValueError(
+                        f"arrivals of {agent.id}: news set them off, and this market has no value that news are about; "
+                        "set market.value, or news to 0"
+                    )
+                members[agent.arrivals.group] += 1
                 first = groups.setdefault(agent.arrivals.group, agent.arrivals)
                 if first != agent.arrivals:
                     raise ValueError(
                         f"agents of the Hawkes group {first.group!r} must share one set of parameters, "
                         f"got {agent.arrivals} for {agent.id} beside {first}"
                     )
+        for name, group in groups.items():
+            if group.size is not None and group.size < members[name]:
+                raise ValueError(
+                    f"size of the Hawkes group {name!r} must be at least its {members[name]} members, got {group.size}"
+                )
 
     @property
     def agent_ids(self) -> list[str]:

@@ -157,6 +157,8 @@ def configure(config: MarketConfig, capacity: state.Capacity | None = None) -> R
         account["cash_floor"] = agent.cash_floor
         account["max_open_orders"] = agent.max_open_orders
         account["post_only"] = agent.post_only
+        account["best_only"] = agent.best_only
+        account["signal"] = -1.0 if agent.signal is None else agent.signal
         arrivals = agent.arrivals
         # A group's name cannot be an agent's id, which ends in a number behind an underscore.
         members.setdefault(arrivals.group if isinstance(arrivals, Hawkes) else agent.id, []).append(index)
@@ -165,7 +167,7 @@ def configure(config: MarketConfig, capacity: state.Capacity | None = None) -> R
         clock = market["clocks"][number]
         clock["name"] = name_key(name)
         clock["first_member"] = placed
-        clock["members"] = len(indices)
+        clock["members"] = clock["size"] = len(indices)
         market["members"][placed : placed + len(indices)] = indices
         placed += len(indices)
         for index in indices:
@@ -178,12 +180,20 @@ def configure(config: MarketConfig, capacity: state.Capacity | None = None) -> R
             case Poisson(rate):
                 clock["process"] = state.CLOCK_POISSON
                 clock["rate"] = rate
-            case Hawkes(rate, branching_ratio, decay):
+            case Hawkes() as hawkes:
                 clock["process"] = state.CLOCK_HAWKES
-                clock["rate"] = rate * len(indices)
-                clock["branching"] = branching_ratio
-                clock["decay"] = decay
+                clock["size"] = hawkes.size or len(indices)
+                clock["rate"] = hawkes.rate * clock["size"]
+                clock["parts"] = len(hawkes.parts)
+                for part, (ratio, decay) in enumerate(hawkes.parts):
+                    clock["branching"][part] = ratio
+                    clock["decay"][part] = decay
+                    clock["news"][part] = hawkes.news * hawkes.share(part)
     market["clock_count"] = len(members)
+    if config.value is not None:
+        for name in ("rate", "decay", "jump", "tail", "reversion"):
+            market["value"][name] = getattr(config.value, name)
+        market["value"]["branching"] = config.value.branching_ratio
     return records
 
 

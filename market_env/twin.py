@@ -116,6 +116,7 @@ class TwinAccount:
     cash_floor: int
     max_open_orders: int
     post_only: bool
+    best_only: bool
     orders: list[int] = field(default_factory=list)
     """Own open order ids, oldest first."""
 
@@ -193,6 +194,13 @@ class TwinMarket:
         if whole:
             yield refused(whole, lots)
             return
+        if account.best_only and self.book.reaches(side, price):
+            other = "sell" if side == "buy" else "buy"
+            queue = self.book.sides[other][self.book.best(other)]
+            shown = sum(order.lots for order in queue if order.agent != agent)
+            if lots > shown:
+                yield refused("best_only", lots - shown)
+                lots = shown
         own = [order for order in map(self.book.orders.__getitem__, account.orders) if order.side == side]
         position = account.inventory if side == "buy" else -account.inventory
         room = max(0, account.inventory_bound - position - sum(order.lots for order in own))

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from market_env.actions import CANCELS
-from market_env.config import AgentConfig, Every, Hawkes, MarketConfig, Poisson
+from market_env.config import AgentConfig, Every, Hawkes, MarketConfig, Poisson, Value
 from market_env.engine import state
 from market_env.market import Market
 from market_env.twin import Line
@@ -24,7 +24,9 @@ from runners.files.schema import arrow_schema
 @st.composite
 def market_configs(draw: st.DrawFn, timesteps: int = 200) -> MarketConfig:
     """Markets that bring every rule into play: tight bounds, little cash, narrow bands, few open orders."""
-    arrivals = st.sampled_from([Every(1.0), Every(0.5, 0.0), Every(3.0), Poisson(0.8), Hawkes(0.5, 0.7, 1.0)])
+    value = draw(st.sampled_from([None, Value(jump=3.0), Value(rate=1.0, jump=40.0, tail=2.5, reversion=0.05)]))
+    bursts = Hawkes(0.5, 0.4, 9.0, "crowd", ((0.3, 0.2),), 5.0 if value else 0.0, 9)
+    arrivals = st.sampled_from([Every(1.0), Every(0.5, 0.0), Every(3.0), Poisson(0.8), bursts])
     count = draw(st.integers(2, 6))
     first_price = draw(st.sampled_from([3, 40, 1_000, 10_000]))
     band = draw(st.sampled_from([5, 60, 500]))
@@ -43,6 +45,8 @@ def market_configs(draw: st.DrawFn, timesteps: int = 200) -> MarketConfig:
                 cash_floor=draw(st.sampled_from([0, -5 * first_price])),
                 max_open_orders=draw(st.sampled_from([1, 3, 16])),
                 post_only=draw(st.booleans()),
+                best_only=draw(st.booleans()),
+                signal=draw(st.sampled_from([None, 0.0, 6.0])) if value else None,
                 arrivals=draw(arrivals),
             )
         )
@@ -55,6 +59,7 @@ def market_configs(draw: st.DrawFn, timesteps: int = 200) -> MarketConfig:
         offsets=offsets,
         lots=(0, 1, 2, 5, 9, 50),
         agents=tuple(agents),
+        value=value,
     )
 
 
@@ -225,6 +230,14 @@ def random_run(seed: int, timesteps: int) -> dict[str, Any]:
                 }
             )
     band = int(rng.choice([40, 200, 500]))
+    worth: dict[str, Any] = {}
+    if seed % 2 == 0:
+        worth = {"value": {"rate": 0.5, "jump": 8.0, "reversion": 0.01}}
+        for number, agent in enumerate(agents):
+            agent["best_only"] = number % 2 == 0
+            agent["signal"] = float(number) if number % 3 else None
+            if agent["arrivals"]["process"] == "hawkes":
+                agent["arrivals"] = agent["arrivals"] | {"news": 4.0, "size": 30, "further": [[0.1, 30.0]]}
     return {
         "seed": seed,
         "market": {
@@ -233,6 +246,7 @@ def random_run(seed: int, timesteps: int) -> dict[str, Any]:
             "price_band": band,
             "protection_ticks": int(rng.integers(1, 41)),
             "agents": agents,
+            **worth,
         },
         "policies": {"momentum": {"policy": "random"}} if seed % 3 == 0 else {},
     }
@@ -240,7 +254,7 @@ def random_run(seed: int, timesteps: int) -> dict[str, Any]:
 
 SMALL_RUN: dict[str, Any] = {
     "seed": 2,
-    "market": {"timesteps": 510, "agents": [
+    "market": {"timesteps": 510, "value": {"rate": 0.1}, "agents": [
         {"id": "noise_0", "kind": "noise", "cash": 200_000, "inventory_bound": 20, "arrivals": {"process": "poisson", "rate": 0.4}},
         {"id": "noise_1", "kind": "noise", "cash": 200_000, "inventory_bound": 20, "arrivals": {"process": "poisson", "rate": 0.4}},
         {"id": "maker_0", "kind": "maker", "cash": 900_000, "inventory_bound": 60, "post_only": True, "arrivals": {"process": "every", "period": 9.0}},

@@ -2,19 +2,25 @@
 
 A clock knows its next arrival (time and agent). The earliest opens a turn and draws its successor from its
 agent's clock stream, or from the group's, so clocks never disturb each other. Equal times go by a hash of (run
-key, timestep, agent), which costs no draw. Cost: O(log clocks) a turn.
+key, timestep, agent), which costs no draw. Cost: O(log clocks) a turn, O(clocks) a piece of news.
 
-Hawkes clocks use the exact scheme of Dassios and Zhao (2013) for an exponential kernel: no thinning. They
-begin in the stationary state: the process runs for 30 relaxation times, 1 / (decay (1 - branching)) each,
-before time 0, which leaves exp(-30) of the start's influence.
+Hawkes clocks use the exact scheme of Dassios and Zhao (2013) for an exponential kernel: no thinning. A kernel that is a
+sum of exponentials is the race of its parts. They begin in the stationary state: the process runs for 30 relaxation times,
+1 / (slowest decay x (1 - branching)) each, before time 0, which leaves exp(-30) of the start's influence.
+
+News of the value raise a group's excitation, and its next arrival is drawn anew from there. That is exact, since the wait
+so far says nothing about the rest of it, and news come from outside: nobody's turns or draws decide when. Arrivals set off
+by trades or quotes are not offered: a change of one agent's policy would shift everybody's arrivals, and arms of an
+experiment would no longer be pairs.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
+from market_env.engine import value
 from market_env.engine.kernel import kernel
-from market_env.engine.state import CLOCK_EVERY, CLOCK_POISSON, NONE
+from market_env.engine.state import CLOCK_EVERY, CLOCK_HAWKES, CLOCK_POISSON, NONE
 from market_env.engine.streams import exponential, integer, mix, uniform
 
 BURN_IN = 30.0
@@ -26,7 +32,7 @@ def start_clock(market, index):
     """Bring a clock, its stream just seeded, to its first arrival at or after time 0."""
     clock = market.clocks[index]
     clock.count = 0
-    clock.excitation = 0.0
+    clock.excitation[:] = 0.0
     clock.agent = market.members[clock.first_member]
     own_stream = market.agents[clock.agent].clock_stream
     if clock.process == CLOCK_EVERY:
@@ -35,8 +41,13 @@ def start_clock(market, index):
     elif clock.process == CLOCK_POISSON:
         clock.time = exponential(own_stream) / clock.rate
     else:
-        clock.time = -BURN_IN / (clock.decay * (1.0 - clock.branching))
-        clock.excitation = clock.rate * clock.branching
+        slowest, quiet = clock.decay[0], 1.0
+        for part in range(clock.parts):
+            slowest = min(slowest, clock.decay[part])
+            quiet -= clock.branching[part]
+            clock.excitation[part] = clock.rate * clock.branching[part]
+        clock.since = -BURN_IN / (slowest * quiet)
+        draw_hawkes(market, clock)
         while clock.time < 0.0:
             next_hawkes(market, clock)
 
@@ -55,23 +66,60 @@ def next_arrival(market, clock):
 
 @kernel
 def next_hawkes(market, clock):
+    """The arrival of a Hawkes group is there: let it set off others, and draw the next."""
+    for part in range(clock.parts):
+        clock.excitation[part] = (
+            clock.excitation[part] * np.exp(-clock.decay[part] * clock.wait) + clock.branching[part] * clock.decay[part]
+        )
+    clock.since = clock.time
+    draw_hawkes(market, clock)
+
+
+@kernel
+def draw_hawkes(market, clock):
     """Draw waiting time and member of a Hawkes group's next arrival."""
-    wait = exponential(clock.stream) / (clock.rate * (1.0 - clock.branching))
-    if clock.excitation > 0.0:
-        # Arrivals from the fading excitation are finite in number: with some chance none comes.
-        left = 1.0 - clock.decay * exponential(clock.stream) / clock.excitation
-        if left > 0.0:
-            wait = min(wait, -np.log(left) / clock.decay)
-    clock.time += wait
-    clock.excitation = clock.excitation * np.exp(-clock.decay * wait) + clock.branching * clock.decay
-    clock.agent = market.members[clock.first_member + integer(clock.stream, clock.members)]
+    quiet = 1.0
+    for part in range(clock.parts):
+        quiet -= clock.branching[part]
+    wait = exponential(clock.stream) / (clock.rate * quiet)
+    for part in range(clock.parts):
+        if clock.excitation[part] > 0.0:
+            # Arrivals from the fading excitation are finite in number: with some chance none comes.
+            left = 1.0 - clock.decay[part] * exponential(clock.stream) / clock.excitation[part]
+            if left > 0.0:
+                wait = min(wait, -np.log(left) / clock.decay[part])
+    clock.wait = wait
+    clock.time = clock.since + wait
+    member = integer(clock.stream, clock.size)
+    clock.agent = market.members[clock.first_member + member] if member < clock.members else NONE
+
+
+@kernel
+def set_off(market, time):
+    """A piece of news is out: groups that react to it have their next arrival drawn anew."""
+    touched = False
+    for index in range(market.clock_count):
+        clock = market.clocks[index]
+        if clock.process != CLOCK_HAWKES or clock.news[0] == 0.0:
+            continue
+        touched = True
+        for part in range(clock.parts):
+            clock.excitation[part] = (
+                clock.excitation[part] * np.exp(-clock.decay[part] * (time - clock.since))
+                + clock.news[part] * clock.decay[part]
+            )
+        clock.since = time
+        draw_hawkes(market, clock)
+    if touched:
+        build_heap(market)
 
 
 @kernel
 def tie(market, clock):
     """The hash that orders this arrival among others at the same time."""
     timestep = np.uint64(np.int64(clock.time))
-    return mix(market.key ^ mix(timestep) ^ market.agents[clock.agent].name)
+    owner = clock.name if clock.agent == NONE else market.agents[clock.agent].name
+    return mix(market.key ^ mix(timestep) ^ owner)
 
 
 @kernel
@@ -107,21 +155,37 @@ def start_clocks(market):
     for index in range(market.clock_count):
         start_clock(market, index)
         market.heap[index] = index
+    build_heap(market)
+
+
+@kernel
+def build_heap(market):
+    """Order the heap anew."""
     for place in range(market.clock_count // 2 - 1, -1, -1):
         sift_down(market, place)
 
 
 @kernel
 def take_arrival(market):
-    """Make the earliest arrival the acting agent and draw its clock's next; False once the episode is over."""
-    clock = market.clocks[market.heap[0]]
-    if clock.time >= market.end:
-        market.acting = NONE
-        market.finished = 1
-        market.time = market.end
-        return False
-    market.time = clock.time
-    market.acting = clock.agent
-    next_arrival(market, clock)
-    sift_down(market, 0)
-    return True
+    """Make the earliest arrival the acting agent and draw its clock's next; False once the episode is over.
+
+    News that come before it are published, and arrivals of absent members pass.
+    """
+    while True:
+        clock = market.clocks[market.heap[0]]
+        if market.value.rate > 0.0 and market.value.next <= clock.time and market.value.next < market.end:
+            value.publish(market.value, market.first_price)
+            set_off(market, market.value.time)
+            continue
+        if clock.time >= market.end:
+            market.acting = NONE
+            market.finished = 1
+            market.time = market.end
+            return False
+        time, agent = clock.time, clock.agent
+        next_arrival(market, clock)
+        sift_down(market, 0)
+        if agent != NONE:
+            market.time = time
+            market.acting = agent
+            return True

@@ -24,6 +24,7 @@ from market_env.engine.state import (
     MESSAGE_SUBMIT,
     NONE,
     REASON_AGENT,
+    REASON_BEST_ONLY,
     REASON_CASH,
     REASON_INVENTORY,
     REASON_IOC,
@@ -82,6 +83,11 @@ def submit(market, events, agent, side, price, lots, immediate, refusal):
     if not immediate and account.open_orders >= account.max_open_orders:
         reject(market, events, agent, side, price, lots, REASON_OPEN_ORDERS)
         return
+    if account.best_only and book.crosses(market, side, price):
+        allowed = min(lots, shown_at_best(market, agent, side))
+        if allowed < lots:
+            reject(market, events, agent, side, price, lots - allowed, REASON_BEST_ONLY)
+            lots = allowed
     allowed = min(lots, accounts.room_in_inventory(account, side))
     if allowed < lots:
         reject(market, events, agent, side, price, lots - allowed, REASON_INVENTORY)
@@ -105,6 +111,20 @@ def submit(market, events, agent, side, price, lots, immediate, refusal):
         return
     book.rest(market, agent, side, price, left, order_id, market.time)
     accounts.reserve(account, side, price, left)
+
+
+@kernel
+def shown_at_best(market, agent, side):
+    """Lots of others that rest at the best price which an incoming order of this side meets."""
+    price = market.best_ask if side == BUY else market.best_bid
+    lots = book.level_of(market, price).lots
+    slot = market.agents[agent].oldest
+    while slot != NONE:
+        order = market.orders[slot]
+        if order.side != side and order.price == price:
+            lots -= order.lots
+        slot = order.own_next
+    return lots
 
 
 @kernel

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from market_env.engine import accounts, book
+from market_env.engine import accounts, book, value
 from market_env.engine.kernel import kernel
 from market_env.engine.state import (
     BUY,
     HISTORY,
     NONE,
+    REASON_BEST_ONLY,
     REASON_CASH,
     REASON_INVENTORY,
     REASON_OPEN_ORDERS,
@@ -23,7 +24,18 @@ from market_env.engine.state import (
     REJECT_REASONS,
     SELL,
 )
-from market_env.observations import AGE, HORIZON, INDEX, LEVELS, LOG_LOTS, RETURN_WINDOWS, TICKS, TURNS
+from market_env.observations import (
+    AGE,
+    HORIZON,
+    INDEX,
+    LEVELS,
+    LOG_LOTS,
+    MOVE_TICKS,
+    RETURN_WINDOWS,
+    SIGNAL_TICKS,
+    TICKS,
+    TURNS,
+)
 
 BID_LEVELS = INDEX["bid_distance_1"]
 ASK_LEVELS = INDEX["ask_distance_1"]
@@ -52,6 +64,7 @@ OWN_ASK_AT_TOUCH = INDEX["own_ask_at_touch"]
 OLDEST_ORDER_AGE = INDEX["oldest_order_age"]
 WAITED = INDEX["waited"]
 TIME_LEFT = INDEX["time_left"]
+SIGNAL = INDEX["signal"]
 
 INFO = np.dtype(
     [
@@ -89,9 +102,9 @@ INFO_LEVELS = 10
 
 
 @kernel
-def clip(value, low, high):
-    """``value`` within [low, high]."""
-    return min(max(value, low), high)
+def clip(number, low, high):
+    """``number`` within [low, high]."""
+    return min(max(number, low), high)
 
 
 @kernel
@@ -156,7 +169,7 @@ def observe(market, agent, outcome, out):
         out[DEPTH_MID] = 0.0
     for i in range(len(RETURN_WINDOWS)):
         past = market.history[(market.timestep - RETURN_WINDOWS[i]) % HISTORY]
-        out[RETURNS + i] = clip((market.reference - past) / TICKS, -1.0, 1.0)
+        out[RETURNS + i] = clip((market.reference - past) / MOVE_TICKS, -1.0, 1.0)
     out[VOLATILITY_FAST] = min(np.sqrt(market.variance[0]) / TICKS, 1.0)
     out[VOLATILITY_SLOW] = min(np.sqrt(market.variance[1]) / TICKS, 1.0)
     out[FLOW_FAST] = flow_share(market.flow[0], market.volume[0])
@@ -175,6 +188,9 @@ def observe(market, agent, outcome, out):
     observe_own_orders(market, account, out)
     out[WAITED] = min(outcome.elapsed / AGE, 1.0) if outcome.turn != NONE else 0.0
     out[TIME_LEFT] = clip((market.end - market.time) / HORIZON, 0.0, 1.0)
+    out[SIGNAL] = 0.0
+    if account.signal >= 0.0:
+        out[SIGNAL] = clip((value.seen_by(market, account) - market.reference) / SIGNAL_TICKS, -1.0, 1.0)
 
 
 @kernel
@@ -196,8 +212,8 @@ def observe_own_orders(market, account, out):
         elif best_ask == 0 or order.price < best_ask:
             best_ask = order.price
         slot = order.own_next
-    out[OWN_BID_DISTANCE] = clip((market.reference - best_bid) / TICKS, -1.0, 1.0) if best_bid != 0 else 1.0
-    out[OWN_ASK_DISTANCE] = clip((best_ask - market.reference) / TICKS, -1.0, 1.0) if best_ask != 0 else 1.0
+    out[OWN_BID_DISTANCE] = clip((market.reference - best_bid) / MOVE_TICKS, -1.0, 1.0) if best_bid != 0 else 1.0
+    out[OWN_ASK_DISTANCE] = clip((best_ask - market.reference) / MOVE_TICKS, -1.0, 1.0) if best_ask != 0 else 1.0
     out[OWN_BID_AT_TOUCH] = 1.0 if best_bid != 0 and best_bid == market.best_bid else 0.0
     out[OWN_ASK_AT_TOUCH] = 1.0 if best_ask != 0 and best_ask == market.best_ask else 0.0
     if account.oldest == NONE:
@@ -257,6 +273,7 @@ def describe(market, agent, outcome, row):
     row.rejected_open_orders = rejected[REASON_OPEN_ORDERS]
     row.rejected_self_cross = rejected[REASON_SELF_CROSS]
     row.rejected_post_only = rejected[REASON_POST_ONLY]
+    row.rejected_best_only = rejected[REASON_BEST_ONLY]
     row.rejected_lots = 0
     for reason in range(len(REASONS)):
         row.rejected_lots += rejected[reason]

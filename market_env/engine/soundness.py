@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from market_env.engine import arrivals
+from market_env.engine import arrivals, value
 from market_env.engine.kernel import kernel
 from market_env.engine.state import BUY, NONE
 
@@ -20,11 +20,13 @@ CONFIGURATION = (
 )  # fmt: skip
 AGENT_CONFIGURATION = (
     "name", "clock", "start_inventory", "start_cash", "inventory_bound", "cash_floor", "max_open_orders", "post_only",
+    "best_only", "signal",
 )  # fmt: skip
 CLOCK_CONFIGURATION = (
-    "name", "process", "period", "phase", "rate", "branching", "decay", "first_member", "members",
+    "name", "process", "period", "phase", "rate", "branching", "decay", "news", "parts", "size", "first_member", "members",
 )  # fmt: skip
-"""Fields of a record, its agents and its clocks that :func:`market_env.market.configure` sets for good."""
+VALUE_CONFIGURATION = ("rate", "branching", "decay", "jump", "tail", "reversion")
+"""Fields of a record, its agents, its clocks and its value that :func:`market_env.market.configure` sets for good."""
 
 LARGEST_PRICE, LARGEST_TIME, MOST_COUNTED, MOST_EXCITED = 2.0**31, 1e15, 2**48, 1e6
 """Beyond what any market reaches: ticks, timesteps, turns, and intensity by that of a clock's rate and decay."""
@@ -39,8 +41,9 @@ RULES = (
     "best quotes: those of the levels, bid below ask",
     "accounts: inventories within their bounds",
     "fills: no more than there is room for",
+    "value: a level that a price can have, the last news past and the next to come",
 )
-(SOUND, CLOCK, ARRIVALS, FREE_LIST, OWN_ORDERS, LEVELS, QUOTES, ACCOUNTS, FILLS) = range(9)
+(SOUND, CLOCK, ARRIVALS, FREE_LIST, OWN_ORDERS, LEVELS, QUOTES, ACCOUNTS, FILLS, NEWS) = range(10)
 
 
 @kernel
@@ -65,6 +68,8 @@ def broken_rule(market, marks):
             return ACCOUNTS
     if market.fill_count < 0 or market.fill_count > len(market.fills):
         return FILLS
+    if not value_holds(market, market.value):
+        return NEWS
     return SOUND
 
 
@@ -97,16 +102,31 @@ def arrivals_hold(market, marks):
             return False
         if not 0 <= clock.count <= MOST_COUNTED or not 0.0 <= clock.start <= LARGEST_TIME:
             return False
-        if not 0.0 <= clock.excitation <= MOST_EXCITED * (clock.rate + clock.decay):
+        if not abs(clock.since) <= LARGEST_TIME or not 0.0 <= clock.wait <= LARGEST_TIME:
             return False
+        for part in range(clock.parts):
+            if not 0.0 <= clock.excitation[part] <= MOST_EXCITED * (clock.rate + clock.decay[part]):
+                return False
         if i and arrivals.earlier(market, place, market.heap[(i - 1) // 2]):
             return False
-        known = False
+        known = clock.agent == NONE and clock.size > clock.members
         for member in range(clock.first_member, clock.first_member + clock.members):
             known |= market.members[member] == clock.agent
         if not known:
             return False
     return True
+
+
+@kernel
+def value_holds(market, worth):
+    """See :data:`RULES`."""
+    if market.key == 0 or worth.rate == 0.0:
+        return True  # never started
+    if not 1.0 <= worth.level <= value.HIGHEST or not 0 <= worth.count <= MOST_COUNTED:
+        return False
+    if not 0.0 <= worth.time <= market.time or not worth.time <= worth.next <= LARGEST_TIME:
+        return False
+    return 0.0 <= worth.excitation <= MOST_EXCITED * (worth.rate + worth.decay)
 
 
 @kernel
@@ -223,6 +243,7 @@ def check_records(records: NDArray[np.void], fresh: NDArray[np.void]) -> None:
         (fresh, records, CONFIGURATION),
         (fresh["agents"], agents, AGENT_CONFIGURATION),
         (fresh["clocks"], clocks, CLOCK_CONFIGURATION),
+        (fresh["value"], records["value"], VALUE_CONFIGURATION),
     ):
         for name in names:
             if not np.array_equal(np.broadcast_to(ours[name], theirs[name].shape), theirs[name]):

@@ -27,14 +27,14 @@ KINDS = ("turn", "accept", "trade", "cancel", "reject")
 KIND_TURN, KIND_ACCEPT, KIND_TRADE, KIND_CANCEL, KIND_REJECT = range(5)
 
 REASONS = (
-    "agent", "self_trade", "ioc", "price_band", "inventory", "cash", "open_orders", "self_cross", "post_only",
+    "agent", "self_trade", "ioc", "price_band", "inventory", "cash", "open_orders", "self_cross", "post_only", "best_only",
 )  # fmt: skip
 """Reasons of cancels and rejects; an event's ``reason`` indexes this, or is NONE."""
 (
     REASON_AGENT, REASON_SELF_TRADE, REASON_IOC, REASON_PRICE_BAND,
-    REASON_INVENTORY, REASON_CASH, REASON_OPEN_ORDERS, REASON_SELF_CROSS, REASON_POST_ONLY,
-) = range(9)  # fmt: skip
-REJECT_REASONS = ("price_band", "inventory", "cash", "open_orders", "self_cross", "post_only")
+    REASON_INVENTORY, REASON_CASH, REASON_OPEN_ORDERS, REASON_SELF_CROSS, REASON_POST_ONLY, REASON_BEST_ONLY,
+) = range(10)  # fmt: skip
+REJECT_REASONS = ("price_band", "inventory", "cash", "open_orders", "self_cross", "post_only", "best_only")
 
 MESSAGE_SUBMIT, MESSAGE_REDUCE, MESSAGE_CANCEL = range(3)
 """What an agent can tell the exchange."""
@@ -49,6 +49,9 @@ OUT_OF_RANGE = -3
 """Status: an action has a code out of range; nothing of it was carried out."""
 NOT_BEGUN = -4
 """Status: no episode was ever begun."""
+
+MAX_PARTS = 3
+"""Most exponentials that a Hawkes group's kernel is the sum of."""
 
 MEMORY = 8
 """Numbers that a policy may remember from turn to turn."""
@@ -161,7 +164,9 @@ AGENT = np.dtype(
         ("inventory_bound", "i8"),
         ("cash_floor", "i8"),
         ("max_open_orders", "i4"),
-        ("post_only", "i4"),
+        ("post_only", "i2"),        # narrow, so that rows have no padding and equal rows equal bytes
+        ("best_only", "i2"),
+        ("signal", "f8"),           # standard deviation of its error about the value, ticks; negative: it sees none
     ],
     align=True,
 )  # fmt: skip
@@ -170,25 +175,50 @@ AGENT = np.dtype(
 CLOCK = np.dtype(
     [
         ("time", "f8"),        # of the next arrival
-        ("agent", "i4"),       # whose arrival it is
+        ("agent", "i4"),       # whose arrival it is; NONE for an absent member of a group
         ("process", "i4"),
         ("count", "i8"),       # arrivals so far
         ("start", "f8"),       # phase
-        ("excitation", "f8"),  # Hawkes: intensity above the baseline, just after the last arrival
+        ("since", "f8"),       # Hawkes: of what last set off arrivals, an arrival or a piece of news
+        ("wait", "f8"),        # Hawkes: from then to the next arrival
+        ("excitation", "f8", (MAX_PARTS,)),  # Hawkes: intensity above the baseline just after that, by part of the kernel
         ("stream", "u8", (4,)),  # Hawkes; the other clocks draw from their agent's clock stream
         # configuration
         ("name", "u8"),        # key of the group's name
         ("period", "f8"),      # every; negative phase: draw it
         ("phase", "f8"),
         ("rate", "f8"),        # poisson: arrivals a timestep; hawkes: of the whole group
-        ("branching", "f8"),
-        ("decay", "f8"),
+        ("branching", "f8", (MAX_PARTS,)),
+        ("decay", "f8", (MAX_PARTS,)),
+        ("news", "f8", (MAX_PARTS,)),  # arrivals that a piece of news sets off, by part of the kernel
+        ("parts", "i4"),
+        ("size", "i4"),        # members that a group's clock runs for, absent ones included
         ("first_member", "i4"),
         ("members", "i4"),
     ],
     align=True,
 )  # fmt: skip
 """An arrival process: one agent's own, or a Hawkes group's."""
+
+VALUE = np.dtype(
+    [
+        ("level", "f8"),       # just after the last piece of news, ticks
+        ("time", "f8"),        # of the last piece of news
+        ("count", "i8"),       # pieces of news so far
+        ("next", "f8"),        # time of the next
+        ("excitation", "f8"),  # intensity of news above the baseline, just after the next
+        ("stream", "u8", (4,)),
+        # configuration
+        ("rate", "f8"),        # news a timestep; 0: there is no value
+        ("branching", "f8"),
+        ("decay", "f8"),
+        ("jump", "f8"),        # mean absolute jump, ticks
+        ("tail", "f8"),
+        ("reversion", "f8"),
+    ],
+    align=True,
+)  # fmt: skip
+"""What the asset is worth: exogenous, and shown to nobody but by signals."""
 
 EVENT = np.dtype(
     [
@@ -253,6 +283,8 @@ def market_dtype(capacity: Capacity) -> np.dtype[np.void]:
             ("fills", FILL, (capacity.orders + 1,)),
             # accounts
             ("agents", AGENT, (capacity.agents,)),
+            # what it is all about
+            ("value", VALUE),
             # what has been, for the observation
             ("history", "f8", (HISTORY,)),
             ("variance", "f8", (2,)),   # moving averages, fast and slow

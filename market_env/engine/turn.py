@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from market_env.actions import CANCEL_ALL, CANCEL_KEEP
-from market_env.engine import accounts, arrivals, book, exchange
+from market_env.engine import accounts, arrivals, book, exchange, value
 from market_env.engine.exchange import TAU_FAST, TAU_SLOW
 from market_env.engine.kernel import kernel
 from market_env.engine.state import (
@@ -70,6 +70,7 @@ def reset(market, key):
         write_outcome(market, agent, agent.seen, agent.outcome)
     for i in range(market.clock_count):
         seed_stream(market.clocks[i].stream, key, market.clocks[i].name, PURPOSE_CLOCK)
+    value.start(market.value, key, market.first_price)
     arrivals.start_clocks(market)
 
 
@@ -90,12 +91,12 @@ def first_look(market, agent, seen):
 @kernel
 def write_outcome(market, agent, seen, outcome):
     """Write what has come of the agent's turn since ``seen``, and let it see the market as it stands now."""
-    value = accounts.wealth(market, agent)
+    wealth = accounts.wealth(market, agent)
     outcome.turn = seen.turn
     outcome.time = market.time
     outcome.elapsed = market.time - seen.time
-    outcome.wealth = value
-    outcome.wealth_change = value - seen.wealth
+    outcome.wealth = wealth
+    outcome.wealth_change = wealth - seen.wealth
     outcome.carry = seen.inventory * (market.reference - seen.reference)
     outcome.inventory = agent.inventory
     outcome.inventory_bound = agent.inventory_bound
@@ -103,7 +104,7 @@ def write_outcome(market, agent, seen, outcome):
     outcome.maker_lots = agent.maker_lots - seen.maker_lots
     outcome.taker_lots = agent.taker_lots - seen.taker_lots
     seen.time = market.time
-    seen.wealth = value
+    seen.wealth = wealth
     seen.inventory = agent.inventory
     seen.reference = market.reference
     seen.maker_lots = agent.maker_lots

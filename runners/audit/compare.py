@@ -46,8 +46,7 @@ def replay(path: Path, until: int | None = None) -> Replay:
     """
     data, config = read_config(path)
     reward = parse_json(WealthReward, json.dumps(data["reward"])) if "reward" in data else DEFAULT_REWARD
-    rebuilt = Replay(config, reward)
-    rebuilt.version = data["schema"]
+    rebuilt = Replay(config, reward, data["seed"], data["schema"])
     last = -1
     for part, rows in read_parts(path):
         for row, values in enumerate(rows.iter_rows()):
@@ -216,7 +215,11 @@ def rebuild_summary(rebuilt: Replay) -> dict[str, Any]:
         "lowest_mid": min(quotes["mid"]) if count else None,
         "highest_mid": max(quotes["mid"]) if count else None,
         "mean_spread": sum(spreads) / len(spreads) if spreads else None,
-        "rejected_lots": {reason: rebuilt.rejected[reason] for reason in sorted(REJECT_REASONS)},
+        "rejected_lots": {
+            reason: rebuilt.rejected[reason]
+            for reason in sorted(REJECT_REASONS)
+            if reason != "best_only" or rebuilt.version > 2
+        },
         "kinds": kinds,
         "agents": figures,
     }

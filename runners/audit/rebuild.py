@@ -16,7 +16,8 @@ from market_env.engine.state import PRESETS, REJECT_REASONS
 from market_env.engine.tables import DEPTH_LEVELS
 from market_env.rewards import DEFAULT_REWARD, EXCESS, WealthReward
 from market_env.twin import Line, Resting, TwinAccount, TwinBook, TwinMarket, next_reference
-from runners.files.schema import TABLES, VERSION
+from runners.audit.news import news
+from runners.files.schema import TABLES, VERSION, tables_of
 
 WINDOW = PRESETS[0].levels
 """Price levels that the exchange keeps around the reference price."""
@@ -53,6 +54,7 @@ class Account:
     cash_floor: int
     max_open_orders: int
     post_only: bool
+    best_only: bool
     bids: int = 0
     """Lots in open bids."""
     asks: int = 0
@@ -100,7 +102,13 @@ def twin_of(config: MarketConfig) -> TwinMarket:
     """The plain-Python market of a configuration, at its start."""
     accounts = {
         agent.id: TwinAccount(
-            agent.cash, agent.inventory, agent.inventory_bound, agent.cash_floor, agent.max_open_orders, agent.post_only
+            agent.cash,
+            agent.inventory,
+            agent.inventory_bound,
+            agent.cash_floor,
+            agent.max_open_orders,
+            agent.post_only,
+            agent.best_only,
         )
         for agent in config.agents
     }
@@ -160,11 +168,17 @@ class Replay:
     Args:
         config: the market.
         reward: the run's reward.
+        seed: the run's.
+        version: of the schema of its tables.
     """
 
-    def __init__(self, config: MarketConfig, reward: WealthReward = DEFAULT_REWARD) -> None:
+    def __init__(
+        self, config: MarketConfig, reward: WealthReward = DEFAULT_REWARD, seed: int = 0, version: int = VERSION
+    ) -> None:
         self.config = config
         self.reward = reward
+        self.seed = seed
+        self.version = version
         self.rewards: list[float | None] = []
         """Of each turn; None while it is not settled, and for good where a run was cut off before it was."""
         self.turns: list[Turn] = []
@@ -178,6 +192,7 @@ class Replay:
                 agent.cash_floor,
                 agent.max_open_orders,
                 agent.post_only,
+                agent.best_only,
             )
             for agent in config.agents
         }
@@ -185,13 +200,11 @@ class Replay:
             sum(agent.inventory for agent in config.agents),
             sum(agent.cash for agent in config.agents),
         )
-        self.version = VERSION
-        """Of the schema of the run's tables."""
         self.checked: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
         self.differences: list[Difference] = []
         self.tables: dict[str, dict[str, list[Any]]] = {
-            name: {column.name: [] for column in columns} for name, (_, columns) in TABLES.items() if name != "events"
+            name: {column.name: [] for column in TABLES[name][1]} for name in tables_of(version)
         }
         self.kinds: Counter[str] = Counter()
         self.rejected: Counter[str] = Counter()
@@ -361,7 +374,15 @@ class Replay:
         else:
             worst = account.asks + event.lots - account.inventory
         self.expect("inventory bound", event, "lots", worst <= account.inventory_bound, True)
+        if account.best_only and self.book.reaches(incoming.side, incoming.price):
+            self.expect("best only", event, "lots", event.lots <= self._shown(event.agent, incoming.side), True)
         self._incoming = incoming
+
+    def _shown(self, agent: str, side: str) -> int:
+        other = "sell" if side == "buy" else "buy"
+        best = self.book.best(other)
+        assert best is not None
+        return sum(order.lots for order in self.book.sides[other][best] if order.agent != agent)
 
     def _trade(self, event: Event) -> None:
         incoming = self._incoming
@@ -496,6 +517,10 @@ class Replay:
         if self._last and self.tables["turns"]["last_seq"]:
             self.tables["turns"]["last_seq"][-1] = self._last.seq
         self._close_until(timesteps)
+        if "news" in self.tables:
+            for piece in news(self.config, self.seed, timesteps):
+                for name, number in piece._asdict().items():
+                    self.tables["news"][name].append(number)
         if timesteps == self.config.timesteps:
             for account in self.accounts.values():
                 self._settle(account, float(timesteps))

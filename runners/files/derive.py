@@ -12,7 +12,8 @@ import polars as pl
 from numpy.typing import NDArray
 
 from market_env.config import ConfigError, MarketConfig
-from market_env.engine import state, tables
+from market_env.engine import state, tables, value
+from market_env.engine.streams import run_key
 from market_env.market import configure
 
 Rows = NDArray[np.void]
@@ -51,6 +52,41 @@ def _derive(config: MarketConfig, events: Rows, timesteps: int) -> tuple[Tables,
     if bad != state.NONE:
         raise ConfigError(f"events: seq {bad}: the log breaks the market's rules; python -m runners.replay says more")
     return result, market
+
+
+class News(NamedTuple):
+    """News of a run, in order."""
+
+    time: NDArray[np.float64]
+    """Timesteps."""
+    jump: NDArray[np.float64]
+    """Ticks."""
+    value: NDArray[np.float64]
+    """Just after, ticks."""
+
+
+def news(config: MarketConfig, seed: int, end: float) -> News:
+    """The news of a run's first ``end`` timesteps: the same whatever its agents do."""
+    market, key = configure(config), run_key(seed)
+    count = 0
+    while True:
+        found = News(*(np.zeros(count) for _ in News._fields))
+        known, count = count, value.tell(market, key, float(end), *found)
+        if known == count:
+            return found
+
+
+def values_at(config: MarketConfig, told: News, times: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The value at some times, just after what is told then, ticks; NaN in a market without one."""
+    if config.value is None:
+        return np.full(len(times), np.nan)
+    before = np.searchsorted(told.time, times, side="right")
+    levels = np.concatenate([[float(config.first_price)], told.value])[before]
+    since = times - np.concatenate([[0.0], told.time])[before]
+    found: NDArray[np.float64] = config.first_price + (levels - config.first_price) * np.exp(
+        -config.value.reversion * since
+    )
+    return found
 
 
 def state_at(config: MarketConfig, events: Rows, timestep: int) -> tuple[pl.DataFrame, pl.DataFrame]:

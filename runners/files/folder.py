@@ -7,7 +7,7 @@ from pathlib import Path
 
 from market_env.config import ConfigError
 from runners.files.config import read_config
-from runners.files.schema import TABLES
+from runners.files.schema import tables_of
 from runners.files.whole import RunFolderError
 
 OWN_NAMES = (
@@ -20,7 +20,7 @@ OWN_NAMES = (
     "heatmap.png",
     "figures",
     "tensorboard",
-    *(f"{table}.parquet" for table in TABLES if table != "events"),
+    *(f"{table}.parquet" for table in tables_of()),
 )
 """What a run puts into its folder; overwriting touches nothing else."""
 
@@ -102,7 +102,7 @@ def remove_run(path: Path) -> None:
 def file_hashes(path: Path) -> dict[str, str]:
     """SHA-256 of a run's config, parts and tables, by name within its folder: what tells an edit that fits."""
     files = [path / "config.json", *sorted((path / "events").glob("part-*.parquet"))]
-    files += [path / f"{table}.parquet" for table in TABLES if table != "events"]
+    files += [path / f"{table}.parquet" for table in tables_of()]
     return {
         file.relative_to(path).as_posix(): hashlib.sha256(file.read_bytes()).hexdigest()
         for file in files

@@ -20,7 +20,7 @@ from market_env.actions import CANCELS
 from market_env.config import MarketConfig
 from market_env.engine import state
 from market_env.engine.tables import DEPTH_LEVELS
-from runners.files.derive import Rows, Tables, derive
+from runners.files.derive import Rows, Tables, derive, news
 from runners.files.schema import VERSION, arrow_schema
 from runners.files.whole import whole_file
 
@@ -161,11 +161,13 @@ class Recorder:
     Args:
         path: an opened run folder.
         config: the market.
+        seed: the run's.
     """
 
-    def __init__(self, path: Path, config: MarketConfig) -> None:
+    def __init__(self, path: Path, config: MarketConfig, seed: int) -> None:
         self.path = path
         self.config = config
+        self.seed = seed
         self.parts = 0
         self.events: list[Rows] = []
         self.actions: list[NDArray[np.int64]] = []
@@ -221,11 +223,11 @@ class Recorder:
                 for reward, settled in zip(self.rewards, self._settled, strict=True)
             ]
         tables = derive(self.config, events, timesteps)
-        self.write_tables(events, tables)
+        self.write_tables(events, tables, timesteps)
         return events, tables
 
-    def write_tables(self, events: Rows, tables: Tables) -> None:
-        """Write the tables that are derived from events."""
+    def write_tables(self, events: Rows, tables: Tables, timesteps: int) -> None:
+        """Write the tables that are derived from events, and the news, which are from the seed."""
         ids = self.config.agent_ids
         actions = np.array(self.actions, np.int64).reshape(-1, 5)
         rewards = np.array(self.rewards, np.float64)
@@ -235,5 +237,6 @@ class Recorder:
             ("depth", depth_columns(tables.depth)),
             ("agents", agent_columns(tables, ids)),
             ("turns", turn_columns(events, self.config, actions, rewards)),
+            ("news", news(self.config, self.seed, timesteps)._asdict()),
         ):
             write_table(self.path / f"{name}.parquet", name, columns)

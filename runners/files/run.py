@@ -15,11 +15,8 @@ from market_env.config import ConfigError
 from runners.files import derive
 from runners.files.config import read_config
 from runners.files.read import load_events, read_parts, recorded_timesteps
+from runners.files.schema import TABLES, tables_of
 from runners.files.summary import read_summary
-
-NAMES = ("trades", "quotes", "depth", "agents", "turns")
-"""Tables beside the events."""
-
 
 IF_CUT_OFF = "if the run was cut off: python -m runners.replay {} --complete"
 
@@ -43,9 +40,14 @@ class Run:
             raise ConfigError(f"run {self.path}: summary.json is missing; {IF_CUT_OFF.format(self.path)}")
         self.summary = read_summary(self.path, self.market)
 
+    @property
+    def tables(self) -> list[str]:
+        """Names of its tables beside the events."""
+        return tables_of(self.config["schema"])
+
     def __repr__(self) -> str:
         """Where it lies and how long it is."""
-        return f"Run({str(self.path)!r}, {self.timesteps:,} timesteps, {', '.join(NAMES)}, events)"
+        return f"Run({str(self.path)!r}, {self.timesteps:,} timesteps, {', '.join(self.tables)}, events)"
 
     def _table(self, name: str) -> pl.DataFrame:
         if not (self.path / f"{name}.parquet").is_file():
@@ -79,6 +81,13 @@ class Run:
     def turns(self) -> pl.DataFrame:
         """A row a turn, with action and reward."""
         return self._table("turns")
+
+    @functools.cached_property
+    def news(self) -> pl.DataFrame:
+        """News about the value, a row a piece; none in a market without one, and in runs of before there was."""
+        if "news" not in self.tables:
+            return pl.DataFrame({column.name: pl.Series([], dtype=pl.Float64) for column in TABLES["news"][1]})
+        return self._table("news")
 
     @functools.cached_property
     def events(self) -> pl.DataFrame:
@@ -125,7 +134,7 @@ def load_run(path: Path | str) -> Run:
         ConfigError: there is no run, a file is missing or damaged, or it is of another schema version.
     """
     run = Run(path)
-    for name in NAMES:
+    for name in run.tables:
         if not (run.path / f"{name}.parquet").is_file():
             raise ConfigError(f"run {run.path}: {name}.parquet is missing; {IF_CUT_OFF.format(run.path)}")
     return run

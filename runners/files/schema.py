@@ -12,11 +12,11 @@ import pyarrow as pa
 
 from market_env.engine.tables import DEPTH_LEVELS
 
-VERSION = 2
+VERSION = 3
 """Version of the schema that is written."""
 OLDEST = 1
 """Oldest version that is read. Version 1 had no ``turn`` in its events, and the market's fields beside the others in
-``config.json``."""
+``config.json``; version 2 no table of news, and no seat that takes the best level only."""
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
 
@@ -58,7 +58,7 @@ TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
             Column("lots", pa.int32(), "lots", "accepted, traded, cancelled or rejected; 0 on turn"),
             Column("maker_order_id", pa.int64(), "", "of a trade the resting order, else -1"),
             Column("maker", TEXT, "", "of a trade the resting order's owner, else null", True),
-            Column("reason", TEXT, "", "of a cancel: agent, self_trade, ioc, price_band; of a reject: inventory, cash, price_band, open_orders, self_cross, post_only; else null", True),
+            Column("reason", TEXT, "", "of a cancel: agent, self_trade, ioc, price_band; of a reject: inventory, cash, price_band, open_orders, self_cross, post_only, best_only; else null", True),
         ),
     ),
     "trades": (
@@ -126,7 +126,24 @@ TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
             Column("last_seq", pa.int64(), "", "last event of the turn"),
         ),
     ),
+    "news": (
+        "News about the asset's value, a row a piece; none in a market without a value. No agent and no export sees it.",
+        (
+            Column("time", pa.float64(), "timesteps", "market time"),
+            Column("jump", pa.float64(), "ticks", "by which the value jumped"),
+            Column("value", pa.float64(), "ticks", "just after"),
+        ),
+    ),
 }  # fmt: skip
+
+
+YOUNGER = {"news": 3}
+"""The first version of tables that not every version has."""
+
+
+def tables_of(version: int = VERSION) -> list[str]:
+    """Names of the tables that a version has beside the events."""
+    return [name for name in TABLES if name != "events" and YOUNGER.get(name, OLDEST) <= version]
 
 
 def arrow_schema(table: str, version: int = VERSION) -> pa.Schema:

@@ -92,13 +92,13 @@ def test_features_say_what_they_are_named_for(book: tuple[Market, MarketConfig])
     assert seen["microprice"] * 32 == pytest.approx(0.5 * 3 / 7 * 5)
     assert seen["depth_mid"] * 32 == pytest.approx(0.5 * (2.5 - (5 * 2.5 + 9 * 3.5) / 14))
     assert seen["return_1"] == 0.0  # nothing has moved since the end of timestep 0
-    assert seen["return_5"] * 32 == 0.5
+    assert seen["return_5"] * 64 == 0.5
     assert seen["inventory"] == 0.0
     assert seen["open_bid_lots"] == pytest.approx(5 / 40)
     assert seen["open_ask_lots"] == pytest.approx(2 / 40)
     assert seen["open_orders"] == pytest.approx(2 / 16)
-    assert seen["own_bid_distance"] * 32 == 2.5
-    assert seen["own_ask_distance"] * 32 == 2.5
+    assert seen["own_bid_distance"] * 64 == 2.5
+    assert seen["own_ask_distance"] * 64 == 2.5
     assert (seen["own_bid_at_touch"], seen["own_ask_at_touch"]) == (1.0, 1.0)
     assert seen["oldest_order_age"] * 60 == pytest.approx(1.0)
     assert seen["waited"] * 60 == pytest.approx(1.0)

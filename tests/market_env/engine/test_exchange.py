@@ -102,3 +102,46 @@ def test_every_event_carries_the_turn_that_it_comes_of() -> None:
     events = market.drain()
     assert (events["turn"] == np.cumsum(events["kind"] == state.KIND_TURN) - 1).all()
     assert events["turn"][-1] == int(market.records["turns"][0]) - 1
+
+
+def test_a_seat_that_takes_the_best_only_takes_no_more_than_others_show_there() -> None:
+    config = MarketConfig(
+        timesteps=50,
+        agents=(
+            AgentConfig("a_0", "a", inventory_bound=1_000),
+            AgentConfig("b_0", "b", inventory_bound=1_000, best_only=True),
+        ),
+    )
+    market = Market(config, log=True)
+    market.reset(1)
+
+    def did(agent: int, row: np.ndarray) -> list[tuple[str, int, int, str | None]]:
+        market.drain()
+        carry_out(market.records, market.events, agent, row)
+        return [
+            (
+                state.KINDS[event["kind"]],
+                int(event["lots"]),
+                int(event["price"]),
+                None if event["reason"] == state.NONE else state.REASONS[event["reason"]],
+            )
+            for event in market.drain()
+        ]
+
+    for price, lots in ((10_001, 3), (10_001, 4), (10_002, 50)):
+        did(0, submit(state.SELL, price, lots))
+    did(1, submit(state.SELL, 10_001, 9))  # its own, which it will not meet
+    # Of 20 lots only the others' 7 at the best; nothing of it rests, though it is a limit order.
+    assert did(1, submit(state.BUY, 10_005, 20)) == [
+        ("reject", 13, 10_005, "best_only"),
+        ("accept", 7, 10_005, None),
+        ("trade", 3, 10_001, None),
+        ("trade", 4, 10_001, None),
+    ]
+    assert resting(market)["sell"][10_001] == [(3, "b_0", 9)]
+    # Only its own stand at the best: nothing is left to take.
+    assert did(1, submit(state.BUY, 10_005, 5)) == [("reject", 5, 10_005, "best_only")]
+    # What does not cross is an order like any other, and who may take all does.
+    assert did(1, submit(state.BUY, 9_990, 30)) == [("accept", 30, 9_990, None)]
+    assert did(0, submit(state.BUY, 10_001, 12))[0] == ("accept", 12, 10_001, None)
+    check_structure(market)

@@ -8,13 +8,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import scripted_agents
-from market_env.config import MarketConfig, roster
+from market_env.config import MarketConfig, Value, roster
 from market_env.engine import state
 from market_env.market import Market
 from scripted_agents.rollout import CompiledBackground
 from tests.kit import market_configs, random_actions
 
-CONFIG = MarketConfig(timesteps=60, agents=roster(ppo=0, noise=6, maker=2))
+CONFIG = MarketConfig(timesteps=60, agents=roster(ppo=0, noise=6, maker=2), value=Value())
 
 
 @pytest.fixture(scope="module")
@@ -93,6 +93,16 @@ BREAKS = {
     "a clock beside itself": lambda r: r["clocks"]["excitation"].__setitem__(slice(None), 1e300),
     "a clock that is late": lambda r: r["clocks"]["time"].__setitem__(r["heap"][3], 0.0),
     "a heap that is none": lambda r: r["clocks"]["time"].__setitem__(r["heap"][0], 1e6),
+    "a clock since when": lambda r: r["clocks"]["since"].__setitem__(0, np.nan),
+    "a clock that waits for ever": lambda r: r["clocks"]["wait"].__setitem__(0, np.inf),
+    "a level that no price has": lambda r: r["value"].__setitem__("level", np.nan),
+    "a level below any price": lambda r: r["value"].__setitem__("level", 0.5),
+    "news that are overdue": lambda r: r["value"].__setitem__("next", -1.0),
+    "news of the future": lambda r: r["value"].__setitem__("time", 59.0),
+    "news counted backwards": lambda r: r["value"].__setitem__("count", -1),
+    "news beside themselves": lambda r: r["value"].__setitem__("excitation", 1e300),
+    "another value": lambda r: r["value"].__setitem__("jump", 1e6),
+    "an agent's signal": lambda r: r["agents"]["signal"].__setitem__(0, 0.0),
     "an agent's bound": lambda r: r["agents"]["inventory_bound"].__setitem__(0, 2**60),
 }
 

@@ -90,7 +90,7 @@ def test_the_tables_are_what_the_infos_told() -> None:
 
 def test_rewards_and_actions_are_recorded_turn_by_turn(tmp_path: Path) -> None:
     folder = tmp_path / "run"
-    arguments = ["--timesteps", "80", "--seed", "6", "--ppo", "0", "--run-dir", str(folder)]
+    arguments = ["--timesteps", "80", "--seed", "6", "--population", "day6", "--ppo", "0", "--run-dir", str(folder)]
     assert simulate.main([*arguments, "--no-report", "--no-tensorboard"]) == 0
     turns = pl.read_parquet(folder / "turns.parquet")
     config = MarketConfig(timesteps=80, agents=roster(ppo=0))

@@ -10,13 +10,25 @@ import pytest
 
 from market_env.config import ConfigError
 from runners import simulate
-from runners.files.run import NAMES, load_run
+from runners.files.run import load_run
+from runners.files.schema import tables_of
 
 
 @pytest.fixture(scope="module")
 def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("load") / "run"
-    arguments = ["--timesteps", "520", "--ppo", "0", "--run-dir", str(folder), "--no-report", "--no-tensorboard"]
+    arguments = [
+        "--timesteps",
+        "520",
+        "--population",
+        "day6",
+        "--ppo",
+        "0",
+        "--run-dir",
+        str(folder),
+        "--no-report",
+        "--no-tensorboard",
+    ]
     assert simulate.main(arguments) == 0
     return folder
 
@@ -33,7 +45,7 @@ def test_tables_and_events_are_data_frames_of_the_whole_run(path: Path) -> None:
 
 def test_duckdb_finds_the_same_figures(path: Path) -> None:
     run = load_run(path)
-    for name in NAMES:
+    for name in tables_of():
         assert duckdb.sql(f"SELECT count(*) FROM '{path}/{name}.parquet'").fetchall() == [(getattr(run, name).height,)]
     lots = duckdb.sql(f"SELECT sum(lots) FROM '{path}/events/*.parquet' WHERE kind = 'trade'").fetchall()
     assert lots == [(run.summary["traded_lots"],)]
@@ -57,7 +69,7 @@ def test_what_is_missing_or_damaged_is_named(path: Path, tmp_path: Path) -> None
         load_run(tmp_path / "none")
     copy = tmp_path / "run"
     copy.mkdir()
-    for name in ("config.json", "summary.json", *(f"{name}.parquet" for name in NAMES)):
+    for name in ("config.json", "summary.json", *(f"{name}.parquet" for name in tables_of())):
         (copy / name).write_bytes((path / name).read_bytes())
     (copy / "depth.parquet").write_bytes(b"PAR1")
     with pytest.raises(ConfigError, match=r"depth\.parquet is damaged"):
