@@ -1,7 +1,8 @@
 """Policies for the market: noise, maker, momentum, frozen PPO, baselines; populations and the compiled turn loop.
 
-Importing this package registers ``market_env/Learner-v1`` with Gymnasium: the default market with one learner
-in the PPO's seat and the scripted population around it.
+:func:`population` gives a market and who sits in it by name, :func:`learner_env` and :func:`parallel_env` environments with
+scripted policies around the learners. Importing this package registers ``market_env/Learner-v1`` with Gymnasium: the default
+population with one learner in the PPO's seat.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,19 +12,24 @@ from typing import Any
 import gymnasium
 
 import market_env
-from market_env.config import LEARNER, MarketConfig
+from market_env.config import LEARNER
 from market_env.learner import LearnerEnv
 from scripted_agents.baselines import DoNothing, RandomActions
 from scripted_agents.batch import Batch
 from scripted_agents.freezing import freeze
 from scripted_agents.frozen_ppo import FrozenPPO
+from scripted_agents.informed import InformedTrader
 from scripted_agents.maker import MarketMaker
 from scripted_agents.model_file import ModelError
 from scripted_agents.momentum import MomentumTrader
 from scripted_agents.noise import NoiseTrader
+from scripted_agents.patient import PatientTrader
 from scripted_agents.policy import CompiledPolicy, Policy, PolicyConfig
-from scripted_agents.population import background, build
+from scripted_agents.populations import Population, Rules, dealt, population, reward_of
+from scripted_agents.quoter import Quoter
+from scripted_agents.registry import background, build
 from scripted_agents.rollout import CompiledBackground, PythonBackground, run_compiled
+from scripted_agents.splitter import Splitter
 
 __all__ = [
     "Batch",
@@ -31,24 +37,30 @@ __all__ = [
     "CompiledPolicy",
     "DoNothing",
     "FrozenPPO",
+    "InformedTrader",
     "MarketMaker",
     "ModelError",
     "MomentumTrader",
     "NoiseTrader",
+    "PatientTrader",
     "Policy",
+    "Population",
     "PythonBackground",
+    "Quoter",
     "RandomActions",
+    "Splitter",
     "background",
     "build",
     "freeze",
     "learner_env",
     "parallel_env",
+    "population",
     "run_compiled",
 ]
 
 
 def learner_env(
-    config: MarketConfig | None = None,
+    config: Rules | None = None,
     learner: str = LEARNER,
     policies: Mapping[str, PolicyConfig] | None = None,
     **arguments: Any,
@@ -56,23 +68,24 @@ def learner_env(
     """A learner's environment with scripted policies around it.
 
     Args:
-        config: rules and roster; by default the default market.
+        config: a market or a population; by default the default one.
         learner: id of the learner's seat.
-        policies: who plays the others, by agent id or kind, where it is not the kind's default.
+        policies: who plays the others, by agent id or kind, where it is not the population's or the kind's default.
         arguments: further ones, as :class:`LearnerEnv` takes them.
 
     Raises:
         ConfigError: the learner is not in the market, or an agent has no policy.
     """
-    market = MarketConfig() if config is None else config
-    env = LearnerEnv(market, background(market, [learner], policies), learner, **arguments)
+    (market,), (seated,) = dealt(config, policies)
+    arguments.setdefault("reward", reward_of(config))
+    env = LearnerEnv(market, background(market, [learner], seated), learner, **arguments)
     own = {"config": config, "learner": learner, "policies": policies, **arguments}
     env.spec = replace(gymnasium.spec(LEARNER_ID), kwargs={n: v for n, v in own.items() if v is not None})
     return env
 
 
 def parallel_env(
-    config: MarketConfig,
+    config: Rules,
     learners: Sequence[str],
     policies: Mapping[str, PolicyConfig] | None = None,
     **arguments: Any,
@@ -80,15 +93,17 @@ def parallel_env(
     """Several learners' parallel environment with scripted policies around them.
 
     Args:
-        config: rules and roster.
+        config: a market or a population.
         learners: ids of the learners' seats, which arrive ``Every(1.0, 0.0)``.
-        policies: who plays the others, by agent id or kind, where it is not the kind's default.
+        policies: who plays the others, by agent id or kind, where it is not the population's or the kind's default.
         arguments: further ones, as :class:`market_env.parallel_env` takes them.
 
     Raises:
         ConfigError: a learner is not in the market or arrives otherwise, or an agent has no policy.
     """
-    return market_env.parallel_env(config, background(config, learners, policies), learners, **arguments)
+    (market,), (seated,) = dealt(config, policies)
+    arguments.setdefault("reward", reward_of(config))
+    return market_env.parallel_env(market, background(market, learners, seated), learners, **arguments)
 
 
 LEARNER_ID = "market_env/Learner-v1"

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from market_env.engine.kernel import kernel
 from market_env.engine.observe import DEPTH_MID, RETURNS
-from market_env.observations import RETURN_WINDOWS, TICKS
+from market_env.observations import MOVE_TICKS, RETURN_WINDOWS, TICKS
 
 WINDOWS = len(RETURN_WINDOWS)
 
@@ -27,4 +27,4 @@ def fair_shift(observation, memory):
     gained = 0.0
     for window in range(WINDOWS):
         gained += observation[RETURNS + window]
-    return TICKS * (observation[DEPTH_MID] - memory * (gained / WINDOWS))
+    return TICKS * observation[DEPTH_MID] - memory * MOVE_TICKS * (gained / WINDOWS)

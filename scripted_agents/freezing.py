@@ -24,6 +24,7 @@ from scripted_agents.baselines import RandomActions
 from scripted_agents.frozen_ppo import MARKET_KEY, frozen_network, network_parameters, trained_for
 from scripted_agents.model_file import ModelError
 from scripted_agents.policy import CompiledPolicy
+from scripted_agents.populations import Rules, dealt
 
 NOT_SAVED = (
     "env",
@@ -41,12 +42,12 @@ NEAR = 1e-4
 """Two logits this close may be told apart by one arithmetic and not by the other."""
 
 
-def freeze(model: Any, config: MarketConfig, path: Path | str, reward: WealthReward = DEFAULT_REWARD) -> None:
+def freeze(model: Any, config: Rules, path: Path | str, reward: WealthReward = DEFAULT_REWARD) -> None:
     """Save a Stable-Baselines3 PPO model for this market as :class:`FrozenPPO` reads it, whole or not at all.
 
     Args:
         model: trained in an environment of this market, its policy an ``MlpPolicy`` with tanh or ReLU.
-        config: the market that it was trained for.
+        config: the market or the population that it was trained for.
         path: the ``.zip`` file to write.
         reward: what it was trained on; it travels in the file for its reader, and nothing checks it.
 
@@ -54,6 +55,7 @@ def freeze(model: Any, config: MarketConfig, path: Path | str, reward: WealthRew
         ModelError: the frozen network would be another policy; says why. Nothing is written then.
     """
     path = Path(path)
+    (config,), _ = dealt(config, None)
     activation = check(model, config)
     setattr(model, MARKET_KEY, {**trained_for(config, activation), "reward": to_json(reward)})
     path.parent.mkdir(parents=True, exist_ok=True)

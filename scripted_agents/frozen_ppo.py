@@ -2,7 +2,8 @@
 
 It reads the ``.zip`` that :func:`scripted_agents.freeze` writes through Stable-Baselines3 and never unpickles anything in it
 (:mod:`scripted_agents.model_file`): the plain JSON part says what the policy was trained for, features by name and scale
-among it, and is checked before the weights are. The network then runs as a compiled policy like any scripted one (some µs
+among it, and is checked before the weights are; a policy that was trained on a feature in smaller units gets it in those,
+up to where it ended then, and so acts as it did. The network then runs as a compiled policy like any scripted one (some µs
 a decision, against some hundred for ``predict``), the same in the AEC loop and in the rollout. Ties between equal logits go
 to the lower code, as in PyTorch's argmax; arithmetic is float64, so near-ties of the float32 original may fall the other way.
 """
@@ -12,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,12 +30,17 @@ from scripted_agents.model_file import LARGEST_DATA, LARGEST_MODEL, ModelError, 
 from scripted_agents.policy import OWN, CompiledPolicy
 
 DEFAULT_MODEL = "models/ppo_day5.zip"
+"""Trained in the default population."""
+DAY6_MODEL = "models/ppo_day6.zip"
+"""Trained in the population of the four kinds alone, whose grids a bare market has."""
 MARKET_KEY = "market"
 """Attribute of the saved algorithm that says, as plain JSON, what the policy was trained for."""
 ACTIVATIONS = ("tanh", "relu")
 """Of the hidden layers, by the number that the kernel knows them by."""
-UNSTATED_SCALES = {"ticks": 32.0, "log_lots": 7.0, "turns": 8.0, "age": 60.0, "horizon": 500.0}
+UNSTATED_SCALES = {"ticks": 32.0, "move_ticks": 32.0, "log_lots": 7.0, "turns": 8.0, "age": 60.0, "horizon": 500.0}
 """Scales by unit, when files did not state them yet."""
+OBSERVED = {feature.name: feature.scale for feature in observations.FEATURES}
+"""What an observation has, and its scale."""
 
 
 def trained_for(config: MarketConfig, activation: str = "tanh") -> dict[str, Any]:
@@ -43,7 +49,7 @@ def trained_for(config: MarketConfig, activation: str = "tanh") -> dict[str, Any
         "algorithm": "PPO",
         "activation": activation,
         "features": list(observations.NAMES),
-        "scales": {feature.name: feature.scale for feature in observations.FEATURES},
+        "scales": OBSERVED,
         "offsets": list(config.offsets),
         "lots": list(config.lots),
     }
@@ -54,7 +60,7 @@ def frozen_network(observation, parameters, memory, stream, action):
     """A tanh or ReLU network with one linear output a component; each component takes its largest logit.
 
     Own parameters: activation, number of layers, size of each layer from input to output, the features that are its
-    inputs by their place in the observation, then for each layer its weights (input by output, so that the inner loop
+    inputs by their place in the observation, how many of the units that it was trained on one of today's is, then for each layer its weights (input by output, so that the inner loop
     runs over outputs) and biases; the outputs' split is the action space.
     """
     rectifies = parameters[OWN] == 1.0
@@ -68,8 +74,9 @@ def frozen_network(observation, parameters, memory, stream, action):
     values = np.empty(width)
     sums = np.empty(width)
     for i in range(inputs):
-        values[i] = observation[int(parameters[at + i])]
-    at += inputs
+        # In its own units, and no further than it has ever seen; every feature is bounded by 1 either way.
+        values[i] = min(max(observation[int(parameters[at + i])] * parameters[at + inputs + i], -1.0), 1.0)
+    at += 2 * inputs
     for layer in range(layers):
         outputs = int(parameters[sizes + 1 + layer])
         biases = at + inputs * outputs
@@ -125,8 +132,8 @@ def _expect(where: str, what: str, expected: Any, found: Any) -> None:
         raise ModelError(f"{where}: expected {what} {shown(expected)}, found {shown(found)}")
 
 
-def read_contract(data: Any, config: MarketConfig, where: str) -> tuple[list[str], str]:
-    """The features that a file's policy reads, in its order, and its activation.
+def read_contract(data: Any, config: MarketConfig, where: str) -> tuple[dict[str, float], str]:
+    """The features that a file's policy reads, in its order, with the scale of each, and its activation.
 
     Args:
         data: the file's JSON part.
@@ -134,7 +141,7 @@ def read_contract(data: Any, config: MarketConfig, where: str) -> tuple[list[str
         where: what the file is called in an error.
 
     Raises:
-        ModelError: it is of another algorithm or grid, or of a feature that is missing here or has another scale.
+        ModelError: it is of another algorithm or grid, or of a feature that is missing here or ends sooner.
     """
     if not isinstance(data, dict):
         raise ModelError(f"{where}: expected a JSON object in data, found {type(data).__name__}")
@@ -165,23 +172,26 @@ def read_contract(data: Any, config: MarketConfig, where: str) -> tuple[list[str
     scales = declared.get("scales", {})
     if not isinstance(scales, dict):
         raise ModelError(f"{where}: expected a scale for each feature, found {shown(scales)}")
+    found_scales = {}
     for name in features:
         if name not in observations.INDEX:
             raise ModelError(f"{where}: it reads feature {shown(name)}, which this market's observations do not have")
         feature = observations.FEATURES[observations.INDEX[name]]
         scale = scales.get(name, UNSTATED_SCALES.get(feature.unit, 1.0))
-        if scale != feature.scale:
+        if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not 0.0 < scale <= feature.scale:
             raise ModelError(
-                f"{where}: it was trained on {name} in units of {shown(scale)}, observations have it in {feature.scale:g}"
+                f"{where}: it was trained on {name} in units of {shown(scale)}, observations have it in {feature.scale:g} "
+                "and say nothing beyond"
             )
-    return features, activation
+        found_scales[name] = float(scale)
+    return found_scales, activation
 
 
 def network_parameters(
     weights: Mapping[str, Any],
     config: MarketConfig,
     where: str,
-    features: Sequence[str] = observations.NAMES,
+    features: Mapping[str, float] = OBSERVED,
     activation: str = "tanh",
 ) -> NDArray[np.float64]:
     """Own parameters of :func:`frozen_network` from the weights of a Stable-Baselines3 policy; checks them.
@@ -190,7 +200,7 @@ def network_parameters(
         weights: tensors by name.
         config: the market that it is to trade in.
         where: what they are called in an error.
-        features: names of its inputs, in its order.
+        features: names of its inputs, in its order, with the scale that it was trained on.
         activation: of its hidden layers.
 
     Raises:
@@ -224,7 +234,10 @@ def network_parameters(
         inputs = outputs
     places = [observations.INDEX[name] for name in features]
     sizes = [len(features), *(len(bias) for _, bias in layers)]
-    blocks = [np.array([ACTIVATIONS.index(activation), len(layers), *sizes, *places], np.float64)]
+    ratios = [
+        observations.FEATURES[place].scale / scale for place, scale in zip(places, features.values(), strict=True)
+    ]
+    blocks = [np.array([ACTIVATIONS.index(activation), len(layers), *sizes, *places, *ratios], np.float64)]
     for weight, bias in layers:
         blocks += [weight.T.ravel(), bias]
     blocks.append(split.astype(np.float64))
@@ -267,4 +280,4 @@ class FrozenPPO:
         return CompiledPolicy(frozen_network, config, load_parameters(locate(self.model), config))
 
 
-KIND = Kind("ppo", "frozen PPO agents", SEATS["ppo"], FrozenPPO, lambda seat: FrozenPPO(), "#009E73")
+KIND = Kind("ppo", "frozen PPO agents", SEATS["ppo"], (FrozenPPO,), lambda seat: FrozenPPO(DAY6_MODEL), "#009E73")

@@ -1,4 +1,4 @@
-"""What a kind of agents is: declared once, beside its policy, and listed in :data:`scripted_agents.population.KINDS`."""
+"""What a kind of agents is: declared once, beside its policy, and listed in :data:`scripted_agents.registry.KINDS`."""
 
 from __future__ import annotations
 
@@ -23,8 +23,9 @@ class Kind:
     """What several of them are called, for help and documentation."""
     seat: AgentConfig
     """Cash, bounds and arrivals of one; rosters number copies of it."""
-    parameters: type
-    """The policy's parameters: a dataclass made by :func:`market_env.config.checked`, with a field ``policy`` that names it."""
+    policies: tuple[type, ...]
+    """Parameters of the policies that it brings, the default's first: dataclasses made by
+    :func:`market_env.config.checked`, each with a field ``policy`` that names it."""
     policy: Callable[[AgentConfig], PolicyConfig]
     """The parameters that a seat has by default."""
     colour: str

@@ -24,22 +24,24 @@ from market_env.engine.observe import (
     OPEN_BID_LOTS,
     OWN_ASK_DISTANCE,
     OWN_BID_DISTANCE,
+    SIGNAL,
     VOLATILITY_FAST,
     VOLATILITY_SLOW,
 )
 from market_env.engine.streams import integer
-from market_env.observations import TICKS
+from market_env.observations import MOVE_TICKS, SIGNAL_TICKS, TICKS
 from scripted_agents.fair_value import fair_shift
 from scripted_agents.kind import Kind
 from scripted_agents.policy import OWN, CompiledPolicy, lots_code, offset_code
+from scripted_agents.quoter import Quoter
 
 NonNegative = Annotated[float, Field(ge=0)]
 
 
 @kernel
-def is_stale(distance, shown, wanted, tolerance):
+def is_stale(distance, shown, wanted, tolerance, patience):
     """Whether a front order is missing, or stands too near or too far."""
-    return shown == 0.0 or distance < wanted - 0.5 * tolerance - 1.0 or distance > wanted + tolerance + 1.0
+    return shown == 0.0 or distance < wanted - 0.5 * tolerance - 1.0 or distance > wanted + patience + 1.0
 
 
 @policy_kernel
@@ -54,14 +56,21 @@ def market_maker(observation, parameters, memory, stream, action):
     tolerance = parameters[OWN + 6]
     shown = parameters[OWN + 7]
     anchoring = parameters[OWN + 8]
+    belief = parameters[OWN + 9]
+    patience = parameters[OWN + 10]
     volatility = TICKS * max(observation[VOLATILITY_FAST], observation[VOLATILITY_SLOW])
     reach = half_spread + volatility_weight * volatility
     # Offsets count from the mid of the touch, quotes from what the maker thinks fair; inventory leans against both.
-    lean = skew * observation[INVENTORY] - fair_shift(observation, anchoring)
+    fair = (1.0 - belief) * fair_shift(observation, anchoring) + belief * SIGNAL_TICKS * observation[SIGNAL]
+    lean = skew * observation[INVENTORY] - fair
     bid_wanted = max(reach + lean, 0.5)
     ask_wanted = max(reach - lean, 0.5)
-    bid_stale = is_stale(TICKS * observation[OWN_BID_DISTANCE], observation[OPEN_BID_LOTS], bid_wanted, tolerance)
-    ask_stale = is_stale(TICKS * observation[OWN_ASK_DISTANCE], observation[OPEN_ASK_LOTS], ask_wanted, tolerance)
+    bid_stale = is_stale(
+        MOVE_TICKS * observation[OWN_BID_DISTANCE], observation[OPEN_BID_LOTS], bid_wanted, tolerance, patience
+    )
+    ask_stale = is_stale(
+        MOVE_TICKS * observation[OWN_ASK_DISTANCE], observation[OPEN_ASK_LOTS], ask_wanted, tolerance, patience
+    )
     bid_layer = 1 + integer(stream, max(1, int(layers) - 1))
     ask_layer = 1 + integer(stream, max(1, int(layers) - 1))
     if bid_stale and ask_stale:
@@ -103,11 +112,16 @@ class MarketMaker:
     layer_gap: NonNegative = 2.0
     """Ticks between two layers."""
     tolerance: NonNegative = 2.0
-    """Ticks by which the front order may stand off before the side is requoted."""
+    """Ticks by which the front order may stand too far off before the side is requoted, and twice those by which it may
+    stand too near."""
+    patience: NonNegative | None = None
+    """Ticks by which it may stand too far off, where that is not the tolerance."""
     shown: Annotated[float, Field(gt=0, le=1)] = 0.15
     """Lots that a side shows before no further layer is added, as a share of the inventory bound."""
     memory: Annotated[float, Field(ge=0, le=1)] = 0.7
     """How far the fair value is drawn towards where the price has been: 1 = all the way."""
+    belief: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """How far the fair value is the signal, of a seat that has one: 1 = all the way, whatever the book says."""
     policy: Literal["maker"] = "maker"
 
     def build(self, config: MarketConfig) -> CompiledPolicy:
@@ -118,6 +132,7 @@ class MarketMaker:
             [
                 self.half_spread, self.volatility_weight, self.skew, self.lots,
                 self.layers, self.layer_gap, self.tolerance, self.shown, self.memory,
+                self.belief, self.tolerance if self.patience is None else self.patience,
             ],
         )  # fmt: skip
 
@@ -136,4 +151,4 @@ def standing(seat: AgentConfig) -> MarketMaker:
     return STANDING[int(seat.id.rsplit("_", 1)[1]) % len(STANDING)]
 
 
-KIND = Kind("maker", "market makers", SEATS["maker"], MarketMaker, standing, "#E69F00")
+KIND = Kind("maker", "market makers", SEATS["maker"], (MarketMaker, Quoter), standing, "#E69F00")

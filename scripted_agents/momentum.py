@@ -16,7 +16,7 @@ from market_env.actions import CANCEL_KEEP
 from market_env.config import SEATS, MarketConfig, checked
 from market_env.engine.kernel import policy_kernel
 from market_env.engine.observe import INVENTORY, INVENTORY_LOTS, RETURNS, VOLATILITY_SLOW
-from market_env.observations import LOG_LOTS, RETURN_WINDOWS, TICKS
+from market_env.observations import LOG_LOTS, MOVE_TICKS, RETURN_WINDOWS, TICKS
 from scripted_agents.kind import Kind
 from scripted_agents.policy import LOTS_GRID, OWN, CompiledPolicy, lots_code, market_code
 
@@ -29,7 +29,7 @@ def momentum_trader(observation, parameters, memory, stream, action):
     exit_threshold = parameters[OWN + 2]
     lots = parameters[OWN + 3]
     most = parameters[OWN + 4]
-    move = TICKS * observation[RETURNS + window]
+    move = MOVE_TICKS * observation[RETURNS + window]
     span = 1.0
     for i in range(len(RETURN_WINDOWS)):
         if i == window:
@@ -82,4 +82,6 @@ class MomentumTrader:
         )
 
 
-KIND = Kind("momentum", "momentum traders", SEATS["momentum"], MomentumTrader, lambda seat: MomentumTrader(), "#CC79A7")
+KIND = Kind(
+    "momentum", "momentum traders", SEATS["momentum"], (MomentumTrader,), lambda seat: MomentumTrader(), "#CC79A7"
+)

@@ -9,8 +9,6 @@ markets (Lillo and Farmer, 2004), and away from the agent's own inventory, since
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import Annotated, Literal
 
 import numpy as np
@@ -18,29 +16,23 @@ from pydantic import Field
 
 from market_env.actions import CANCEL_KEEP, CANCEL_OLDEST
 from market_env.config import SEATS, MarketConfig, checked
-from market_env.engine.kernel import kernel, policy_kernel
+from market_env.engine.kernel import policy_kernel
 from market_env.engine.observe import FLOW_FAST, INVENTORY, OPEN_ORDERS, SPREAD
 from market_env.engine.streams import exponential, uniform
 from market_env.observations import TICKS
 from scripted_agents.fair_value import fair_shift
 from scripted_agents.kind import Kind
+from scripted_agents.patient import PatientTrader
 from scripted_agents.policy import OWN, CompiledPolicy, market_code, offset_code
+from scripted_agents.sizes import chances_below, drawn_lots_code
+from scripted_agents.zero_intelligence import ZeroIntelligence
 
 Share = Annotated[float, Field(ge=0, le=1)]
 NonNegative = Annotated[float, Field(ge=0)]
 
 
 SIZES = OWN + 7
-"""Index of the chances of sizes, one for each lots code: that a size is below the grid's next entry."""
-
-
-@kernel
-def drawn_lots_code(parameters, chance):
-    """Code of a log-normal size at the quantile ``chance``: the largest quantity of at most the size, but above 0."""
-    code = 1
-    while parameters[SIZES + code] <= chance:
-        code += 1
-    return code
+"""Index of the chances of sizes, see :mod:`scripted_agents.sizes`."""
 
 
 @policy_kernel
@@ -59,7 +51,7 @@ def noise_trader(observation, parameters, memory, stream, action):
     takes = uniform(stream) < market_share
     improves = uniform(stream) < inside_share
     distance = exponential(stream) * depth
-    size = drawn_lots_code(parameters, uniform(stream))
+    size = drawn_lots_code(parameters, SIZES, uniform(stream))
     action[0] = CANCEL_OLDEST if cancels else CANCEL_KEEP
     # Half the spread from the mid joins the touch, one tick less improves it; the mid is the depth-weighted one.
     half_spread = 0.5 * min(observation[SPREAD] * TICKS, 16.0)
@@ -106,17 +98,16 @@ class NoiseTrader:
             config,
             [
                 self.market_share, self.cancel_rate, self.depth, self.herding, self.aversion, self.inside_share,
-                self.memory, *self._below(config.lots),
+                self.memory, *chances_below(config.lots, self.median_lots, self.log_spread),
             ],
         )  # fmt: skip
 
-    def _below(self, lots: Sequence[int]) -> list[float]:
-        """Chance of a size below the grid's entry after the code, for every code."""
-        following = (*lots[1:], math.inf)
-        if self.log_spread == 0.0:  # every size is the median
-            return [float(size > self.median_lots) for size in following]
-        deviations = (math.log(size / self.median_lots) / self.log_spread for size in following)
-        return [0.5 * math.erfc(-deviation / math.sqrt(2.0)) for deviation in deviations]
 
-
-KIND = Kind("noise", "noise traders", SEATS["noise"], NoiseTrader, lambda seat: NoiseTrader(), "#56B4E9")
+KIND = Kind(
+    "noise",
+    "noise traders",
+    SEATS["noise"],
+    (NoiseTrader, PatientTrader, ZeroIntelligence),
+    lambda seat: NoiseTrader(),
+    "#56B4E9",
+)

@@ -8,20 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Union
 from pydantic import Field
 
 from market_env.config import AgentConfig, ConfigError, MarketConfig, check_agents, seated
-from scripted_agents import frozen_ppo, maker, momentum, noise
+from scripted_agents import frozen_ppo, informed, maker, momentum, noise, splitter
 from scripted_agents.baselines import DoNothing, RandomActions
 from scripted_agents.kind import Kind
 from scripted_agents.policy import Policy, PolicyConfig
+from scripted_agents.pusher import Pusher
 from scripted_agents.rollout import CompiledBackground
 
-KINDS: dict[str, Kind] = {kind.name: kind for kind in (frozen_ppo.KIND, noise.KIND, maker.KIND, momentum.KIND)}
+KINDS: dict[str, Kind] = {
+    module.KIND.name: module.KIND for module in (frozen_ppo, noise, maker, momentum, informed, splitter)
+}
 """The kinds of agents, by name. A new one is declared beside its policy and listed here, and nowhere else."""
 
 if TYPE_CHECKING:
     AnyPolicy = PolicyConfig
 else:
     AnyPolicy = Annotated[
-        Union[(*(kind.parameters for kind in KINDS.values()), DoNothing, RandomActions)],
+        Union[(*(policy for kind in KINDS.values() for policy in kind.policies), DoNothing, RandomActions, Pusher)],
         Field(discriminator="policy"),
     ]
 """The parameters of any policy that a configuration file can name."""

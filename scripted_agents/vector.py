@@ -8,7 +8,7 @@ bit, later episodes included. ``gymnasium.make_vec("market_env/Learner-v1", num_
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -19,14 +19,14 @@ from numpy.typing import NDArray
 
 from market_env import actions, observations, render
 from market_env.actions import as_codes
-from market_env.config import LEARNER, ConfigError, MarketConfig
+from market_env.config import LEARNER, ConfigError
 from market_env.engine import observe, state
 from market_env.market import NO_EPISODE, Info, Market, as_info, check_options, check_seed
 from market_env.outside import shown
-from market_env.rewards import DEFAULT_REWARD, Reward
+from market_env.rewards import Reward
 from scripted_agents.batch import Batch, several
-from scripted_agents.policy import PolicyConfig
-from scripted_agents.population import build_each
+from scripted_agents.populations import Parameters, Rules, dealt, reward_of
+from scripted_agents.registry import build_each
 
 Infos = dict[str, Any]
 
@@ -197,11 +197,11 @@ class MarketVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[
 
     Args:
         num_envs: how many markets.
-        config: rules and roster, by default the default market; a list is dealt to the markets in turn.
+        config: a market or a population, by default the default one; a list is dealt to the markets in turn.
         learner: id of the learner's seat.
-        policies: who plays the others, by agent id or kind, where it is not the kind's default; compiled ones. For a list
-            of configs one mapping for all, or a list of one each.
-        reward: pure function of outcome rows, see :mod:`market_env.rewards`.
+        policies: who plays the others, by agent id or kind, where it is not the population's or the kind's default;
+            compiled ones. For a list of configs one mapping for all, or a list of one each.
+        reward: pure function of outcome rows, see :mod:`market_env.rewards`; by default the population's.
         autoreset_mode: when an episode that is over makes place for the next: at the next step, whose action is
             ignored (``NEXT_STEP``), or at once, with the last observation and info as ``final_obs`` and
             ``final_info`` in the infos (``SAME_STEP``).
@@ -214,10 +214,10 @@ class MarketVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[
     def __init__(
         self,
         num_envs: int = 1,
-        config: MarketConfig | Sequence[MarketConfig] | None = None,
+        config: Rules | Sequence[Rules] | None = None,
         learner: str = LEARNER,
-        policies: Mapping[str, PolicyConfig] | Sequence[Mapping[str, PolicyConfig]] | None = None,
-        reward: Reward = DEFAULT_REWARD,
+        policies: Parameters | Sequence[Parameters] | None = None,
+        reward: Reward | None = None,
         autoreset_mode: AutoresetMode | str = AutoresetMode.NEXT_STEP,
         render_mode: str | None = None,
     ) -> None:
@@ -226,11 +226,12 @@ class MarketVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[
             raise ConfigError(
                 f"autoreset_mode: expected one of {[mode.value for mode in modes]}, got {autoreset_mode!r}"
             )
-        markets = several(config)
+        given, seated = dealt(config, policies)
+        markets = several(given)
         self.learner = learner
-        self.reward = reward
+        self.reward = reward or reward_of(config)
         self.num_envs = num_envs
-        self.batch = Batch(markets, build_each(markets, [learner], policies), [learner], num_envs)
+        self.batch = Batch(markets, build_each(markets, [learner], seated), [learner], num_envs)
         self.autoreset_mode = AutoresetMode(autoreset_mode)
         self.metadata = {
             "render_modes": list(Pictures.MODES),

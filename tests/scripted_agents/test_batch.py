@@ -24,7 +24,7 @@ from market_env.rewards import DEFAULT_REWARD
 from scripted_agents import DoNothing, RandomActions
 from scripted_agents.batch import Batch, bad_decision, bad_market, begin_markets, market_bytes, step_markets
 from scripted_agents.policy import OWN, CompiledPolicy
-from scripted_agents.population import build_each, build_others
+from scripted_agents.registry import build_each, build_others
 from scripted_agents.vector import MarketVectorEnv
 from tests.kit import random_actions
 
@@ -409,7 +409,7 @@ def test_configs_that_cannot_share_a_batch_are_refused() -> None:
     for configs, policies, message in (
         ([], None, "config: expected at least one, got none"),
         ([MarketConfig(), other], None, r"share their action space: expected lots \(0, 1, .*got \(0, 1\)"),
-        ([MarketConfig(), "x"], None, "expected a MarketConfig or a list of them, got str in it"),
+        ([MarketConfig(), "x"], None, "expected a MarketConfig, a population or a list of them, got str"),
         (MIXED, [{}], "policies: expected one mapping, or one for each of 3 configs, got 1"),
         ([MarketConfig(), MarketConfig(agents=roster(ppo=0))], None, "learners: expected one or more of"),
     ):

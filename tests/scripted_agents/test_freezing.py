@@ -141,7 +141,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "a vector wrapper of one's own": (lambda: trained(Scaling(MarketVecEnv(2, CONFIG))), "trained behind Scaling"),
     "stacked by a wrapper": (
         lambda: trained(DummyVecEnv([lambda: FrameStackObservation(learner(), 3)])),
-        r"expected a model that sees the market's own observation, shape \(48,\), got \(3, 48\)",
+        r"expected a model that sees the market's own observation, shape \(49,\), got \(3, 49\)",
     ),
     "a features extractor": (
         lambda: trained(features_extractor_class=Halved),
@@ -160,7 +160,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "another environment": (
         lambda: PPO("MlpPolicy", gymnasium.make("CartPole-v1"), device="cpu"),
-        r"shape \(48,\), got \(4,\)",
+        r"shape \(49,\), got \(4,\)",
     ),
     "other grids": (
         lambda: PPO("MlpPolicy", scripted_agents.learner_env(MarketConfig(lots=(0, 1))), device="cpu"),
@@ -208,7 +208,7 @@ def test_a_model_reads_features_by_name_so_that_others_may_be_added(
     seen = real_observations(CONFIG)[:50]
     before = [FrozenPPO(path).build(CONFIG).act(observation).tolist() for observation in seen]
     # One more feature, in front of all others.
-    features = (observations.Feature("signal", -1, 1, "new"), *observations.FEATURES)
+    features = (observations.Feature("mood", -1, 1, "new"), *observations.FEATURES)
     monkeypatch.setattr(observations, "FEATURES", features)
     monkeypatch.setattr(observations, "SIZE", len(features))
     monkeypatch.setattr(observations, "INDEX", {feature.name: place for place, feature in enumerate(features)})
@@ -220,6 +220,23 @@ def test_a_model_reads_features_by_name_so_that_others_may_be_added(
     with pytest.raises(ModelError, match="it reads feature 'spread', which this market's observations do not have"):
         FrozenPPO(path).build(CONFIG)
     monkeypatch.undo()
-    monkeypatch.setitem(observations.SCALES, "ticks", 64.0)
-    with pytest.raises(ModelError, match=r"trained on bid_distance_1 in units of 32\.0, observations have it in 64"):
+    monkeypatch.setitem(observations.SCALES, "ticks", 16.0)
+    with pytest.raises(ModelError, match=r"trained on bid_distance_1 in units of 32\.0, observations have it in 16"):
         FrozenPPO(path).build(CONFIG)
+
+
+def test_a_model_of_smaller_units_acts_as_it_did(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = str(tmp_path / "model.zip")
+    scripted_agents.freeze(trained(), CONFIG, path)
+    seen = real_observations(CONFIG)[:200]
+    before = [FrozenPPO(path).build(CONFIG).act(observation).tolist() for observation in seen]
+    monkeypatch.setitem(observations.SCALES, "ticks", 128.0)
+    policy = FrozenPPO(path).build(CONFIG)
+    wider = seen.copy()
+    for place, feature in enumerate(observations.FEATURES):
+        if feature.unit == "ticks":
+            # What was cut off at its end may be any further now.
+            ended = np.abs(seen[:, place]) == 1.0
+            wider[:, place] = np.where(ended, np.sign(seen[:, place]) * 0.7, seen[:, place] / 4)
+    assert [policy.act(observation).tolist() for observation in wider] == before
+    assert (wider != seen).mean() > 0.2

@@ -18,11 +18,11 @@ from stable_baselines3 import PPO
 import scripted_agents
 from market_env.config import MarketConfig
 from market_env.market import Market
-from scripted_agents.frozen_ppo import DEFAULT_MODEL, FrozenPPO
+from scripted_agents.frozen_ppo import DAY6_MODEL, FrozenPPO
 from scripted_agents.model_file import ModelError
 from scripted_agents.tally import tally_episodes
 
-MODEL = Path(__file__).parents[2] / DEFAULT_MODEL
+MODEL = Path(__file__).parents[2] / DAY6_MODEL
 CONFIG = MarketConfig(timesteps=1_500)
 
 
@@ -154,7 +154,9 @@ def test_nothing_in_the_file_is_unpickled(tmp_path: Path) -> None:
         (with_data(market={"activation": "selu"}), "expected activation tanh or relu, found 'selu'"),
         (with_data(market={"features": ["spread", "spread"]}), "expected each feature once"),
         (with_data(market={"features": []}), "expected features by name"),
-        (with_data(market={"scales": {"spread": 64.0}}), "trained on spread in units of 64.0, observations have it in 32"),
+        (with_data(market={"scales": {"spread": 64.0}}), "trained on spread in units of 64.0, observations have it in 32 and say nothing beyond"),
+        (with_data(market={"scales": {"spread": 0.0}}), "trained on spread in units of 0.0"),
+        (with_data(market={"scales": {"spread": True}}), "trained on spread in units of True"),
         (with_data(market={"scales": [1]}), "expected a scale for each feature"),
         (lambda entries: entries.__delitem__("data"), "expected an archive of Stable-Baselines3 with 'data'"),
         (lambda entries: entries.__delitem__("policy.pth"), "with 'policy.pth'"),

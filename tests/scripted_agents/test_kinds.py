@@ -11,22 +11,22 @@ from pathlib import Path
 import pytest
 
 from market_env.config import SEATS, ConfigError, MarketConfig, roster
-from scripted_agents import population
-from scripted_agents.population import KINDS
+from scripted_agents import registry
+from scripted_agents.registry import KINDS
 
 ROOT = Path(__file__).parents[2]
 
 
 def test_the_default_market_is_made_of_the_registered_kinds() -> None:
     counts = {"ppo": 1, "noise": 20, "maker": 4, "momentum": 1}
-    assert population.roster(counts) == roster() == MarketConfig().agents
+    assert registry.roster(counts) == roster() == MarketConfig().agents
     assert set(SEATS) <= set(KINDS)
     for name, kind in KINDS.items():
         assert kind.name == kind.seat.kind == name
         assert kind.seat.id == f"{name}_0"
-        assert isinstance(kind.policy(kind.seat), kind.parameters)
+        assert isinstance(kind.policy(kind.seat), kind.policies[0])
     with pytest.raises(ConfigError, match="number of maker agents: must be 0 or more, got -2"):
-        population.roster({"noise": 1, "maker": -2})
+        registry.roster({"noise": 1, "maker": -2})
 
 
 def test_no_two_kinds_have_one_colour_or_one_word() -> None:
@@ -44,14 +44,14 @@ def test_a_new_kind_is_its_own_file_and_a_line_of_the_registry(tmp_path: Path) -
         shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("__pycache__"))
     assert EXAMPLE
     (tmp_path / "scripted_agents" / "contrarian.py").write_text(EXAMPLE[1])
-    registry = tmp_path / "scripted_agents" / "population.py"
-    text = registry.read_text()
-    changed = text.replace("maker.KIND, momentum.KIND)", "maker.KIND, momentum.KIND, contrarian.KIND)")
+    listed = tmp_path / "scripted_agents" / "registry.py"
+    text = listed.read_text()
+    changed = text.replace("informed, splitter)", "informed, splitter, contrarian)")
     changed = changed.replace(
         "from scripted_agents import frozen_ppo,", "from scripted_agents import contrarian, frozen_ppo,"
     )
     assert sum(a != b for a, b in zip(text.splitlines(), changed.splitlines(), strict=True)) == 2
-    registry.write_text(changed)
+    listed.write_text(changed)
 
     def run(*arguments: str) -> str:
         # Without site's paths of an editable installation the copy in the current folder is what is imported.

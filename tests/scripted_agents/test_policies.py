@@ -16,7 +16,7 @@ from market_env.engine.state import MEMORY
 from market_env.engine.streams import new_stream
 from scripted_agents import DoNothing, FrozenPPO, MarketMaker, MomentumTrader, NoiseTrader, RandomActions
 from scripted_agents.maker import STANDING
-from scripted_agents.population import build, resolve
+from scripted_agents.registry import build, resolve
 
 CONFIG = MarketConfig()
 MARKET = len(CONFIG.offsets)
@@ -90,32 +90,32 @@ def test_a_small_order_inside_the_spread_hardly_moves_a_maker() -> None:
 
 def test_a_maker_keeps_a_front_order_within_its_tolerance_and_builds_layers_behind() -> None:
     maker = MarketMaker(half_spread=3.0, layers=3, layer_gap=2.0, tolerance=2.0, shown=0.5).build(CONFIG)
-    seen = calm(own_bid_distance=4 / 32, own_ask_distance=3 / 32, open_bid_lots=0.05, open_ask_lots=0.4)
+    seen = calm(own_bid_distance=4 / 64, own_ask_distance=3 / 64, open_bid_lots=0.05, open_ask_lots=0.4)
     actions = decide(maker, seen, 50)
     assert {action["cancel"] for action in actions} == {0}
     assert {action["bid"] for action in actions} == {5, 7}
     assert {action["ask"] for action in actions} == {None}
-    (stale,) = decide(maker, calm(own_bid_distance=9 / 32, own_ask_distance=3 / 32, open_ask_lots=0.4))
+    (stale,) = decide(maker, calm(own_bid_distance=9 / 64, own_ask_distance=3 / 64, open_ask_lots=0.4))
     assert (stale["cancel"], stale["bid"], stale["ask"]) == (2, 3, None)
 
 
 @pytest.mark.parametrize(("move", "side"), [(8.0, "bid"), (-8.0, "ask")])
 def test_momentum_follows_a_large_move_with_market_orders(move: float, side: str) -> None:
     trader = MomentumTrader(window=20, threshold=1.0).build(CONFIG)
-    (action,) = decide(trader, calm(return_20=move / 32, volatility_slow=1 / 32))
+    (action,) = decide(trader, calm(return_20=move / 64, volatility_slow=1 / 32))
     assert action[side] == 999
     assert action["ask" if side == "bid" else "bid"] is None
 
 
 def test_momentum_waits_out_small_moves_and_closes_when_the_move_has_faded() -> None:
     trader = MomentumTrader(window=20, threshold=1.0, exit_threshold=0.25).build(CONFIG)
-    (quiet,) = decide(trader, calm(return_20=2 / 32, volatility_slow=1 / 32))
+    (quiet,) = decide(trader, calm(return_20=2 / 64, volatility_slow=1 / 32))
     assert (quiet["bid"], quiet["ask"]) == (None, None)
     for held, lots in ((1, 1), (3, 3), (30, 4)):
         signed = {"inventory": held / 80, "inventory_lots": float(np.log1p(held) / 7)}
         (leaving,) = decide(trader, calm(return_20=0.0, volatility_slow=1 / 32, **signed))
         assert (leaving["ask"], leaving["ask_lots"], leaving["bid"]) == (999, lots, None)
-    (full,) = decide(trader, calm(return_20=8 / 32, volatility_slow=1 / 32, inventory=0.7))
+    (full,) = decide(trader, calm(return_20=8 / 64, volatility_slow=1 / 32, inventory=0.7))
     assert (full["bid"], full["ask"]) == (None, None)
 
 
@@ -190,7 +190,8 @@ def test_makers_take_the_four_standings_in_turn_unless_told_otherwise() -> None:
 def test_an_unknown_kind_and_an_unknown_name_are_named() -> None:
     odd = MarketConfig(agents=(replace(roster()[0], id="whale_0", kind="whale"),))
     with pytest.raises(
-        ConfigError, match=r"kind of whale_0: expected one of ppo, noise, maker, momentum .* got 'whale'"
+        ConfigError,
+        match=r"kind of whale_0: expected one of ppo, noise, maker, momentum, informed, splitter .* got 'whale'",
     ):
         build(odd)
     with pytest.raises(ConfigError, match="policies: expected an agent id or a kind of this market, got 'whales'"):

@@ -15,7 +15,7 @@ from market_env.market import Market
 from runners.files.derive import derive, turns_with_trades
 from scripted_agents import MarketMaker, RandomActions, run_compiled
 from scripted_agents.policy import CompiledPolicy
-from scripted_agents.population import build_others
+from scripted_agents.registry import build_others
 from scripted_agents.tally import AT_ONCE, tally_episodes
 
 RARE = AgentConfig("guest_0", "guest", arrivals=Poisson(0.3), inventory_bound=20)

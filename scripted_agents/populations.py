@@ -1,0 +1,278 @@
+"""Markets and who sits in them, by name.
+
+:func:`population` gives the rules, the roster and a policy for every seat. Whatever needs agents takes it; a bare
+:class:`market_env.config.MarketConfig` seats the four kinds of ``day6``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+from market_env.config import SEATS, AgentConfig, ConfigError, Hawkes, MarketConfig, Poisson, Value, amend
+from market_env.outside import shown
+from market_env.rewards import DEFAULT_REWARD, WealthReward
+from scripted_agents import informed, splitter
+from scripted_agents.frozen_ppo import FrozenPPO
+from scripted_agents.informed import InformedTrader
+from scripted_agents.maker import MarketMaker
+from scripted_agents.momentum import MomentumTrader
+from scripted_agents.patient import PatientTrader
+from scripted_agents.policy import PolicyConfig
+from scripted_agents.quoter import Quoter
+from scripted_agents.registry import KINDS
+from scripted_agents.splitter import Splitter
+from scripted_agents.zero_intelligence import ZeroIntelligence
+
+
+class Place(NamedTuple):
+    """A seat and who takes it."""
+
+    seat: AgentConfig
+    policy: PolicyConfig
+
+
+Parameters = Mapping[str, PolicyConfig]
+"""Parameters of policies, by agent id or kind."""
+
+
+@dataclass(frozen=True)
+class Population:
+    """A market and who sits in it."""
+
+    name: str
+    market: MarketConfig
+    """Rules and roster."""
+    policies: dict[str, PolicyConfig]
+    """Of every seat, by agent id."""
+    reward: WealthReward = DEFAULT_REWARD
+    """At the scale at which random actions in the learner's seat have a standard deviation of about 1."""
+
+    def over(self, policies: Parameters) -> dict[str, PolicyConfig]:
+        """Its policies with others, by agent id or kind, in place of some."""
+        kinds = {agent.id: agent.kind for agent in self.market.agents}
+        kept = {agent: own for agent, own in self.policies.items() if not {agent, kinds[agent]} & policies.keys()}
+        return {**kept, **policies}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a population of any size is made."""
+
+    meaning: str
+    """What it is for, one sentence."""
+    rules: MarketConfig
+    """The market; its roster does not count."""
+    counts: Mapping[str, int]
+    """Agents of each kind, unless others are asked for."""
+    place: Callable[[str, int, Mapping[str, int]], Place]
+    """Seat and policy of a kind's agent, by its number and by how many of each kind the clocks run for."""
+    reward: WealthReward = DEFAULT_REWARD
+    """See :class:`Population`."""
+
+    def build(self, name: str, counts: Mapping[str, int] | None = None, timesteps: int | None = None) -> Population:
+        """The population, with so many agents of some kinds in place of its own.
+
+        Raises:
+            ConfigError: a kind is unknown, a count is negative, or nobody is left.
+        """
+        for kind, count in (counts or {}).items():
+            if kind not in KINDS:
+                raise ConfigError(f"kind: expected one of {', '.join(KINDS)}, got {shown(kind)}")
+            if count < 0:
+                raise ConfigError(f"number of {kind} agents: must be 0 or more, got {count}")
+        wanted = {kind: self.counts.get(kind, 0) for kind in KINDS} | dict(counts or {})
+        # Clocks run for as many as there usually are, so that fewer of a kind shift nobody else's arrivals.
+        sizes = {kind: max(count, self.counts.get(kind, 0)) for kind, count in wanted.items()}
+        agents, policies = [], {}
+        for kind, count in wanted.items():
+            for number in range(count):
+                seat, policy = self.place(kind, number, sizes)
+                agents.append(replace(seat, id=f"{kind}_{number}"))
+                policies[agents[-1].id] = policy
+        if not agents:
+            raise ConfigError("agents: expected at least one, got none")
+        market = amend(self.rules, agents=tuple(agents), timesteps=timesteps or self.rules.timesteps)
+        return Population(name, market, policies, self.reward)
+
+
+def santa_fe_place(kind: str, number: int, sizes: Mapping[str, int]) -> Place:
+    """Noise traders of zero intelligence, each with a Poisson clock of its own; the other kinds as in ``day6``."""
+    if kind == "noise":
+        seat = replace(SEATS["noise"], cash=40_000_000, inventory_bound=1_000, arrivals=Poisson(0.3))
+        return Place(seat, ZeroIntelligence())
+    return day6_place(kind, number, sizes)
+
+
+def day6_place(kind: str, number: int, sizes: Mapping[str, int]) -> Place:
+    """The kind's own seat and policy."""
+    seat = replace(KINDS[kind].seat, id=f"{kind}_{number}")
+    return Place(seat, KINDS[kind].policy(seat))
+
+
+PATIENT = MarketMaker(
+    half_spread=23.0, volatility_weight=0.8, skew=5.5, lots=40.0, layers=3, layer_gap=4.0, tolerance=17.0, patience=60.0,
+    shown=0.37, belief=1.0,
+)  # fmt: skip
+"""The maker whose quotes stand, far from the price: the walls."""
+
+QUICK = Quoter(
+    half_spread=20.0, volatility_weight=0.6, skew=6.0, edge=6.5, patience=2.7, flicker=0.5, join=0.45, better=0.55,
+    at_place=0.4, depth=5.0, lots=5.3, log_spread=1.3,
+)  # fmt: skip
+"""The maker near the price."""
+
+FURTHER = (0.0, 2.0, 6.0)
+"""Ticks by which the half spreads of quick makers differ, in turn."""
+
+PATIENT_EVERY = 4
+"""Every so manieth maker is a patient one."""
+
+
+def calibrated_place(kind: str, number: int, sizes: Mapping[str, int]) -> Place:
+    """Seat and policy of the calibrated market.
+
+    Every kind has a clock of its own that runs for as many members as there usually are, so that taking some out shifts
+    nobody else's arrivals. News wake makers and informed traders alike; who of them comes first is chance.
+    """
+    if kind == "ppo":
+        return Place(replace(SEATS["ppo"], cash=8_000_000), FrozenPPO())
+    if kind == "noise":
+        arrivals = Hawkes(0.033, 0.6, 7.0, group="noise", further=((0.05, 0.05),), size=sizes[kind])
+        seat = replace(
+            SEATS["noise"], cash=40_000_000, inventory_bound=400, max_open_orders=12, best_only=True, arrivals=arrivals
+        )
+        return Place(seat, NOISE)
+    if kind == "maker":
+        seat = replace(SEATS["maker"], cash=80_000_000, inventory_bound=600, max_open_orders=24, signal=4.4)
+        patient = sum(other % PATIENT_EVERY == PATIENT_EVERY - 1 for other in range(sizes[kind]))
+        if number % PATIENT_EVERY == PATIENT_EVERY - 1:
+            arrivals = Hawkes(1.0, 0.0, 10.0, group="patient", news=4.0 * patient, size=patient)
+            return Place(replace(seat, arrivals=arrivals), PATIENT)
+        quick = sizes[kind] - patient
+        arrivals = Hawkes(0.042, 0.3, 7.0, group="makers", news=1.56 * quick, size=quick)
+        further = FURTHER[number % PATIENT_EVERY]
+        return Place(replace(seat, arrivals=arrivals), replace(QUICK, half_spread=QUICK.half_spread + further))
+    if kind == "informed":
+        arrivals = Hawkes(0.03, 0.3, 9.0, group="informed", news=1.13 * sizes[kind], size=sizes[kind])
+        return Place(replace(informed.SEAT, arrivals=arrivals), InformedTrader(threshold=0.9, lots=14.5))
+    if kind == "splitter":
+        return Place(splitter.SEAT, Splitter())
+    if kind == "momentum":
+        return Place(replace(SEATS["momentum"], cash=8_000_000), MomentumTrader())
+    return day6_place(kind, number, sizes)
+
+
+CALIBRATED = MarketConfig(
+    first_price=50_000,
+    lot_size=10.0,
+    price_band=300,
+    offsets=(
+        -32, -16, -8, -6, -4, -3, -2, -1, *range(33), 34, 36, 38, 40, 42, 44, 46, 48, 52, 56, 60, 64, 72, 80, 90, 100, 120,
+        140,
+    ),
+    lots=(*range(11), 12, 14, 16, 18, 20, 24, 28, 32, 40, 50, 60, 80, 100),
+    agents=(SEATS["ppo"],),
+    value=Value(rate=0.22, branching_ratio=0.7, decay=0.084, jump=4.0, tail=9.0),
+)  # fmt: skip
+"""A stock at 500.00 in lots of ten shares, about a value that news move. Grids are as fine as the agents place orders."""
+
+NOISE = PatientTrader(
+    market_share=0.025, cancel_rate=13.0, rests_after=0.6, inside=0.08, at_best=0.48, depth=13.0, tail=2.8, lots=5.3,
+    log_spread=0.95,
+)  # fmt: skip
+
+WIDE_REWARD = WealthReward(scale=300.0)
+"""The default reward at the scale of the calibrated market, where prices move four times as far."""
+
+DEFAULT = "default"
+
+RECIPES = {
+    "default": Recipe(
+        "calibrated: the four kinds and informed traders, about a value that news move",
+        CALIBRATED,
+        {"ppo": 1, "noise": 12, "maker": 8, "momentum": 1, "informed": 6},
+        calibrated_place,
+        WIDE_REWARD,
+    ),
+    "splitters": Recipe(
+        "the default with traders who work large orders",
+        CALIBRATED,
+        {"ppo": 1, "noise": 12, "maker": 8, "momentum": 1, "informed": 6, "splitter": 2},
+        calibrated_place,
+        WIDE_REWARD,
+    ),
+    "santa_fe": Recipe(
+        "zero intelligence alone, the floor: random orders at constant rates",
+        MarketConfig(offsets=tuple(range(-16, 47)), lots=(0, 1, 2, 5, 10), lot_size=100.0, agents=(SEATS["ppo"],)),
+        {"noise": 20},
+        santa_fe_place,
+    ),
+    "day6": Recipe(
+        "the four kinds alone: frozen PPO, noise traders, market makers, momentum",
+        MarketConfig(),
+        {"ppo": 1, "noise": 20, "maker": 4, "momentum": 1},
+        day6_place,
+    ),
+}
+"""The known populations, by name."""
+
+
+def population(
+    name: str = DEFAULT, counts: Mapping[str, int] | None = None, timesteps: int | None = None
+) -> Population:
+    """A market and who sits in it.
+
+    Args:
+        name: one of :data:`RECIPES`.
+        counts: agents of some kinds, in place of the population's own numbers.
+        timesteps: length of an episode.
+
+    Raises:
+        ConfigError: the name or a kind is unknown, a count is negative, or nobody is left.
+    """
+    if name not in RECIPES:
+        raise ConfigError(f"population: expected one of {', '.join(RECIPES)}, got {shown(name)}")
+    return RECIPES[name].build(name, counts, timesteps)
+
+
+Rules = MarketConfig | Population
+"""What an environment can be told to play: a market whose seats take their kinds' policies, or a whole population."""
+
+
+def dealt(
+    config: Rules | Sequence[Rules] | None, policies: Parameters | Sequence[Parameters] | None
+) -> tuple[list[MarketConfig], list[Parameters]]:
+    """Markets, and for each the policies that are not its kinds' own.
+
+    Args:
+        config: one, several, or None for the default population.
+        policies: who plays, by agent id or kind, where it is not the population's or the kind's default; one mapping for
+            all markets, or one each.
+
+    Raises:
+        ConfigError: there are as many mappings neither as markets nor one, or something is neither market nor population.
+    """
+    one = isinstance(config, MarketConfig | Population) or not isinstance(config, Iterable)
+    given: list[Rules] = [population()] if config is None else [config] if one else list(config)  # type: ignore[arg-type, list-item]
+    each = [policies or {}] * len(given) if policies is None or isinstance(policies, Mapping) else list(policies)
+    if len(each) != len(given):
+        raise ConfigError(f"policies: expected one mapping, or one for each of {len(given)} configs, got {len(each)}")
+    markets, seated = [], []
+    for rules, own in zip(given, each, strict=True):
+        if not isinstance(rules, MarketConfig | Population):
+            raise ConfigError(
+                f"config: expected a MarketConfig, a population or a list of them, got {type(rules).__name__}"
+            )
+        markets.append(rules.market if isinstance(rules, Population) else rules)
+        seated.append(rules.over(own) if isinstance(rules, Population) else own)
+    return markets, seated
+
+
+def reward_of(config: Rules | Sequence[Rules] | None) -> WealthReward:
+    """The reward of an environment that is told none: its population's, of several the first one's."""
+    first = population() if config is None else config
+    if not isinstance(first, MarketConfig | Population):
+        first = next(iter(first), MarketConfig())
+    return first.reward if isinstance(first, Population) else DEFAULT_REWARD

@@ -1,0 +1,171 @@
+"""Populations by name: who sits where, what taking some out leaves as it was, and that nobody leads the price."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import numpy as np
+import pytest
+
+from benchmarks.push import push
+from market_env import actions
+from market_env.config import ConfigError, Hawkes, MarketConfig, to_json
+from market_env.engine import state
+from market_env.market import Market
+from runners.exchange import ensemble
+from scripted_agents import DoNothing, FrozenPPO, MarketMaker, Quoter, learner_env, population, run_compiled
+from scripted_agents.batch import Batch
+from scripted_agents.populations import RECIPES, reward_of
+from scripted_agents.registry import build, build_others
+from scripted_agents.standards import STANDARDS
+
+EMPTY = {"ppo": DoNothing()}
+
+
+def play(
+    name: str, seed: int, counts: dict[str, int] | None = None, timesteps: int = 1_000
+) -> tuple[Market, np.ndarray]:
+    of = population(name, counts, timesteps)
+    market = Market(of.market, log=True)
+    market.reset(seed)
+    return market, run_compiled(market, build(of.market, of.over(EMPTY)))
+
+
+@pytest.mark.parametrize("name", RECIPES)
+def test_a_population_has_a_policy_for_every_seat_and_makes_itself_again(name: str) -> None:
+    of = population(name)
+    assert list(of.policies) == of.market.agent_ids
+    assert Counter(agent.kind for agent in of.market.agents) == dict(RECIPES[name].counts)
+    assert to_json(population(name).market) == to_json(of.market)
+    assert population(name, timesteps=70).market.timesteps == 70
+    _, events = play(name, 1, timesteps=300)
+    assert np.count_nonzero(events["kind"] == state.KIND_TRADE) > 30
+
+
+def test_the_default_has_the_pages_four_kinds_and_informed_traders_and_day6_is_a_bare_market() -> None:
+    counts = Counter(agent.kind for agent in population().market.agents)
+    assert set(counts) == {"ppo", "noise", "maker", "momentum", "informed"}
+    assert counts["ppo"] == counts["momentum"] == 1
+    assert population().policies["ppo_0"] == FrozenPPO("models/ppo_day5.zip")
+    assert population("day6").market == MarketConfig()
+    # The seat learns as an outsider, who must read the book.
+    assert [agent.signal for agent in population().market.agents if agent.kind in ("ppo", "noise", "momentum")] == [
+        None
+    ] * 14
+
+
+def test_one_maker_in_four_is_a_patient_one_whatever_their_number() -> None:
+    for count in (0, 1, 4, 8, 13):
+        policies = population("default", {"maker": count}).policies
+        makers = [policy for agent, policy in policies.items() if agent.startswith("maker")]
+        assert [isinstance(policy, MarketMaker) for policy in makers] == [number % 4 == 3 for number in range(count)]
+        assert all(isinstance(policy, Quoter) for policy in makers if not isinstance(policy, MarketMaker))
+
+
+def test_taking_makers_out_leaves_everybody_elses_arrivals_to_the_byte() -> None:
+    def arrivals(makers: int) -> dict[str, list[float]]:
+        market, events = play("default", 4, {"maker": makers})
+        turns = events[events["kind"] == state.KIND_TURN]
+        return {agent: turns["time"][turns["agent"] == index].tobytes() for agent, index in market.index.items()}
+
+    whole = arrivals(8)
+    for makers in (4, 0):
+        fewer = arrivals(makers)
+        assert fewer == {agent: times for agent, times in whole.items() if agent in fewer}
+        assert sum(agent.startswith("maker") for agent in fewer) == makers
+    # More than there usually are make the makers' clock run for more; the others' stay what they were.
+    more = arrivals(12)
+    assert {a: t for a, t in more.items() if not a.startswith("maker")} == {
+        a: t for a, t in whole.items() if not a.startswith("maker")
+    }
+
+
+def test_clocks_run_for_as_many_as_there_usually_are_or_for_more() -> None:
+    def sizes(makers: int) -> dict[str, int]:
+        agents = population("default", {"maker": makers}).market.agents
+        return {a.arrivals.group: a.arrivals.size or 0 for a in agents if isinstance(a.arrivals, Hawkes)}
+
+    assert sizes(8) == sizes(4) == {"noise": 12, "makers": 6, "patient": 2, "informed": 6}
+    assert sizes(12) == {"noise": 12, "makers": 9, "patient": 3, "informed": 6}
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: population("market"), r"population: expected one of default, splitters, santa_fe, day6, got 'market'"),
+        (lambda: population("day6", {"sharks": 1}), "kind: expected one of ppo, noise, maker, momentum, informed, splitter, got 'sharks'"),
+        (lambda: population("day6", {"noise": -1}), "number of noise agents: must be 0 or more, got -1"),
+        (lambda: population("santa_fe", {"noise": 0}), "agents: expected at least one, got none"),
+        (lambda: population("day6", {"informed": 1}), "signal of informed_0: this market has no value to see"),
+        (lambda: learner_env(7), "config: expected a MarketConfig, a population or a list of them, got int"),  # type: ignore[arg-type]
+    ],
+)  # fmt: skip
+def test_what_no_population_is_is_one_clear_error(make: object, message: str) -> None:
+    with pytest.raises((ConfigError, TypeError), match=message) as caught:
+        make()  # type: ignore[operator]
+    assert "\n" not in str(caught.value)
+
+
+def test_a_learners_environment_plays_the_population_that_it_is_told() -> None:
+    for rules, prices in ((None, 50_000), (population("day6"), 10_000), (MarketConfig(), 10_000)):
+        env = learner_env(rules)
+        _, info = env.reset(seed=3)
+        assert abs(info["mid"] - prices) < 500
+        assert env.reward == reward_of(rules)
+    env = learner_env(
+        population("day6", timesteps=30), policies={"noise": DoNothing(), "maker_1": MarketMaker(lots=2.0)}
+    )
+    env.reset(seed=3)
+    for _ in range(20):
+        _, _, _, _, info = env.step(np.zeros(5, np.int64))
+    assert info["mid"] > 9_000
+
+
+@pytest.mark.parametrize("name", ["default", "day6"])
+def test_rewards_under_random_actions_have_a_standard_deviation_of_about_one(name: str) -> None:
+    of = population(name, timesteps=10**6)
+    batch = Batch(of.market, build_others(of.market, ["ppo_0"], of.policies), ["ppo_0"], 16)
+    batch.reset(range(STANDARDS.tuning_seeds[0], STANDARDS.tuning_seeds[0] + 16))
+    rng = np.random.default_rng(0)
+    rewards = []
+    for _ in range(1_000):
+        batch.step(rng.integers(0, actions.sizes(of.market.offsets, of.market.lots), (16, 1, 5)))
+        rewards.append(of.reward(batch.outcomes[:, 0]))
+    assert np.std(rewards[50:]) == pytest.approx(1.0, rel=0.3)
+
+
+def test_nobody_leads_the_price_in_the_default_as_in_day6() -> None:
+    led = push("day6", STANDARDS.test_seeds[:8])
+    assert led.low > led.minute
+    anchored = push("default")
+    assert anchored.high < 0.1 * anchored.minute
+    assert anchored.high < 1.0  # ticks
+    assert min(led.reached, anchored.reached) >= 90
+
+
+def test_cash_never_binds_before_the_bound_in_any_seat() -> None:
+    for seed in STANDARDS.test_seeds[:3]:
+        market, events = play("default", seed, timesteps=5_000)
+        rejects = events[events["kind"] == state.KIND_REJECT]
+        assert not np.count_nonzero(rejects["reason"] == state.REASON_CASH)
+        for account in market.records[0]["agents"][: len(market.agent_ids)]:
+            # As many lots as it may hold, at a price far above any that was seen.
+            assert account["start_cash"] >= account["inventory_bound"] * 1.2 * market.config.first_price
+
+
+@pytest.mark.long
+def test_the_default_lies_within_the_half_hours_of_real_stocks_and_zero_intelligence_does_not() -> None:
+    def inside(name: str, seeds: range) -> tuple[list[int], list[int]]:
+        of = population(name)
+        found = list(ensemble.facts_of_seeds(of.market, of.over(EMPTY), seeds))
+        return (
+            ensemble.counts(found, lambda row: row.half_hourly),
+            ensemble.counts(found, lambda row: row.judged > 0),
+        )
+
+    banded, judged = inside("default", STANDARDS.test_seeds[:20])
+    assert min(banded) >= 16
+    assert np.mean(banded) >= 17
+    assert np.mean(judged) >= 28
+    floor, _ = inside("santa_fe", STANDARDS.test_seeds[:2])
+    assert max(floor) <= 10
