@@ -31,7 +31,7 @@ from runners.learn.vec_env import MarketVecEnv
 from runners.simulation.drive import drive
 from scripted_agents.batch import Batch, market_bytes
 from scripted_agents.frozen_ppo import DEFAULT_MODEL, FrozenPPO
-from scripted_agents.population import build_others
+from scripted_agents.registry import build_others
 
 
 def batch_speed(markets: int, seconds: float = 1.0) -> tuple[float, float]:

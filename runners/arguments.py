@@ -1,30 +1,28 @@
-"""Flags that commands share: the population, counted or read from a file."""
+"""Flags that commands share: the population, by name, counted or read from a file."""
 
 from __future__ import annotations
 
 import argparse
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 import tyro
 
-from market_env.config import LEARNER_KIND, ConfigError, amend, roster
+from market_env.config import LEARNER_KIND, ConfigError, amend
 from market_env.outside import shown
-from runners.simulation.config import RunConfig, read_file
-from scripted_agents import population
+from runners.simulation.config import RunConfig, has_roster, read_file, run_of
+from scripted_agents import registry
 from scripted_agents.frozen_ppo import DEFAULT_MODEL, FrozenPPO, locate, sha256
-from scripted_agents.population import KINDS
-
-USUAL = Counter(agent.kind for agent in roster())
-"""How many of each kind there are by default."""
+from scripted_agents.populations import DEFAULT, population
+from scripted_agents.registry import KINDS
 
 Counts: Any = make_dataclass(
     "Counts",
     [
-        (name, Annotated[int, tyro.conf.arg(help=f"Number of {kind.people}.")], field(default=USUAL[name]))
+        (name, Annotated[int, tyro.conf.arg(help=f"Number of {kind.people}.")], field(default=0))
         for name, kind in KINDS.items()
     ],
     frozen=True,
@@ -37,6 +35,9 @@ Counts: Any = make_dataclass(
 class Population(Counts):  # type: ignore[misc]
     """Who trades."""
 
+    population: str = DEFAULT
+    """Where the market, its agents and their policies come from: one of default, splitters, day6, santa_fe; flags and a config
+    without agents of its own go over it."""
     config: Path | None = None
     """JSON file to start from, any keys of a run's config.json; flags given beside it win."""
     model: str = DEFAULT_MODEL
@@ -46,7 +47,7 @@ class Population(Counts):  # type: ignore[misc]
 
 
 class Start:
-    """What the flags go over: the default run, or that of the file which ``--config`` names.
+    """What the flags go over: a population, the file which ``--config`` names, or that over the population.
 
     Args:
         argv: the command line.
@@ -59,10 +60,20 @@ class Start:
         first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         first.add_argument("--config", type=Path)
         first.add_argument("--model")
+        first.add_argument("--population")
         known, _ = first.parse_known_args(argv)
         self.file: Path | None = known.config
-        self.run, self._given = read_file(known.config) if known.config else (RunConfig(), {})
+        self._given = read_file(known.config) if known.config else {}
+        if known.population is not None and has_roster(self._given):
+            raise ConfigError(
+                f"--population: {self.file} has a roster of its own (market.agents); give one or the other"
+            )
+        self._population: str = known.population or DEFAULT
         self._model: str | None = known.model
+        self.run = self._run({})
+
+    def _run(self, counts: Mapping[str, int]) -> RunConfig:
+        return run_of(self._given, population(self._population, counts), self.file)
 
     def flags(self) -> dict[str, Any]:
         """What the flags of :class:`Population` begin as."""
@@ -70,6 +81,7 @@ class Start:
         models = [policy.model for policy in self.run.policies.values() if isinstance(policy, FrozenPPO)]
         return {
             "config": self.file,
+            "population": self._population,
             "model": models[0] if models else DEFAULT_MODEL,
             "timesteps": self.run.market.timesteps,
             **{kind: kinds[kind] for kind in KINDS},
@@ -84,27 +96,25 @@ class Start:
         """
         begun = self.flags()
         counts = {kind: getattr(flags, kind) for kind in KINDS}
-        changed = [kind for kind, count in counts.items() if count != begun[kind]]
-        if changed and "agents" in self._given.get("market", {}):
+        changed = {kind: count for kind, count in counts.items() if count != begun[kind]}
+        if changed and has_roster(self._given):
             raise ConfigError(
-                f"--{changed[0]}: {self.file} has a roster of its own (market.agents); give one or the other"
+                f"--{next(iter(changed))}: {self.file} has a roster of its own (market.agents); give one or the other"
             )
-        agents = population.roster(counts) if changed else self.run.market.agents
-        if not agents:
-            raise ConfigError("agents: expected at least one, got none")
-        market = amend(self.run.market, timesteps=flags.timesteps, agents=agents)
-        policies = dict(self.run.policies)
+        run = self._run(changed) if changed else self.run
+        market = amend(run.market, timesteps=flags.timesteps)
+        policies = dict(run.policies)
         if self._model is None:
             self._check_models()
         else:
             frozen = FrozenPPO(self._model)
             policies = {name: frozen if isinstance(own, FrozenPPO) else own for name, own in policies.items()}
             policies.setdefault(LEARNER_KIND, frozen)
-            if not any(isinstance(own, FrozenPPO) for own in population.resolve(market, policies).values()):
+            if not any(isinstance(own, FrozenPPO) for own in registry.resolve(market, policies).values()):
                 raise ConfigError(
                     f"--model {shown(self._model)[1:-1]}: there is no agent with a frozen policy to use it"
                 )
-        return amend(self.run, market=market, policies=policies)
+        return amend(run, market=market, policies=policies)
 
     def _check_models(self) -> None:
         models = self._given.get("models", {})

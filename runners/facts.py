@@ -1,6 +1,8 @@
-"""Statistics of a market beside those of real ones: ``python -m runners.facts RUN_DIR`` or ``MESSAGE.csv ORDERBOOK.csv``.
+"""Statistics of a market beside those of real ones: of a run, of a pair of LOBSTER files, or of a population over many seeds.
 
-:mod:`runners.exchange.facts` has the measures, ``market_facts.json`` beside it the definitions and the real ranges.
+``python -m runners.facts RUN_DIR``, ``MESSAGE.csv ORDERBOOK.csv``, several run folders, or ``--population default``.
+:mod:`runners.exchange.facts` has the measures, ``market_facts.json`` beside it the definitions and the real ranges,
+:mod:`runners.exchange.ensemble` what is said over seeds.
 """
 
 from __future__ import annotations
@@ -11,13 +13,30 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
+from tqdm import tqdm
 
-from market_env.config import ConfigError
+from market_env.config import LEARNER_KIND, ConfigError
 from runners.command import command
+from runners.exchange import ensemble
 from runners.exchange.facts import facts_of_pair, facts_of_run, table
+from scripted_agents.baselines import DoNothing
+from scripted_agents.policy import PolicyConfig
+from scripted_agents.populations import population
+from scripted_agents.standards import STANDARDS
+
+SEEDS = 20
+"""Seeds of a population that are measured unless others are named."""
+
+
+def say(found: list[dict[str, Any]], title: str, *, as_json: bool) -> None:
+    """Print the facts of several markets."""
+    if as_json:
+        print(json.dumps([row._asdict() for row in ensemble.over_seeds(found)], indent=2))
+    else:
+        print(ensemble.table(found, title))
 
 
 @dataclass(frozen=True)
@@ -27,9 +46,15 @@ class Arguments:
     paths: Annotated[
         tuple[Path, ...],
         tyro.conf.Positional,
-        tyro.conf.arg(metavar="RUN_DIR | MESSAGE ORDERBOOK", help_behavior_hint=""),
-    ]
-    """A run's folder, or a message file and its order-book file."""
+        tyro.conf.arg(metavar="RUN_DIR ... | MESSAGE ORDERBOOK", help_behavior_hint=""),
+    ] = ()
+    """A run's folder or several, or a message file and its order-book file."""
+    population: str | None = None
+    """In place of files: a population by name, played on several seeds with its learners' seats empty."""
+    seeds: tuple[int, ...] = ()
+    """Seeds of a population; by default twenty that nothing was tuned on."""
+    timesteps: int = 5_000
+    """Length of a seed's run."""
     tick_size: Annotated[float, tyro.conf.arg(help_behavior_hint="")] = math.nan
     """Tick of a LOBSTER pair in currency units, 0.01 unless given; a run has its own."""
     json: bool = False
@@ -43,6 +68,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = not math.isnan(arguments.tick_size)
     if given and not arguments.tick_size > 0:
         raise ConfigError(f"--tick-size: expected above 0, got {arguments.tick_size:g}")
+    if arguments.population is not None:
+        if arguments.paths or given:
+            raise ConfigError("--population: plays its seeds itself; leave paths and --tick-size out")
+        seeds = arguments.seeds or STANDARDS.test_seeds[:SEEDS]
+        of = population(arguments.population, timesteps=arguments.timesteps)
+        empty: dict[str, PolicyConfig] = {
+            agent.id: DoNothing() for agent in of.market.agents if agent.kind == LEARNER_KIND
+        }
+        runs = tqdm(
+            ensemble.facts_of_seeds(of.market, of.over(empty), seeds), total=len(seeds), unit=" seeds", disable=None
+        )
+        say(list(runs), arguments.population, as_json=arguments.json)
+        return 0
+    if arguments.seeds:
+        raise ConfigError("--seeds: are a population's; give --population with them")
+    if len(arguments.paths) > 1 and all(path.is_dir() for path in arguments.paths):
+        say([facts_of_run(path) for path in arguments.paths], "runs", as_json=arguments.json)
+        return 0
     first, *others = arguments.paths or (Path(),)
     if not arguments.paths or len(others) > 1 or (others and first.is_dir()):
         raise ConfigError(

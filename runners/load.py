@@ -1,5 +1,5 @@
 """A run read back: another name of :mod:`runners.files.run`."""
 
-from runners.files.run import NAMES, Run, load_run
+from runners.files.run import Run, load_run
 
-__all__ = ["NAMES", "Run", "load_run"]
+__all__ = ["Run", "load_run"]

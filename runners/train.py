@@ -10,21 +10,38 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, make_dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import tyro
 
-from market_env.config import ConfigError, to_json
+from market_env.config import LEARNER_KIND, ConfigError, amend, to_json
 from runners.command import command
 from runners.files.folder import fresh_folder
 from runners.learn.settings import CONFIG, RESULT, Training, stored_training
 from runners.learn.training import train
+from scripted_agents.registry import KINDS
 from scripted_agents.standards import STANDARDS, Standards
 
 FRESH = Path("runs/train-SEED-N")
 """Stands for a folder of its own for every training."""
+
+
+Counts: Any = make_dataclass(
+    "Counts",
+    [
+        (
+            name,
+            Annotated[int | None, tyro.conf.arg(help=f"Number of {kind.people}, in place of the population's.")],
+            field(default=None),
+        )
+        for name, kind in KINDS.items()
+        if name != LEARNER_KIND
+    ],
+    frozen=True,
+)
+"""A flag for each kind of agents that do not learn."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +49,7 @@ class Arguments:
     """Train PPO in a market: one learner, several of one policy, or a league."""
 
     training: Annotated[Training, tyro.conf.arg(name="")] = field(default_factory=Training)
+    counts: Annotated[Counts, tyro.conf.arg(name="")] = field(default_factory=Counts)
     run_dir: Path = FRESH
     """Folder for everything that the training writes; by default a fresh one, N the first number that is free."""
     config: Path | None = None
@@ -56,7 +74,8 @@ def main(argv: Sequence[str] | None = None, standards: Standards = STANDARDS) ->
     begun_as = stored or (Training() if config is None else stored_training(config, or_run=True))
     default = Arguments(training=begun_as, config=config, resume=resume)
     arguments = tyro.cli(Arguments, args=argv, default=default, prog="python -m runners.train")
-    training = arguments.training
+    counts = {kind: count for kind, count in vars(arguments.counts).items() if count is not None}
+    training = amend(arguments.training, counts={**arguments.training.counts, **counts})
     if stored is not None:
         folder = resume
         given = to_json(training)

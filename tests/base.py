@@ -42,7 +42,7 @@ observations, _ = together.reset(seed=3)
 assert np.array_equal(observations["ppo_0"], first)
 
 try:
-    scripted_agents.FrozenPPO().build(config)
+    scripted_agents.FrozenPPO().build(scripted_agents.population().market)
 except scripted_agents.ModelError as error:
     print(error)
 loaded = [

@@ -17,7 +17,7 @@ from market_env.engine import state
 from market_env.market import Market
 from runners.vec_env import MarketVecEnv
 from scripted_agents import MarketMaker, RandomActions
-from scripted_agents.population import build_others
+from scripted_agents.registry import build_others
 from scripted_agents.vector import MarketVectorEnv
 from tests.kit import same
 

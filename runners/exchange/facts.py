@@ -287,6 +287,13 @@ NEED_ALL_LEVELS = (
 """Facts about messages: real ones were counted over those that changed the first :data:`LEVELS` levels, and a pair with
 fewer shows fewer of them. There they are measured and not judged."""
 
+MIRRORED = "p_up_by_imbalance"
+"""The fact whose real days are judged together with their mirror images, bids for asks and up for down: one of the three days
+fell throughout, which says nothing of what an imbalance does."""
+MIRROR_NOTE = (
+    "judged by the days and their mirror images (up for down, bids for asks), since one of the three fell throughout"
+)
+
 PARTS: dict[str, Sequence[str]] = {
     "sign_acf_lags_2_5_10_20": ("lag 2", "lag 5", "lag 10", "lag 20"),
     "event_count_acf_1_10_60s": ("1 s", "10 s", "60 s"),
@@ -340,6 +347,10 @@ def measure(pair: pairs.Pair, start: float, end: float, tick: float) -> dict[str
         band = real.get("half_hour_min_median_max")
         within = [how(part) for part in windows] if band else None
         days = list(real.get("whole_day", {}).values())
+        note = real.get("note")
+        if name == MIRRORED:
+            days += [[1.0 - share for share in reversed(day)] for day in days]
+            note = MIRROR_NOTE
         seen = pair.levels >= LEVELS or name not in NEED_ALL_LEVELS
         facts[name] = {
             "definition": real["definition"],
@@ -348,7 +359,7 @@ def measure(pair: pairs.Pair, start: float, end: float, tick: float) -> dict[str
             "real_half_hours": band,
             "real_days": days,
             "inside": verdicts(value, within, band, days, judged=bool(windows) and seen),
-            **({"note": real["note"]} if "note" in real else {}),
+            **({"note": note} if note else {}),
         }
     return {
         "name": pair.name,

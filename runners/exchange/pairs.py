@@ -223,11 +223,19 @@ def pair_of_run(path: Path, levels: int) -> Pair:
     if not 1 <= levels <= 200:
         raise ConfigError(f"levels: expected 1 to 200, got {levels}")
     _, config = read_config(path)
-    events = load_events(path)
+    return pair_of_events(config, load_events(path), levels, path.name)
+
+
+def pair_of_events(config: MarketConfig, events: NDArray[np.void], levels: int, name: str) -> Pair:
+    """A market's events as :func:`pair_of_run` has those of a run.
+
+    Raises:
+        ConfigError: tick or lot cannot be said in the format's units, or no market wrote these events.
+    """
     messages, books = visible(config, events, levels)
     empty = np.tile([window.NO_ASK, 0, window.NO_BID, 0], levels)
     prices = different(pl.Series(books[:, column]) for column in range(0, 4 * levels, 2))
-    return Pair(path.name, messages, books, prices, empty)
+    return Pair(name, messages, books, prices, empty)
 
 
 def visible(config: MarketConfig, events: NDArray[np.void], levels: int) -> tuple[NDArray[np.void], NDArray[np.int64]]:

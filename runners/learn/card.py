@@ -27,7 +27,7 @@ from runners.learn.settings import POLICY, Trained, read_training
 from scripted_agents.batch import Batch
 from scripted_agents.frozen_ppo import FrozenPPO, sha256
 from scripted_agents.policy import CompiledPolicy, Policy, PolicyConfig
-from scripted_agents.population import build_others
+from scripted_agents.registry import build_others
 from scripted_agents.standards import NEAR_BOUND, STANDARDS, Standards
 
 STATE_SEEDS = 16
@@ -309,7 +309,7 @@ def publish(folders: Sequence[Path], out: Path, standards: Standards = STANDARDS
         float(evaluation.column(episodes, "lean").mean())
         for policy, own in zip(policies, seated, strict=True)
         for episodes in [
-            evaluation.play_seeds(config, LEARNER, policy, standards.validation_seeds, own, first.training.policies)
+            evaluation.play_seeds(config, LEARNER, policy, standards.validation_seeds, own, first.training.others())
         ]
     ]
     candidates = [number for number, lean in enumerate(leans) if lean <= standards.most_lean]
@@ -322,7 +322,7 @@ def publish(folders: Sequence[Path], out: Path, standards: Standards = STANDARDS
     frozen = FrozenPPO(str(chosen.folder / POLICY))
     name = out.name
     results = evaluation.compare(
-        config, LEARNER, {name: frozen}, list(standards.test_seeds), others=others, policies=first.training.policies
+        config, LEARNER, {name: frozen}, list(standards.test_seeds), others=others, policies=first.training.others()
     )
     out.parent.mkdir(parents=True, exist_ok=True)
     stem = out.with_suffix("")
@@ -343,7 +343,7 @@ def publish(folders: Sequence[Path], out: Path, standards: Standards = STANDARDS
         "results": results,
     }
     draw_curves(trainings, leans, chosen, stem.with_name(f"{stem.name}_curve.png"), standards)
-    draw_states(by_state(config, policy, others, first.training.policies), stem.with_name(f"{stem.name}_state.png"))
+    draw_states(by_state(config, policy, others, first.training.others()), stem.with_name(f"{stem.name}_state.png"))
     evaluation.draw(results, list(rivals.RIVALS), stem.with_name(f"{stem.name}_rivals.png"))
     for path, text in (
         (stem.with_suffix(".json"), json.dumps(card, indent=2)),

@@ -20,7 +20,8 @@ from market_env.config import ConfigError, MarketConfig, check_agents
 from runners.files.whole import whole_file
 from runners.learn.rivals import RIVALS
 from scripted_agents.policy import Policy, PolicyConfig
-from scripted_agents.population import build_others
+from scripted_agents.populations import Rules, dealt
+from scripted_agents.registry import build_others
 from scripted_agents.tally import tally_episodes
 
 FEWEST_SEEDS = 8
@@ -138,7 +139,7 @@ def summarise(episodes: Sequence[Episode], rivals: Mapping[str, Sequence[Episode
 
 
 def compare(
-    config: MarketConfig,
+    config: Rules,
     agent: str,
     candidates: Mapping[str, PolicyConfig | Policy],
     seeds: Sequence[int],
@@ -149,7 +150,7 @@ def compare(
     """Figures of every candidate and every rival, by name; each has its differences to the rivals.
 
     Args:
-        config: rules and roster.
+        config: a market or a population.
         agent: the seat that all of them take.
         candidates: policies of any make, or parameters that build one.
         seeds: of the episodes, the same for all.
@@ -160,6 +161,7 @@ def compare(
     Raises:
         ConfigError: too few seeds for an interval, one of them twice, or a policy cannot be used.
     """
+    (config,), (policies,) = dealt(config, policies)
     check_agents("agent", config, [agent])
     if len(set(seeds)) < len(seeds):
         raise ConfigError("seeds: expected each once, since an episode counts once")

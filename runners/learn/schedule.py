@@ -160,7 +160,7 @@ class Schedule(BaseCallback):
         policy = CompiledPolicy(frozen_network, self.config, frozen_parameters(self.model_ppo, self.config))
         others = dict.fromkeys(self.training.seats()[1:], policy)
         episodes = evaluation.play_seeds(
-            self.config, LEARNER, policy, self.standards.validation_seeds, others, self.training.policies
+            self.config, LEARNER, policy, self.standards.validation_seeds, others, self.training.others()
         )
         found = evaluation.summarise(episodes, {})
         rewards = [info["r"] for info in self.model_ppo.ep_info_buffer or []]

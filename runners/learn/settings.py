@@ -10,11 +10,16 @@ from typing import Annotated, Any
 import tyro
 from pydantic import Field
 
-from market_env.config import ConfigError, MarketConfig, amend, check_agents, checked, parse_json, roster
+from market_env.config import LEARNER_KIND, ConfigError, MarketConfig, amend, check_agents, checked, parse_json
 from market_env.outside import read_json, shown
 from market_env.rewards import WealthReward
 from runners.files.config import upgraded
-from scripted_agents.population import AnyPolicy
+from scripted_agents.policy import PolicyConfig
+from scripted_agents.populations import DEFAULT, Population, population
+from scripted_agents.registry import AnyPolicy
+
+COUNTED_BEFORE = {"noise", "maker", "momentum"}
+"""Fields of trainings from before populations had names: how many of each there were in what is ``day6`` now."""
 
 CONFIG, POLICY, RESULT = "config.json", "policy.zip", "training.json"
 """Files of a training's folder, beside its checkpoint and its TensorBoard files."""
@@ -33,19 +38,17 @@ class Training:
     """Seats that learn, one policy for all of them."""
     opponents: Annotated[int, Field(ge=0)] = 0
     """Seats that frozen earlier selves take: a self-play league."""
-    noise: Annotated[int, Field(ge=0)] = 20
-    """Number of noise traders."""
-    maker: Annotated[int, Field(ge=0)] = 4
-    """Number of market makers."""
-    momentum: Annotated[int, Field(ge=0)] = 1
-    """Number of momentum traders."""
+    population: str = DEFAULT
+    """Where the market and those that do not learn come from, by name."""
+    counts: Annotated[dict[str, Annotated[int, Field(ge=0)]], tyro.conf.Suppress] = field(default_factory=dict)
+    """Agents of some kinds, in place of the population's own numbers."""
     market: Annotated[MarketConfig | None, tyro.conf.Suppress] = None
-    """Rules and roster in place of the default market's; its length does not count."""
+    """Rules and roster in place of the population's; its length does not count."""
     policies: Annotated[dict[str, AnyPolicy], tyro.conf.Suppress] = field(default_factory=dict)
-    """Policy parameters of those that do not learn, by agent id or kind; the others have their defaults."""
+    """Policy parameters of those that do not learn, by agent id or kind; the others have the population's or the kind's."""
     snapshot_every: Count = 500_000
     """Turns between two selves that join the league."""
-    total_timesteps: Count = 10_000_000
+    total_timesteps: Count = 5_000_000
     """Learners' turns to train on."""
     episode: Count = 2_000
     """Timesteps of a training episode."""
@@ -63,16 +66,16 @@ class Training:
     """Discount a turn."""
     gae_lambda: Annotated[float, Field(ge=0, le=1)] = 0.95
     """Mixing of advantage estimates."""
-    ent_coef: Annotated[float, Field(ge=0)] = 0.002
+    ent_coef: Annotated[float, Field(ge=0)] = 0.001
     """Weight of the entropy bonus."""
     hidden: Annotated[tuple[Count, ...], Field(min_length=1)] = (64, 64)
     """Units of each hidden layer, of policy and value alike."""
     reward: WealthReward = field(
         default_factory=lambda: WealthReward(
-            damping=0.5, inventory_penalty=0.001, excess_penalty=0.3, refusal_penalty=0.05
+            damping=0.5, inventory_penalty=0.02, excess_penalty=0.3, refusal_penalty=0.05, scale=230.0
         )
     )
-    """The reward."""
+    """The reward; its scale is one standard deviation of it under random actions in the default population."""
     validate_every: Count = 250_000
     """Turns between two validations."""
     checkpoint_every: Count = 250_000
@@ -83,17 +86,25 @@ class Training:
             raise ValueError("markets, learners, n_steps: expected at least 2 turns an update, got 1")
         if self.market is not None:
             check_agents("market: its agents must hold the learners and opponents; agents", self.market, self.seats())
-            for kind in ("noise", "maker", "momentum"):
-                if getattr(self, kind) != type(self).__dataclass_fields__[kind].default:
-                    raise ValueError(f"{kind}: the market has a roster of its own; give one or the other")
+            for name in ("population", *self.counts):
+                if name in self.counts or self.population != DEFAULT:
+                    raise ValueError(f"{name}: the market has a roster of its own; give one or the other")
+        elif LEARNER_KIND in self.counts:
+            raise ValueError(f"{LEARNER_KIND}: learners and opponents say how many there are")
+        else:
+            self._population()  # whatever is wrong with it is said at once
+
+    def _population(self, timesteps: int | None = None) -> Population:
+        seats = {LEARNER_KIND: self.learners + self.opponents}
+        return population(self.population, {**self.counts, **seats}, timesteps)
 
     def market_of(self, timesteps: int) -> MarketConfig:
         """The market that it trains in, with episodes of another length."""
-        if self.market is not None:
-            return amend(self.market, timesteps=timesteps)
-        seats = self.learners + self.opponents
-        agents = roster(ppo=seats, noise=self.noise, maker=self.maker, momentum=self.momentum)
-        return MarketConfig(timesteps=timesteps, agents=agents)
+        return self._population(timesteps).market if self.market is None else amend(self.market, timesteps=timesteps)
+
+    def others(self) -> dict[str, PolicyConfig]:
+        """Policy parameters of those that do not learn, by agent id or kind, where they are not the kind's default."""
+        return self._population().over(self.policies) if self.market is None else dict(self.policies)
 
     def seats(self) -> list[str]:
         """All seats of the policy: its learners', then its earlier selves'."""
@@ -101,9 +112,13 @@ class Training:
 
     def settings(self) -> dict[str, bool | str | float | int | None]:
         """Its hyperparameters by name."""
-        found = {name: value for name, value in asdict(self).items() if isinstance(value, (int, float))}
-        found |= {f"reward/{name}": value for name, value in asdict(self.reward).items()}
-        return {**found, "hidden": "x".join(map(str, self.hidden))}
+        return {
+            "population": self.population,
+            **{name: value for name, value in asdict(self).items() if isinstance(value, (int, float))},
+            **{f"agents/{kind}": count for kind, count in self.counts.items()},
+            **{f"reward/{name}": value for name, value in asdict(self.reward).items()},
+            "hidden": "x".join(map(str, self.hidden)),
+        }
 
 
 def stored_training(path: Path, *, or_run: bool = False) -> Training:
@@ -119,6 +134,9 @@ def stored_training(path: Path, *, or_run: bool = False) -> Training:
     data = read_json(path, f"{path}: expected the settings of a training")
     if or_run and "schema" in data:  # which every run has and no training
         data = {name: value for name, value in upgraded(data, str(path)).items() if name in ("market", "policies")}
+    if data.keys() & COUNTED_BEFORE:
+        counts = {name: data.pop(name) for name in COUNTED_BEFORE if name in data}
+        data = {"population": "day6", "counts": counts} | data
     known = Training.__dataclass_fields__
     if not set(data) <= set(known):
         raise ConfigError(f"{path}: expected the settings of a training, found {shown(sorted(set(data) - set(known)))}")

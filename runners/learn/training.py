@@ -53,7 +53,7 @@ def build(training: Training) -> tuple[PPO, MarketVecEnv]:
         training.market_of(training.episode),
         seats[: training.learners],
         # Empty until the league takes them.
-        policies={**training.policies, **{seat: DoNothing() for seat in seats[training.learners :]}},
+        policies={**training.others(), **{seat: DoNothing() for seat in seats[training.learners :]}},
         reward=training.reward,
     )
     compile_first(env)

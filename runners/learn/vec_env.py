@@ -21,12 +21,12 @@ from stable_baselines3.common.vec_env.base_vec_env import VecEnv, VecEnvIndices,
 
 from market_env import actions, observations
 from market_env.actions import WIDTH, as_codes
-from market_env.config import LEARNER, MarketConfig
+from market_env.config import LEARNER
 from market_env.market import INFO_NAMES, NO_EPISODE, Info, check_options
-from market_env.rewards import DEFAULT_REWARD, Reward
+from market_env.rewards import Reward
 from scripted_agents.batch import Batch, Policies, several
-from scripted_agents.policy import PolicyConfig
-from scripted_agents.population import build_each
+from scripted_agents.populations import Parameters, Rules, dealt, reward_of
+from scripted_agents.registry import build_each
 from scripted_agents.vector import UNCHANGEABLE, Pictures, Seat, Seeds, rewards_of
 
 
@@ -35,12 +35,12 @@ class MarketVecEnv(VecEnv):
 
     Args:
         markets: how many.
-        config: rules and roster, by default the default market; a list is dealt to the markets in turn, so that one batch
-            mixes populations.
+        config: a market or a population, by default the default one; a list is dealt to the markets in turn, so that one
+            batch mixes populations.
         learners: ids of the learners' seats; several must arrive ``Every(1.0, 0.0)``.
-        policies: who plays the others, by agent id or kind, where it is not the kind's default; compiled ones. For a list
-            of configs one mapping for all, or a list of one each.
-        reward: pure function of outcome rows, see :mod:`market_env.rewards`.
+        policies: who plays the others, by agent id or kind, where it is not the population's or the kind's default;
+            compiled ones. For a list of configs one mapping for all, or a list of one each.
+        reward: pure function of outcome rows, see :mod:`market_env.rewards`; by default the population's.
         render_mode: ``"rgb_array"`` or None.
         torch_threads: PyTorch's threads from now on, in the whole process; None leaves them. Networks as small as a market's
             gain nothing by a second one, while two pools of threads that wait for each other actively (the markets' own and
@@ -53,20 +53,21 @@ class MarketVecEnv(VecEnv):
     def __init__(
         self,
         markets: int,
-        config: MarketConfig | Sequence[MarketConfig] | None = None,
+        config: Rules | Sequence[Rules] | None = None,
         learners: Sequence[str] = (LEARNER,),
-        policies: Mapping[str, PolicyConfig] | Sequence[Mapping[str, PolicyConfig]] | None = None,
-        reward: Reward = DEFAULT_REWARD,
+        policies: Parameters | Sequence[Parameters] | None = None,
+        reward: Reward | None = None,
         render_mode: str | None = None,
         torch_threads: int | None = 1,
     ) -> None:
         if render_mode not in (None, "rgb_array"):
             raise ValueError(f"render_mode: expected 'rgb_array' or None, got {render_mode!r}")
-        configs = several(config)
+        given, seated = dealt(config, policies)
+        configs = several(given)
         self.config = configs[0]
         """Of the first market; the others' action spaces are the same."""
-        self.reward = reward
-        self._others: list[Policies] = [*build_each(configs, learners, policies)]
+        self.reward = reward or reward_of(config)
+        self._others: list[Policies] = [*build_each(configs, learners, seated)]
         self.batch = Batch(configs, self._others, learners, markets)
         if torch_threads is not None:  # after the batch has started its own threads, see there
             torch.set_num_threads(torch_threads)

@@ -20,12 +20,13 @@ WALL_SIZE = 4.0
 """A wall has at least so many times the lots of a typical level,"""
 WALL_TIMESTEPS = 30
 """for at least so many timesteps without a break,"""
-WALL_REACH = 50
-"""and begins within so many ticks of the mid."""
+WALL_REACH = 5
+"""and begins within so many times the distance that counts as near the mid."""
 
 PRESSURE_TIMESTEPS = 10
 """Signed flow is summed over so many timesteps, and depth is looked at when they end."""
-PRESSURE_BINS = 5
+PRESSURES = ("heavy selling", "selling", "no net flow", "buying", "heavy buying")
+"""Groups of such stretches: those of net selling and of net buying in halves, and the others."""
 PRESSURE_BLOCK = 100
 """Timesteps of a block of the bootstrap: flow overlaps for ten, and depth remembers for longer;"""
 FEWEST_BLOCKS = 20
@@ -38,10 +39,14 @@ RECOVERY = 31
 
 THIN_SHARE = 0.7
 """Liquidity is thin when depth near the mid is below this share of its usual level,"""
+THIN_OFTEN = 0.2
+"""or, in a market whose depth is below it in more than this much of the time,"""
+THIN_QUANTILE = 0.05
+"""below the share that it is below in so much of the time,"""
 USUAL_TIMESTEPS = 501
 """the median over so many timesteps around; a shorter run's own median."""
-RECOVERED_SHARE = 0.85
-"""An episode ends when depth is back above this share."""
+BACK = 0.5
+"""An episode ends when so much of the way from there to the usual level is made."""
 BEFORE = 5
 """Arrivals in so many timesteps up to an episode's start are compared with those at other times."""
 STUDY = np.arange(-20, 21)
@@ -75,7 +80,9 @@ class Walls:
 
     walls: list[Wall]
     typical_lots: float
-    """Median lots, over levels and time, of an occupied level within :data:`WALL_REACH` of the mid."""
+    """Median lots, over levels and time, of an occupied level within ``reach`` of the mid."""
+    reach: int
+    """Ticks from the mid within which levels are looked at."""
     kinds: dict[str, float]
     """Share of all walls' lots over time by owner's kind."""
 
@@ -98,15 +105,16 @@ def level_pieces(line: Timeline) -> tuple[NDArray[np.int64], ...]:
 
 def walls(line: Timeline) -> Walls:
     """Find the walls."""
+    reach = WALL_REACH * line.near_ticks
     side, price, first, end, lots = level_pieces(line)
     if not len(lots):
-        return Walls([], 0.0, {})
-    close = np.abs(price - line.mid[first]) <= WALL_REACH
+        return Walls([], 0.0, reach, {})
+    close = np.abs(price - line.mid[first]) <= reach
     steps = np.bincount(lots[close], (end - first)[close])
     typical = float(np.searchsorted(np.cumsum(steps), steps.sum() / 2))
     large = lots >= WALL_SIZE * typical
     if not large.any():
-        return Walls([], typical, {})
+        return Walls([], typical, reach, {})
     side, price, first, end, close = side[large], price[large], first[large], end[large], close[large]
     goes_on = np.append(np.False_, (side[1:] == side[:-1]) & (price[1:] == price[:-1]) & (first[1:] == end[:-1]))
     begins = np.flatnonzero(~goes_on)
@@ -127,7 +135,7 @@ def walls(line: Timeline) -> Walls:
             weights[kind] = weights.get(kind, 0.0) + share * wall.mean_lots * (wall.end - wall.start)
     total = sum(weights.values())
     kinds = {kind: weight / total for kind, weight in sorted(weights.items(), key=lambda item: -item[1])}
-    return Walls(result, typical, kinds)
+    return Walls(result, typical, reach, kinds)
 
 
 class Grouped:
@@ -164,44 +172,50 @@ def _wall(line: Timeline, by_level: Grouped, by_print: Grouped, side: int, price
 
 @dataclass(frozen=True)
 class Pressure:
-    """Depth near the mid by quintile of signed flow, from heavy selling to heavy buying."""
+    """Depth near the mid after stretches of selling and buying, see :data:`PRESSURES`."""
 
     flow: list[float]
-    """Mean signed flow of each bin, lots in :data:`PRESSURE_TIMESTEPS` timesteps."""
+    """Mean signed flow of each group, lots; NaN for one without a stretch."""
     depth: dict[int, list[Interval]]
-    """Lots near the mid by side and bin."""
+    """Lots near the mid by side and group."""
     difference: Interval | None
     """(bid depth - ask depth) after heavy buying less that after heavy selling; None if the run is too short to say."""
 
 
 def pressure(line: Timeline) -> Pressure | None:
-    """Bid against ask depth conditional on signed flow; None without enough trades."""
+    """Bid against ask depth conditional on signed flow; None without selling and buying of two sizes each."""
     total = np.concatenate([[0.0], np.cumsum(line.signed_flow)])
     if len(total) <= 5 * PRESSURE_TIMESTEPS:
         return None
     flow = total[PRESSURE_TIMESTEPS:] - total[:-PRESSURE_TIMESTEPS]
     depth = line.near_depth[PRESSURE_TIMESTEPS - 1 :].astype(np.float64)
-    edges = np.quantile(flow, np.linspace(0, 1, PRESSURE_BINS + 1)[1:-1])
-    bins = np.searchsorted(edges, flow, side="right")
-    if len(np.unique(bins)) < PRESSURE_BINS:
+    groups = np.full(len(flow), PRESSURES.index("no net flow"))
+    for sign, heavy, light in ((-1, 0, 1), (1, 4, 3)):
+        under = sign * flow > 0
+        if not under.any():
+            return None
+        much = np.median(np.abs(flow[under]))
+        groups[under] = np.where(np.abs(flow[under]) > much, heavy, light)
+    count = len(PRESSURES)
+    if not {0, 4} <= set(groups.tolist()):
         return None
-    means = [float(flow[bins == number].mean()) for number in range(PRESSURE_BINS)]
+    means = [float(flow[groups == number].mean()) if (groups == number).any() else np.nan for number in range(count)]
     found = {}
     blocks = len(flow) // PRESSURE_BLOCK
     enough = blocks if blocks >= FEWEST_BLOCKS else 0
+
+    def mean(values: Floats, number: int) -> float:
+        chosen = values[groups == number]
+        return float(chosen.mean()) if len(chosen) else np.nan
+
     for side in (BUY, SELL):
-        draws = block_means(depth[:, side], bins, PRESSURE_BINS, PRESSURE_BLOCK)
-        found[side] = [
-            interval(draws[:, number], float(depth[bins == number, side].mean()), enough)
-            for number in range(PRESSURE_BINS)
-        ]
+        draws = block_means(depth[:, side], groups, count, PRESSURE_BLOCK)
+        found[side] = [interval(draws[:, number], mean(depth[:, side], number), enough) for number in range(count)]
     if not enough:
         return Pressure(means, found, None)
     apart = depth[:, BUY] - depth[:, SELL]
-    draws = block_means(apart, bins, PRESSURE_BINS, PRESSURE_BLOCK)
-    last = PRESSURE_BINS - 1
-    mean = float(apart[bins == last].mean() - apart[bins == 0].mean())
-    return Pressure(means, found, interval(draws[:, last] - draws[:, 0], mean, blocks))
+    draws = block_means(apart, groups, count, PRESSURE_BLOCK)
+    return Pressure(means, found, interval(draws[:, 4] - draws[:, 0], mean(apart, 4) - mean(apart, 0), blocks))
 
 
 @dataclass(frozen=True)
@@ -286,6 +300,10 @@ class Thinning:
 
     usual: Floats
     """Usual depth near the mid, shape (timesteps,)."""
+    thin: float
+    """Share of it below which liquidity is thin."""
+    back: float
+    """Share of it above which it is no longer."""
     episodes: list[tuple[int, int]]
     """First timestep of each and the first one at which depth is back; the run's end if it never is."""
     arrivals: Floats
@@ -324,7 +342,8 @@ def thinning(line: Timeline) -> Thinning:
     """Find episodes of thin liquidity and study the arrivals around their starts."""
     depth = line.near_depth.sum(axis=1).astype(np.float64)
     usual = rolling_median(depth, USUAL_TIMESTEPS)
-    episodes = thin_episodes(depth, usual)
+    thin, back = thin_shares(depth, usual)
+    episodes = thin_episodes(depth, usual, thin, back)
     starts = np.array([start for start, _ in episodes], np.int64)
     turns = line.per_timestep(line.events["kind"] == KIND_TURN)
     taken = np.bincount(
@@ -335,7 +354,9 @@ def thinning(line: Timeline) -> Thinning:
     before = np.arange(-BEFORE + 1, 1)
     nothing = np.full(len(STUDY), np.nan)
     if not len(starts):
-        return Thinning(usual, [], nothing, (nothing, nothing), nothing, nothing, None, None, None, {}, {}, [])
+        return Thinning(
+            usual, thin, back, [], nothing, (nothing, nothing), nothing, nothing, None, None, None, {}, {}, []
+        )
     moved = shifted(len(depth), starts)
     null = np.nanmean(around(turns, moved.ravel(), before).reshape(len(moved), -1), axis=1)
     seen = float(np.nanmean(around(turns, starts, before)))
@@ -348,6 +369,8 @@ def thinning(line: Timeline) -> Thinning:
         kinds[kind] = float(np.mean(series[starts] - series[np.maximum(starts - BEFORE, 0)]))
     return Thinning(
         usual=usual,
+        thin=thin,
+        back=back,
         episodes=episodes,
         arrivals=nan_mean(around(turns, starts, STUDY), 0),
         band=(np.nanquantile(shifted_paths, 0.025, axis=0), np.nanquantile(shifted_paths, 0.975, axis=0)),
@@ -382,9 +405,20 @@ def rolling_median(values: Floats, width: int) -> Floats:
     return found
 
 
-def thin_episodes(depth: NDArray[np.floating], usual: Floats) -> list[tuple[int, int]]:
+def thin_shares(depth: NDArray[np.floating], usual: Floats) -> tuple[float, float]:
+    """The shares of the usual depth at which episodes begin and end, see :data:`THIN_SHARE` and :data:`BACK`."""
+    known = (usual > 0) & (np.arange(len(depth)) >= OPENING)
+    relative = depth[known] / usual[known]
+    often = np.count_nonzero(relative < THIN_SHARE) > THIN_OFTEN * len(relative)
+    thin = float(np.quantile(relative, THIN_QUANTILE)) if often else THIN_SHARE
+    return thin, thin + BACK * (1.0 - thin)
+
+
+def thin_episodes(
+    depth: NDArray[np.floating], usual: Floats, thin_share: float, back_share: float
+) -> list[tuple[int, int]]:
     """First timesteps of episodes and the first ones after them at which depth is back; none while the book fills."""
-    thin, back = depth < THIN_SHARE * usual, depth >= RECOVERED_SHARE * usual
+    thin, back = depth < thin_share * usual, depth >= back_share * usual
     episodes = []
     start = None
     for step in np.flatnonzero(thin | back).tolist():

@@ -17,11 +17,12 @@ from market_env.engine import accounts, book, playback, state
 from market_env.engine.kernel import kernel
 from market_env.engine.state import BUY, KIND_CANCEL, KIND_TRADE, KIND_TURN, NONE, REASON_IOC, SELL
 from market_env.market import configure
+from runners.files.derive import derive
 from runners.files.read import load_events
 from runners.files.run import Run
 
-NEAR_TICKS = 10
-"""How far from the mid depth still counts as near it, in ticks."""
+NEAR_SPREADS = 2
+"""How far from the mid depth still counts as near it, in median spreads of the run: what is near differs between markets."""
 
 QUOTES = np.dtype(
     [("best_bid", "i4"), ("best_ask", "i4"), ("lots", "i4", (2,)), ("depth", "i4", (2,)), ("reference", "f8")],
@@ -179,7 +180,9 @@ class Timeline:
     stretches: NDArray[np.void]
     """:data:`STRETCH`, in the order of their starts."""
     near: NDArray[np.int64]
-    """Resting lots within :data:`NEAR_TICKS` of the mid at the end of each timestep, shape (timesteps, 2, kinds)."""
+    """Resting lots within ``near_ticks`` of the mid at the end of each timestep, shape (timesteps, 2, kinds)."""
+    near_ticks: int
+    """What :func:`near_ticks` says of the run."""
     liquidation: NDArray[np.float64]
     """Each agent's wealth at the end, its inventory closed through the others' resting orders, tick-lots."""
 
@@ -259,6 +262,13 @@ class Timeline:
         return np.cumsum(grid, axis=0, dtype=np.int32)[:-1]
 
 
+def near_ticks(run: Run, events: NDArray[np.void]) -> int:
+    """:data:`NEAR_SPREADS` times the run's median spread at the ends of two-sided timesteps, in ticks and at least one."""
+    quotes = derive(run.market, events, run.timesteps).quotes
+    spreads = (quotes["best_ask"] - quotes["best_bid"])[(quotes["best_bid"] > 0) & (quotes["best_ask"] > 0)]
+    return max(1, round(NEAR_SPREADS * float(np.median(spreads)))) if len(spreads) else 1
+
+
 def timeline(run: Run) -> Timeline:
     """Follow a run's log.
 
@@ -271,14 +281,15 @@ def timeline(run: Run) -> Timeline:
     accepted = int(np.count_nonzero(events["kind"] == state.KIND_ACCEPT))
     quotes = np.zeros(len(events), QUOTES)
     stretches = np.zeros(len(events) + 1, STRETCH)
-    near = np.zeros((run.timesteps, 2, len(run.kinds)), np.int64)
+    near = near_ticks(run, events)
+    lots_near = np.zeros((run.timesteps, 2, len(run.kinds)), np.int64)
     liquidation = np.zeros(len(run.market.agents))
     count = follow(
         configure(run.market), events, np.zeros(2, np.int64), np.zeros(accepted + 1, np.int32), kinds, run.timesteps,
-        NEAR_TICKS, quotes, stretches, np.zeros(accepted + 1, np.int64), near, liquidation,
+        near, quotes, stretches, np.zeros(accepted + 1, np.int64), lots_near, liquidation,
     )  # fmt: skip
     if count < 0:
         raise ConfigError(
             f"run {run.path}: seq {-1 - count}: the log cannot go on so; python -m runners.replay says more"
         )
-    return Timeline(run, events, quotes, stretches[:count], near, liquidation)
+    return Timeline(run, events, quotes, stretches[:count], lots_near, near, liquidation)

@@ -19,17 +19,18 @@ from market_env.config import ConfigError
 from runners.audit.complete import complete
 from runners.files.folder import make_folder
 from runners.files.whole import whole_file, write_text
-from runners.report import agents, book, market, opening, reality
+from runners.report import agents, book, market, opening, reality, worth
 from runners.report.story import Story
 from runners.report.style import MUTED, STYLE, empty
 from runners.report.style import page as blank
 
-PAGES: dict[str, Callable[[Story], Figure]] = {
+PAGES: dict[str, Callable[[Story], Figure | None]] = {
     "summary": opening.summary,
     "heatmap": book.heatmap,
     "zooms": book.zooms,
     "flow": market.flow,
     "price_discovery": market.price_discovery,
+    "value": worth.value,
     "pressure": market.pressure,
     "inventories": agents.inventories,
     "participation": agents.participation,
@@ -38,7 +39,7 @@ PAGES: dict[str, Callable[[Story], Figure]] = {
     "distributions": reality.distributions,
     "facts": reality.fact_table,
 }
-"""The report's pages in order, by the name of their picture; the appendix follows."""
+"""The report's pages in order, by the name of their picture; the appendix follows. One that has nothing to say is left out."""
 
 
 def write_report(path: Path, compare: Sequence[Path] = ()) -> list[Path]:
@@ -82,13 +83,17 @@ def write_report(path: Path, compare: Sequence[Path] = ()) -> list[Path]:
             pdf.savefig(figure, dpi=200)
 
         for name, page in PAGES.items():
-            keep(name, drawn(name, page, story))
+            if figure := drawn(name, page, story):
+                keep(name, figure)
             if name == "summary" and others:
                 keep("comparison", opening.comparison([story, *others]))
         for part, figure in enumerate(opening.appendix(story)):
             keep(f"appendix_{part + 1}", figure)
     # Of an earlier report with other pages.
-    for picture in {path / "figures" / "comparison.png", *(path / "figures").glob("appendix_*.png")} - set(pictures):
+    for picture in {
+        *(path / "figures" / f"{name}.png" for name in ("comparison", "value")),
+        *(path / "figures").glob("appendix_*.png"),
+    } - set(pictures):
         with contextlib.suppress(OSError):
             picture.unlink()
     return pictures
@@ -109,8 +114,8 @@ def write_html(path: Path, pictures: Sequence[Path] = ()) -> Path:
     return path / "report.html"
 
 
-def drawn(name: str, page: Callable[[Story], Figure], story: Story) -> Figure:
-    """A page; where a table that it needs is missing or damaged, one that says so.
+def drawn(name: str, page: Callable[[Story], Figure | None], story: Story) -> Figure | None:
+    """A page, or None if it has nothing to say; where a table that it needs is missing or damaged, one that says so.
 
     Raises:
         ConfigError: it is the first page, or the run is whole: then something else is wrong.

@@ -19,7 +19,6 @@ from plotly.subplots import make_subplots
 
 from market_env.config import ConfigError
 from market_env.engine.tables import DEPTH_LEVELS
-from runners.measures import timeline
 from runners.report import book
 from runners.report.opening import FORMS, UNITS
 from runners.report.story import Story
@@ -237,7 +236,7 @@ def flow(story: Story) -> go.Figure:
     line = story.line
     figure = make_subplots(
         3, 1, shared_xaxes=True, vertical_spacing=0.06,
-        subplot_titles=("Spread, ticks", f"Lots within {timeline.NEAR_TICKS} ticks of the mid", "Aggressors' net lots, running sum"),
+        subplot_titles=("Spread, ticks", f"Lots within {line.near_ticks} ticks of the mid", "Aggressors' net lots, running sum"),
     )  # fmt: skip
     for row, values, tint, label in (
         (1, story.series("spread"), "#009E73", "spread"),

@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from market_env.engine.state import BUY, KIND_ACCEPT, KIND_CANCEL, KIND_TRADE, KIND_TURN
-from runners.measures import discovery, liquidity, timeline
+from runners.measures import discovery, liquidity
 from runners.measures.intervals import Interval, mean_of
 from runners.measures.trading import signed_flow_by_kind
 from runners.report.story import Story
@@ -40,7 +40,7 @@ def flow(story: Story) -> Figure:
     run, line = story.run, story.line
     steps = run.timesteps
     titles = (
-        "Mid", "Spread", f"Depth within {timeline.NEAR_TICKS} ticks of the mid (asks up, bids down)",
+        "Mid", "Spread", f"Depth within {line.near_ticks} ticks of the mid (asks up, bids down)",
         "Imbalance at the touch", "Signed flow: lots bought (up) and sold (down) by aggressors", "Running sum of signed flow by the aggressor's kind", "What happened",
     )  # fmt: skip
     labels = ("ticks", "ticks", "lots", "share", "lots a\ntimestep", "lots", "events a\ntimestep")
@@ -213,21 +213,24 @@ def pressure(story: Story) -> Figure:
     left, right = figure.subplots(1, 2)
     found, back = story.pressure, story.recovery
     left.set(
-        title=f"Depth within {timeline.NEAR_TICKS} ticks of the mid by signed flow",
-        xlabel=f"aggressors' net lots in {liquidity.PRESSURE_TIMESTEPS} timesteps, fifths (mean of each)", ylabel="lots, mean and 95 % interval",
+        title=f"Depth within {story.line.near_ticks} ticks of the mid by signed flow",
+        xlabel=f"aggressors' net lots in {liquidity.PRESSURE_TIMESTEPS} timesteps, mean of each group", ylabel="lots, mean and 95 % interval",
     )  # fmt: skip
     parts = []
     if found is None:
-        empty(left, "too few trades: flow does not fall into five groups")
+        empty(left, "too few trades: no buying and selling of two sizes each")
     else:
-        names = [f"{round(flow):+,d}" for flow in found.flow]
+        names = [
+            f"{name.replace(' ', chr(10))}\n{'none' if np.isnan(flow) else f'{round(flow):+,d}'}"
+            for name, flow in zip(liquidity.PRESSURES, found.flow, strict=True)
+        ]
         for side, tint, label in ((0, BID, "bid"), (1, ASK, "ask")):
             with_interval(left, found.depth[side], tint, names, label, 0.08 * (side - 0.5))
         left.legend()
         if found.difference:
             gap = found.difference
             parts.append(
-                f"bid less ask depth, heaviest buying against heaviest selling: {gap.mean:+.1f} lots [{gap.low:+.1f}, {gap.high:+.1f}]"
+                f"bid less ask depth, heavy buying against heavy selling: {gap.mean:+.1f} lots [{gap.low:+.1f}, {gap.high:+.1f}]"
             )
     right.set(
         title="Depth after a large aggressor's order", xlabel="timesteps after it (ends of timesteps)",
@@ -267,7 +270,7 @@ def thinning(story: Story) -> Figure:
     depth, arrivals = mosaic["depth"], mosaic["arrivals"]
     arrivals.sharex(depth)
     depth.set_title(
-        f"Depth within {timeline.NEAR_TICKS} ticks of the mid; shaded: from below {liquidity.THIN_SHARE:.0%} of its usual level to {liquidity.RECOVERED_SHARE:.0%}"
+        f"Depth within {line.near_ticks} ticks of the mid; shaded: from below {found.thin:.0%} of its usual level to {found.back:.0%}"
     )
     depth.set_ylabel("lots")
     arrivals.set_title("Arrivals: turns of all agents")
@@ -275,7 +278,7 @@ def thinning(story: Story) -> Figure:
     if run.timesteps:
         over_time(depth, line.near_depth.sum(axis=1).astype(np.float64), INK)
         over_time(depth, found.usual, BID, "usual level", band=False)
-        over_time(depth, liquidity.THIN_SHARE * found.usual, ASK, "threshold", band=False)
+        over_time(depth, found.thin * found.usual, ASK, "threshold", band=False)
         depth.set_ylim(bottom=0)
         depth.legend(loc="lower right", ncols=2, bbox_to_anchor=(1, 1), borderaxespad=0.1)
         over_time(arrivals, story.turns, INK)
@@ -297,7 +300,7 @@ def thinning(story: Story) -> Figure:
             empty(axes, "no episode of\nthin liquidity")
         caption(
             figure,
-            f"Depth never fell below {liquidity.THIN_SHARE:.0%} of its usual level after the first 50 timesteps: nothing to study.",
+            f"Depth never fell below {found.thin:.0%} of its usual level after the first 50 timesteps: nothing to study.",
         )
         return figure
     lags = liquidity.STUDY
@@ -310,7 +313,7 @@ def thinning(story: Story) -> Figure:
     aggression.set(ylabel="lots a timestep")
     aggression.set_ylim(bottom=0)
     shape.plot(lags, found.depth, color=INK)
-    shape.axhline(liquidity.THIN_SHARE, color=ASK, linewidth=0.8, linestyle="--")
+    shape.axhline(found.thin, color=ASK, linewidth=0.8, linestyle="--")
     shape.set(ylabel="relative to usual")
     shape.set_ylim(bottom=0)
     for axes in (study, aggression, shape):

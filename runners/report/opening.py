@@ -160,7 +160,7 @@ def comparison(stories: Sequence[Story]) -> Figure:
                 axes.ecdf(known, color=tint, label=name)
     mid.set(title="Mid less first price", xlabel="time (timesteps)", ylabel="ticks")
     spread.set(title="Spread", xlabel="ticks", ylabel="share of timesteps at or below")
-    depth.set(title=f"Depth within {timeline.NEAR_TICKS} ticks of the mid", xlabel="lots", ylabel="share of timesteps")
+    depth.set(title="Depth near the mid", xlabel="lots", ylabel="share of timesteps")
     mid.legend(loc="best")
     caption(
         figure,
@@ -172,18 +172,18 @@ def comparison(stories: Sequence[Story]) -> Figure:
 DEFINITIONS = (
     ("Mid", "The reference price: (best bid + best ask) / 2; with one side empty it moves only as the other side pushes it."),
     ("Wealth", "Cash + inventory x mid. Never the last print."),
-    ("Wall", f"A price level with at least {liquidity.WALL_SIZE:g} times the typical lots (median over occupied levels within {liquidity.WALL_REACH} ticks of the mid, and time) at the ends of {liquidity.WALL_TIMESTEPS} timesteps in a row, that begins within {liquidity.WALL_REACH} ticks of the mid."),
+    ("Wall", f"A price level with at least {liquidity.WALL_SIZE:g} times the typical lots (median over occupied levels within reach of the mid, and time) at the ends of {liquidity.WALL_TIMESTEPS} timesteps in a row, that begins within reach: {liquidity.WALL_REACH} times what is near."),
     ("Cause of a move", "The event whose processing changed the mid between two two-sided books: a trade, a cancel, or an order that came to rest (new quote)."),
     ("Jump", "A trade that did not print at the best price then resting on the side that it hit, or a change of a best price that is neither from the price of the event's own trade or cancel nor to the limit price of its own order. Every event of the log is looked at."),
-    ("Depth near the mid", f"Resting lots within {timeline.NEAR_TICKS} ticks of the mid at the end of a timestep."),
-    ("Pressure", f"Aggressors' lots bought less sold over {liquidity.PRESSURE_TIMESTEPS} timesteps, in fifths; t intervals from a circular block bootstrap (Politis and Romano 1992), blocks of {liquidity.PRESSURE_BLOCK} timesteps, 1,000 draws; none below {liquidity.FEWEST_BLOCKS} blocks."),
+    ("Depth near the mid", f"Resting lots within {timeline.NEAR_SPREADS} median spreads of the mid at the end of a timestep: what is near differs between markets."),
+    ("Pressure", f"Aggressors' lots bought less sold over {liquidity.PRESSURE_TIMESTEPS} timesteps: stretches of net selling and of net buying in halves each (heavy above the median), and those of neither; t intervals from a circular block bootstrap (Politis and Romano 1992), blocks of {liquidity.PRESSURE_BLOCK} timesteps, 1,000 draws; none below {liquidity.FEWEST_BLOCKS} blocks."),
     ("Large order, recovery", f"The largest {liquidity.LARGE_SHARE:.0%} of aggressors' orders by lots traded; sum over orders of the depth on the side hit, over the sum just before them, beside what depth does around smaller orders (Degryse, de Jong, van Ravenswaaij, Wuyts 2005; Large 2007)."),
     ("Half-spreads, impact", f"Effective and realised: signed distance of a trade's price from the mid just before the aggressor's order, and from the mid at the end of timestep {trading.HORIZON} after; impact (adverse selection) is their difference; lots weighted (Huang and Stoll 1996). Intervals: bootstrap over blocks of 20 trades."),
     ("Liquidation", "Wealth at the end with the inventory closed through the others' resting orders, the rest at the worst level reached."),
     ("Fill rate", "Share of the lots that came to rest which were traded."),
     ("Selectivity", "Share of an agent's turns after which an order of it traded before its next turn."),
     ("Edge against a kind", "Lots times the signed distance of the trade's price from the mid just before the order, over all trades with agents of that kind. The rest of the change in wealth is the gain of the inventory held."),
-    ("Thin liquidity", f"Depth near the mid, both sides, below {liquidity.THIN_SHARE:.0%} of its usual level (median over {liquidity.USUAL_TIMESTEPS} timesteps around); an episode ends at {liquidity.RECOVERED_SHARE:.0%}. None is counted in the first 50 timesteps, while the book fills."),
+    ("Thin liquidity", f"Depth near the mid, both sides, below {liquidity.THIN_SHARE:.0%} of its usual level (median over {liquidity.USUAL_TIMESTEPS} timesteps around), or, where it is so in more than {liquidity.THIN_OFTEN:.0%} of the time, below the share that it is below in {liquidity.THIN_QUANTILE:.0%} of it; an episode ends when {liquidity.BACK:.0%} of the way back is made. None is counted in the first 50 timesteps, while the book fills."),
     ("Arrivals around thinning", f"Turns a timestep in the {liquidity.BEFORE} timesteps up to an episode's start against the same after all starts were moved round the run by one random offset, 1,000 times: p is the share of these with as many arrivals. Clear: p < {liquidity.CLEAR}; weak: p < {liquidity.WEAK}; nothing is said of fewer than {liquidity.FEWEST_EPISODES} episodes."),
     ("Facts", f"runners/exchange/market_facts.json has each definition. {facts.REAL['limits'][0].upper()}{facts.REAL['limits'][1:]}."),
 )  # fmt: skip

@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 from market_env.config import LEARNER_KIND, ConfigError
 from market_env.engine.state import BUY, KIND_TURN, SELL
 from runners.exchange import facts
-from runners.files.run import NAMES, Run
-from runners.measures import discovery, liquidity, timeline
+from runners.files.run import Run
+from runners.measures import discovery, liquidity, timeline, worth
 from runners.measures import trading as terms
 from scripted_agents.standards import MOST_NEAR_BOUND, NEAR_BOUND
 
@@ -78,6 +78,11 @@ class Story:
         return discovery.moves(self.line)
 
     @functools.cached_property
+    def worth(self) -> worth.Worth | None:
+        """The price beside the value; None in a market without one."""
+        return worth.worth(self.line)
+
+    @functools.cached_property
     def trading(self) -> terms.Trading:
         """Terms and counterparties."""
         return terms.trading(self.line)
@@ -110,7 +115,7 @@ class Story:
     def missing(self) -> list[str]:
         """Why tables cannot be read, one line each; empty for a whole run."""
         found = []
-        for name in NAMES:
+        for name in self.run.tables:
             try:
                 getattr(self.run, name)
             except ConfigError as error:
@@ -279,8 +284,8 @@ class Story:
         gap = found.difference
         span = f"{gap.mean:+.0f} lots [{gap.low:+.0f}, {gap.high:+.0f}]"
         what = (
-            f"bid less ask depth near the mid after the heaviest buying against the heaviest selling "
-            f"(fifths of {liquidity.PRESSURE_TIMESTEPS} timesteps' flow): {span}"
+            f"bid less ask depth near the mid after heavy buying against heavy selling "
+            f"(halves of {liquidity.PRESSURE_TIMESTEPS} timesteps' net flow each way): {span}"
         )
         if not gap.excludes_zero:
             return [
@@ -312,9 +317,7 @@ class Story:
         found = self.thinning
         verdict = found.verdict
         count = len(found.episodes)
-        what = (
-            f"depth within {timeline.NEAR_TICKS} ticks of the mid below {liquidity.THIN_SHARE:.0%} of its usual level"
-        )
+        what = f"depth within {self.line.near_ticks} ticks of the mid below {found.thin:.0%} of its usual level"
         if verdict == "none":
             return [Finding(None, f"Liquidity never thinned: {what} in no timestep after the first 50.")]
         times = f"{count} episode{'s' * (count > 1)} of thin liquidity ({what})"

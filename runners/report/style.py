@@ -14,7 +14,7 @@ from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from runners.files.run import Run
-from scripted_agents.population import KINDS
+from scripted_agents.registry import KINDS
 
 STYLE = str(Path(__file__).with_name("report.mplstyle"))
 """Matplotlib's style file of all figures: ``matplotlib.style.use(STYLE)``."""

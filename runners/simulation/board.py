@@ -22,10 +22,10 @@ from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 
 from market_env.config import LEARNER_KIND, AgentConfig, MarketConfig, to_json
 from market_env.engine import state
-from runners.files.derive import Rows
+from runners.files.derive import Rows, news, values_at
 from runners.files.event_file import EventFile, experiment, layout, scalars, text
 from runners.files.whole import as_json
-from scripted_agents import population
+from scripted_agents import registry
 from scripted_agents.standards import NEAR_BOUND
 
 
@@ -77,6 +77,8 @@ TAGS: tuple[Tag, ...] = (
     Tag("ppo/ordered_lots", "scalars", EVERY, "lots bid for less lots offered"),
     Tag("ppo/cancels", "scalars", EVERY, "share of turns that asked for a cancel"),
     Tag("ppo/trading", "scalars", EVERY, "share of turns before which, since the turn before, one of the agent's orders traded"),
+    Tag("value/level", "scalars", EVERY, "what the asset is worth at the end of the timestep, ticks; absent, like all of `value/`, in a market without a value. No agent sees it but by its signal"),
+    Tag("value/news", "scalars", EVERY, "pieces of news"),
     Tag("histograms/spread", "histograms", f"{HISTOGRAM_EVERY} timesteps", "spreads at the timesteps' last turns, ticks"),
     Tag("histograms/trade_size", "histograms", f"{HISTOGRAM_EVERY} timesteps", "lots of the trades"),
     Tag("histograms/inventory", "histograms", f"{HISTOGRAM_EVERY} timesteps", "inventories of all agents as of their last turns, lots"),
@@ -115,7 +117,7 @@ TRAINING_TAGS: tuple[Tag, ...] = (
 
 LAYOUT: Mapping[str, Mapping[str, Sequence[str]]] = {
     "Market": {
-        "mid": ["market/mid"],
+        "mid": ["market/mid", "value/level"],
         "spread": ["market/spread"],
         "depth by side": ["liquidity/bid_depth", "liquidity/ask_depth"],
         "imbalance": ["market/imbalance", "liquidity/depth_imbalance"],
@@ -148,6 +150,7 @@ FLOWS = names("scalars", starts="flow/")[1:]
 """Of all agents, from the log; turns are counted as they come."""
 MARKET = [*names("scalars", starts="market/"), *names("scalars", starts="liquidity/")]
 PPO = names("scalars", starts="ppo/")
+VALUE = names("scalars", starts="value/")
 KIND_MEANS = 3
 """First so many tags of a kind are means over its agents' accounts, and an agent's tags the same."""
 
@@ -158,9 +161,10 @@ class Board:
     Args:
         folder: where it goes.
         config: the market.
+        seed: the run's, which decides what the asset is worth.
     """
 
-    def __init__(self, folder: Path, config: MarketConfig) -> None:
+    def __init__(self, folder: Path, config: MarketConfig, seed: int) -> None:
         self._file = EventFile(folder)
         self._config = config
         agents = config.agents
@@ -183,6 +187,12 @@ class Board:
         # From the log, by timestep: all flows, and maker and taker lots by kind.
         self._flows = np.zeros((config.timesteps, len(FLOWS)))
         self._lots = np.zeros((2, config.timesteps, len(self._kinds)))
+        told = news(config, seed, config.timesteps)
+        ends = np.arange(1.0, config.timesteps + 1.0)
+        self._value = (
+            values_at(config, told, np.nextafter(ends, 0.0)),
+            np.bincount(told.time.astype(np.int64), minlength=config.timesteps),
+        )
         self._sizes: dict[int, list[NDArray[np.int32]]] = {}
         self._known = 0
         """Timesteps whose flows are known."""
@@ -284,6 +294,8 @@ class Board:
         spread, imbalance = (info["spread"], info["imbalance"]) if info["two_sided"] else (None, None)
         numbers = (info["mid"], spread, imbalance, info["bid_depth"], info["ask_depth"], balance)
         values = [(tag, number) for tag, number in zip(MARKET, numbers, strict=True) if number is not None]
+        if self._config.value is not None:
+            values += ((tag, float(row[self._timestep])) for tag, row in zip(VALUE, self._value, strict=True))
         values.append(("flow/turns", sum(self._turns)))
         means = (self._members @ self._accounts).tolist()
         for tags, mean, (reward, count), turns in zip(self._kind_tags, means, self._rewards, self._turns, strict=True):
@@ -378,10 +390,10 @@ def experiment_of(found: Mapping[str, bool | int | float | str], kinds: Iterable
     The page shows what one run lists for all of them, so every run lists what belongs to any kind that has a policy by
     default, its own or not.
     """
-    kinds = list(dict.fromkeys([*population.KINDS, *kinds]))
+    kinds = list(dict.fromkeys([*registry.KINDS, *kinds]))
     listed: dict[str, Any] = {f"agents/{kind}": 0 for kind in kinds}
-    for kind in population.KINDS:
-        for name, value in to_json(population.default_policy(AgentConfig(f"{kind}_0", kind))).items():
+    for kind in registry.KINDS:
+        for name, value in to_json(registry.default_policy(AgentConfig(f"{kind}_0", kind))).items():
             if isinstance(value, (bool, int, float, str)):
                 listed[f"{kind}/{name}"] = value
     listed |= found
@@ -413,7 +425,7 @@ def hyperparameters(description: dict[str, Any]) -> dict[str, bool | int | float
     found: dict[str, Any] = {"seed": description["seed"]}
     found |= {name: value for name, value in market.items() if isinstance(value, (int, float, str))}
     kinds = Counter(agent["kind"] for agent in market["agents"])
-    found |= {f"agents/{kind}": kinds[kind] for kind in (*population.KINDS, *kinds)}
+    found |= {f"agents/{kind}": kinds[kind] for kind in (*registry.KINDS, *kinds)}
     found |= {f"reward/{name}": value for name, value in description["reward"].items()}
     seats = {agent["id"]: agent["kind"] for agent in market["agents"]}
     for kind in kinds:

@@ -35,7 +35,7 @@ from runners.simulation.board import Board
 from runners.simulation.config import RunConfig
 from runners.simulation.drive import Watcher, drive
 from runners.simulation.interrupts import interruptible, terminable
-from scripted_agents import population
+from scripted_agents import registry
 from scripted_agents.baselines import DoNothing
 from scripted_agents.frozen_ppo import FrozenPPO, locate, sha256
 from scripted_agents.policy import CompiledPolicy, Policy
@@ -61,7 +61,7 @@ def parameter_hashes(policies: Mapping[str, Policy]) -> dict[str, str]:
 
 def describe(run: RunConfig, policies: Mapping[str, Policy]) -> dict[str, Any]:
     """What ``config.json`` holds: the run, and what it ran with."""
-    resolved = population.resolve(run.market, run.policies)
+    resolved = registry.resolve(run.market, run.policies)
     models = sorted({chosen.model for chosen in resolved.values() if isinstance(chosen, FrozenPPO)})
     return {
         "schema": VERSION,
@@ -156,7 +156,7 @@ def simulate(
     if own:
         check_agents("guests", run.market, list(own))
         run = replace(run, policies={**run.policies, **dict.fromkeys(own, DoNothing())})
-    policies = population.build(run.market, run.policies) | own
+    policies = registry.build(run.market, run.policies) | own
     description = describe(run, policies)
     for agent, policy in own.items():
         kind = policy.function if isinstance(policy, CompiledPolicy) else type(policy)
@@ -166,7 +166,7 @@ def simulate(
     open_folder(path, overwrite)
     write_json(path / "config.json", description)
     say = print if verbose else lambda *_, **__: None
-    with Board(path / "tensorboard", run.market) if tensorboard else contextlib.nullcontext() as board:
+    with Board(path / "tensorboard", run.market, run.seed) if tensorboard else contextlib.nullcontext() as board:
         if board:
             board.describe(description, path.name)
         summary = play(run, path, policies, description, board, verbose=verbose)
@@ -216,7 +216,7 @@ def play(
     """Simulate and record into an opened folder; return the summary."""
     say = print if verbose else lambda *_, **__: None
     environment = raw_env(run.market, run.reward, log=True)
-    recorder = Recorder(path, run.market)
+    recorder = Recorder(path, run.market, run.seed)
     bar = tqdm(total=run.market.timesteps, unit=" timesteps", disable=None if verbose else True, mininterval=0.2)
     tracker = Tracker(environment, recorder, board, bar)
     watchers: list[Watcher] = [tracker, *([board] if board else [])]

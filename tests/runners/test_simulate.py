@@ -81,6 +81,7 @@ def test_the_summary_shows_trades_by_every_kind_a_two_sided_book_and_an_unchange
         "noise",
         "maker",
         "momentum",
+        "informed",
     }
     assert summary["two_sided_share_after_opening"] > 0.99
     assert summary["parameters_before"] == summary["parameters_after"]
@@ -96,8 +97,8 @@ def test_the_tables_hang_together(run: Path) -> None:
     assert events["seq"].to_list() == list(range(events.height))
     assert events["time"].is_sorted()
     assert quotes["timestep"].to_list() == depth["timestep"].to_list() == list(range(1_100))
-    assert agents.height == 1_100 * 26
-    assert trades.height == events.filter(pl.col("kind") == "trade").height > 1_000
+    assert agents.height == 1_100 * 28
+    assert trades.height == events.filter(pl.col("kind") == "trade").height > 300
     assert trades.filter(pl.col("buyer") == pl.col("seller")).height == 0
     assert quotes["best_bid"].to_list() == depth["bid_price_1"].to_list()
     assert quotes["ask_lots"].to_list() == depth["ask_lots_1"].to_list()
@@ -128,7 +129,7 @@ def test_the_same_seed_in_another_process_and_from_the_runs_own_config_gives_ide
     assert simulate("--seed", "3", "--timesteps", "1100", "--run-dir", str(again), *QUICK).returncode == 0
     assert simulate("--config", str(run / "config.json"), "--run-dir", str(rerun), *QUICK).returncode == 0
     assert simulate("--seed", "4", "--timesteps", "1100", "--run-dir", str(other), *QUICK).returncode == 0
-    assert len(parquet_hashes(run)) == 8
+    assert len(parquet_hashes(run)) == 9
     assert parquet_hashes(run) == parquet_hashes(again) == parquet_hashes(rerun)
     assert all(parquet_hashes(run)[name] != parquet_hashes(other)[name] for name in parquet_hashes(run))
     assert (run / "config.json").read_bytes() == (again / "config.json").read_bytes()
@@ -190,7 +191,7 @@ def test_an_interrupt_keeps_what_was_recorded_up_to_the_last_whole_timestep(tmp_
         (["--seed", "-1"], "seed: Input should be greater than or equal to 0, got -1"),
         (["--noise", "-2"], "number of noise agents: must be 0 or more, got -2"),
         (["--noise", "5000"], "a market holds at most 1024 agents"),
-        (["--ppo", "0", "--noise", "0", "--maker", "0", "--momentum", "0"], "agents: expected at least one, got none"),
+        (["--population", "day6", "--ppo", "0", "--noise", "0", "--maker", "0", "--momentum", "0"], "agents: expected at least one, got none"),
         (["--model", "no/such.zip"], "model no/such.zip: expected a Stable-Baselines3 .zip file, found nothing"),
         (["--config", "no/such.json"], "config no/such.json: cannot be read: No such file or directory"),
         (["--config", "a\0b"], r"config a\x00b: cannot be read: embedded null byte"),
@@ -229,9 +230,9 @@ def test_bad_input_is_one_clear_error_and_nothing_is_written(
         ('{"models": {"/dev/zero": "0"}}', "model /dev/zero: expected a regular file, found a device or a pipe"),
         ('{"reward": {"scale": 1e-320}}', "reward.scale: Input should be greater than or equal to 0.001"),
         ('{"reward": {"inventory_penalty": 1e308}}', "reward.inventory_penalty: Input should be less than or equal to 1000000"),
-        ('{"policies": {"maker": {"half_spread": 2}}}', "policies.maker: expected policy to be one of 'ppo', 'noise', 'maker', 'momentum', 'nothing', 'random'"),
+        ('{"policies": {"maker": {"half_spread": 2}}}', "policies.maker: expected policy to be one of 'ppo', 'noise', 'patient', 'zero', 'maker', 'quoter', 'momentum', 'informed', 'splitter', 'nothing', 'random', 'pusher'"),
         ('{"policies": {"\\ud800": {}}}', "config.json: not JSON: a text in it holds half of a surrogate pair"),
-        ('{"schema": true}', "expected schema version 1 to 2, got True"),
+        ('{"schema": true}', "expected schema version 1 to 3, got True"),
         ('{"seed": "' + "x" * 10**6 + '"}', "seed"),
         ('{"policies": {"maker": {"policy": "clairvoyant"}}}', "policies.maker"),
         ('{"policies": {"whale": {"policy": "nothing"}}}', "policies: expected an agent id or a kind of this market, got 'whale'"),
@@ -323,7 +324,7 @@ def test_a_runs_own_config_insists_on_its_model_and_schema_unless_told_otherwise
         assert not (tmp_path / "second").exists()
         return capsys.readouterr().err
 
-    assert "expected schema version 1 to 2, got 99" in error_of({"schema": 99})
+    assert "expected schema version 1 to 3, got 99" in error_of({"schema": 99})
     assert "expected sha256 0000" in error_of({"models": {"models/ppo_day5.zip": "0000"}})
     assert "model no/such.zip: expected" in error_of({}, "--model", "no/such.zip")
     assert "has a roster of its own" in error_of({}, "--noise", "3")

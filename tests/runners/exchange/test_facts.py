@@ -273,7 +273,10 @@ def test_the_command_prints_a_table_or_json(
         ([*map(str, files), "--tick-size", "0"], "--tick-size: expected above 0, got 0"),
         ([str(files[0])], "expected its order-book file beside it"),
         ([str(run), str(files[1])], "the first of them a folder"),
-        ([str(run)] * 3, "got 3 paths"),
+        ([*map(str, files), str(files[0])], "got 3 paths"),
+        (["--seeds", "3"], "--seeds: are a population's"),
+        (["--population", "day6", str(run)], "leave paths and --tick-size out"),
+        (["--population", "moon"], "population: expected one of default"),
     ):
         assert command.main(arguments) == 2
         assert expected in capsys.readouterr().err

@@ -179,7 +179,12 @@ def test_any_market_leaves_as_a_pair_that_the_book_follows(config: object, seed:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("lobster") / "run"
-    assert simulate.main(["--timesteps", "300", "--run-dir", str(path), "--no-report", "--no-tensorboard"]) == 0
+    assert (
+        simulate.main(
+            ["--timesteps", "300", "--population", "day6", "--run-dir", str(path), "--no-report", "--no-tensorboard"]
+        )
+        == 0
+    )
     return path
 
 

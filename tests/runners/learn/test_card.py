@@ -11,8 +11,9 @@ import pytest
 from matplotlib import pyplot as plt
 
 import runners.card as command
-from market_env.config import ConfigError, MarketConfig, to_json
+from market_env.config import ConfigError, to_json
 from runners.learn import card, evaluation, rivals
+from scripted_agents import population
 from scripted_agents.frozen_ppo import DEFAULT_MODEL, FrozenPPO, sha256
 from scripted_agents.standards import STANDARDS
 from tests.runners.learn.test_training import LENIENT, TINY, trained
@@ -33,12 +34,13 @@ def test_the_best_of_some_trainings_by_validation_is_published_with_its_card(
     assert command.main([*map(str, folders), "--out", str(out)], standards=LENIENT) == 0
     assert "mine.zip above nothing" in capsys.readouterr().out
     best = int(np.argmax([result["best"] for result in results]))
-    policies = [FrozenPPO(str(path)).build(MarketConfig()) for path in (out, folders[best] / "policy.zip")]
+    policies = [FrozenPPO(str(path)).build(population().market) for path in (out, folders[best] / "policy.zip")]
     assert policies[0].parameter_hash() == policies[1].parameter_hash()
     found = json.loads(out.with_suffix(".json").read_text())
     assert found["sha256"] == sha256(out)
     assert [run["weights"] for run in found["trainings"]] == [result["weights"] for result in results]
-    episodes = evaluation.play_seeds(MarketConfig(), "ppo_0", policies[0], range(20, 36))
+    of = population()
+    episodes = evaluation.play_seeds(of.market, "ppo_0", policies[0], range(20, 36), policies=of.policies)
     mean = float(evaluation.column(episodes, "liquidation_gain").mean())
     assert found["results"]["mine.zip"]["liquidation_gain"] == pytest.approx(mean)
     text = out.with_suffix(".md").read_text()
@@ -51,8 +53,8 @@ def test_the_best_of_some_trainings_by_validation_is_published_with_its_card(
     # The one that leans more is left out if only the other stays within the limit, and without any there is no card.
     leans = [run["lean"] for run in found["trainings"]]
     card.publish(folders, out, replace(LENIENT, most_lean=sum(leans) / 2))
-    straight = FrozenPPO(str(folders[int(np.argmin(leans))] / "policy.zip")).build(MarketConfig())
-    assert FrozenPPO(str(out)).build(MarketConfig()).parameter_hash() == straight.parameter_hash()
+    straight = FrozenPPO(str(folders[int(np.argmin(leans))] / "policy.zip")).build(population().market)
+    assert FrozenPPO(str(out)).build(population().market).parameter_hash() == straight.parameter_hash()
     with pytest.raises(ConfigError, match="every policy sits on one side"):
         card.publish(folders, out, replace(LENIENT, most_lean=-1.0))
     with pytest.raises(ConfigError, match="expected each seed once"):
@@ -65,12 +67,13 @@ def test_the_best_of_some_trainings_by_validation_is_published_with_its_card(
 
 
 def test_behaviour_by_state_is_what_the_policy_does(monkeypatch: pytest.MonkeyPatch) -> None:
-    config = MarketConfig(timesteps=200)
+    of = population(timesteps=200)
+    config = of.market
     policy = FrozenPPO(str(ROOT / DEFAULT_MODEL)).build(config)
-    seen, done = card.decisions(config, policy, {})
+    seen, done = card.decisions(config, policy, {}, of.policies)
     assert len(seen) == len(done) == 200 * card.STATE_SEEDS
     assert all(policy.act(seen[i]).tolist() == done[i].tolist() for i in range(0, len(seen), 97))
-    cells = card.by_state(config, policy, {})
+    cells = card.by_state(config, policy, {}, of.policies)
     assert cells["turns"].sum() == pytest.approx(1.0)
     lots = np.array(config.lots)
     held = np.rint(seen[:, card.INVENTORY] * 100)
@@ -105,7 +108,7 @@ def test_bad_input_is_one_clear_error(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_the_policy_in_the_repository_is_the_one_that_its_card_describes() -> None:
     assert CARD["sha256"] == sha256(ROOT / DEFAULT_MODEL)
     assert len(CARD["trainings"]) == 3
-    assert all(run["timesteps"] >= 10_000_000 for run in CARD["trainings"])
+    assert all(run["timesteps"] >= 5_000_000 for run in CARD["trainings"])
     assert FIGURES["seeds"] == len(STANDARDS.test_seeds) == 64
     for rival in ("nothing", "random", "noise", "momentum"):
         for measure in evaluation.GAINS:
@@ -117,9 +120,11 @@ def test_the_policy_in_the_repository_is_the_one_that_its_card_describes() -> No
 
 @pytest.mark.long
 def test_the_cards_figures_come_out_again() -> None:
-    config = MarketConfig()
+    of = population()
     for name, policy in ((CARD["policy"], FrozenPPO(str(ROOT / DEFAULT_MODEL))), ("maker", rivals.RIVALS["maker"])):
-        episodes = evaluation.play_seeds(config, "ppo_0", policy.build(config), STANDARDS.test_seeds)
+        episodes = evaluation.play_seeds(
+            of.market, "ppo_0", policy.build(of.market), STANDARDS.test_seeds, policies=of.policies
+        )
         for figure in evaluation.FIGURES:
             found = float(evaluation.column(episodes, figure).mean())
             # Another processor may round a logit the other way, and a market takes it from there.

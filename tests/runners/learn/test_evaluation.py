@@ -145,7 +145,7 @@ def test_a_policy_of_python_is_set_against_the_rivals(capsys: pytest.CaptureFixt
     printed = capsys.readouterr().out
     assert f"{here} above nothing" in printed
     # The rest of the population is the flags'.
-    assert evaluate.main([*command, "--noise", "0", "--maker", "0", "--momentum", "0"]) == 0
+    assert evaluate.main([*command, "--noise", "0", "--maker", "0", "--momentum", "0", "--informed", "0"]) == 0
     alone = capsys.readouterr().out
     (line,) = [line for line in alone.splitlines() if line.startswith(here) and "above" not in line]
     assert line.split()[1:3] == ["0", "0"]  # nobody to trade with
@@ -154,6 +154,7 @@ def test_a_policy_of_python_is_set_against_the_rivals(capsys: pytest.CaptureFixt
 def test_the_others_policies_come_from_a_runs_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "config.json"
     still = {"maker": {"policy": "nothing"}, "noise": {"policy": "nothing"}, "momentum": {"policy": "nothing"}}
+    still["informed"] = {"policy": "nothing"}
     file.write_text(json.dumps({"market": {"timesteps": 60}, "policies": still}))
     command = ["noise", "--against", "nothing", "--config", str(file), "--seeds", *map(str, range(8))]
     assert evaluate.main(command) == 0

@@ -27,7 +27,7 @@ from runners.learn import checkpoint, evaluation, schedule, training
 from runners.learn.settings import Training, stored_training
 from runners.learn.vec_env import MarketVecEnv
 from runners.simulation.board import TRAINING_TAGS
-from scripted_agents import DoNothing, MarketMaker
+from scripted_agents import DoNothing, MarketMaker, population
 from scripted_agents.freezing import freeze
 from scripted_agents.frozen_ppo import FrozenPPO
 from scripted_agents.standards import Standards
@@ -77,7 +77,7 @@ def test_a_training_leaves_a_policy_its_curve_and_its_tensorboard_files(
     folder = tmp_path / "run"
     assert main([*options(TINY), "--run-dir", str(folder)]) == 0
     assert "best liquidation gain" in capsys.readouterr().out
-    assert FrozenPPO(str(folder / "policy.zip")).build(MarketConfig())
+    assert FrozenPPO(str(folder / "policy.zip")).build(population().market)
     result = json.loads((folder / "training.json").read_text())
     assert result["timesteps"] == TINY.total_timesteps
     assert [point["timesteps"] for point in result["curve"]] == [512, 1_024, 1_536, 2_048]
@@ -143,7 +143,9 @@ def test_a_killed_training_goes_on_to_the_weights_of_one_that_was_not(
     resumed = json.loads((folder / "training.json").read_text())
     assert resumed["weights"] == whole["weights"]
     assert resumed["curve"] == json.loads(json.dumps(whole["curve"]))
-    policies = [FrozenPPO(str(tmp_path / name / "policy.zip")).build(MarketConfig()) for name in ("whole", "killed")]
+    policies = [
+        FrozenPPO(str(tmp_path / name / "policy.zip")).build(population().market) for name in ("whole", "killed")
+    ]
     assert policies[0].parameter_hash() == policies[1].parameter_hash()
     board = EventAccumulator(str(folder / "tensorboard"))
     board.Reload()
@@ -220,7 +222,8 @@ def test_one_policy_is_judged_in_all_of_its_seats(tmp_path: Path) -> None:
     policy = FrozenPPO(str(tmp_path / "policy.zip")).build(config)
     gains = [
         evaluation.column(
-            evaluation.play_seeds(config, "ppo_0", policy, LENIENT.validation_seeds, others), "liquidation_gain"
+            evaluation.play_seeds(config, "ppo_0", policy, LENIENT.validation_seeds, others, shared.others()),
+            "liquidation_gain",
         ).mean()
         for others in ({"ppo_1": policy}, {"ppo_1": DoNothing().build(config)})
     ]
@@ -363,7 +366,7 @@ def test_a_checkpoint_of_a_right_checksum_and_another_content_is_one_clear_error
     refused({**state, "env": {}}, "env: expected")
     refused(
         {**state, "observations": torch.zeros(3)},
-        "observations: expected torch.float32 of shape (4, 48), found torch.float32 of (3,)",
+        "observations: expected torch.float32 of shape (4, 49), found torch.float32 of (3,)",
     )
     refused({**state, "extra": [torch.zeros(3)]}, "extra: expected arrays of float64")
     wants = torch.zeros(3, dtype=torch.float64, requires_grad=True)
@@ -416,18 +419,28 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, largest)
         signal.signal(signal.SIGXFSZ, handler)
     assert (folder / checkpoint.FILE).read_bytes() == before
-    assert FrozenPPO(str(folder / "policy.zip")).build(MarketConfig())
+    assert FrozenPPO(str(folder / "policy.zip")).build(population().market)
     assert not [path for path in folder.iterdir() if "partial" in path.name]
 
 
-def test_a_training_takes_its_population_from_flags(tmp_path: Path) -> None:
+def test_a_training_takes_its_population_from_flags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     short = [*options(replace(TINY, total_timesteps=256)), "--run-dir", str(tmp_path / "run")]
     assert main([*short, "--noise", "5", "--maker", "1", "--momentum", "0"]) == 0
-    written = Training(
-        **json.loads((tmp_path / "run" / "config.json").read_text()) | {"hidden": (64, 64), "reward": TINY.reward}
-    )
-    assert (written.noise, written.maker, written.momentum) == (5, 1, 0)
-    assert len(written.market_of(10).agents) == 7
+    written = stored_training(tmp_path / "run" / "config.json")
+    assert written.counts == {"noise": 5, "maker": 1, "momentum": 0}
+    assert len(written.market_of(10).agents) == 1 + 5 + 1 + 6
+    assert main(["--population", "moon"]) == 2
+    assert "population: expected one of default" in capsys.readouterr().err
+
+
+def test_a_training_from_before_populations_had_names_is_one_of_the_four_kinds(tmp_path: Path) -> None:
+    settings = to_json(TINY)
+    for name in ("population", "counts", "market"):
+        settings.pop(name)
+    (tmp_path / "config.json").write_text(json.dumps(settings | {"noise": 3, "maker": 2, "momentum": 0}))
+    stored = stored_training(tmp_path / "config.json")
+    assert stored.population == "day6"
+    assert stored.market_of(10) == MarketConfig(timesteps=10, agents=roster(noise=3, maker=2, momentum=0))
 
 
 @pytest.mark.parametrize("of_a_run", [False, True])

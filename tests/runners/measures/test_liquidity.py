@@ -17,7 +17,12 @@ from tests.runners.measures import planted
 @pytest.fixture(scope="module")
 def line(tmp_path_factory: pytest.TempPathFactory) -> Timeline:
     path = tmp_path_factory.mktemp("liquidity") / "run"
-    assert simulate.main(["--timesteps", "900", "--run-dir", str(path), "--no-report", "--no-tensorboard"]) == 0
+    assert (
+        simulate.main(
+            ["--timesteps", "900", "--population", "day6", "--run-dir", str(path), "--no-report", "--no-tensorboard"]
+        )
+        == 0
+    )
     return timeline(load_run(path))
 
 
@@ -45,7 +50,7 @@ def test_walls_are_those_of_the_whole_grid(line: Timeline) -> None:
                 np.diff(np.concatenate([[0], grid[:, side, place] >= liquidity.WALL_SIZE * found.typical_lots, [0]]))
             )
             for start, end in large.reshape(-1, 2).tolist():
-                near = abs(lowest + place - line.mid[start]) <= liquidity.WALL_REACH
+                near = abs(lowest + place - line.mid[start]) <= found.reach
                 if end - start >= liquidity.WALL_TIMESTEPS and near:
                     expected.add((side, lowest + place, start, end))
     assert {(wall.side, wall.price, wall.start, wall.end) for wall in found.walls} == expected
@@ -65,7 +70,8 @@ def test_planted_thinning_with_clustered_arrivals_is_claimed(tmp_path: Path) -> 
     assert found.before is not None
     assert found.elsewhere is not None
     assert found.before > 2 * found.elsewhere
-    assert found.left == {"maker": pytest.approx(-200.0), "noise": 0.0}
+    # The spread is two ticks: four of the five levels are near.
+    assert found.left == {"maker": pytest.approx(-160.0), "noise": 0.0}
     assert set(found.recovery) <= set(range(planted.GONE, planted.GONE + 8))
 
 
@@ -78,12 +84,22 @@ def test_planted_thinning_without_clustered_arrivals_is_not_claimed(tmp_path: Pa
 def test_few_episodes_or_none_say_nothing() -> None:
     depth = np.full(400, 100.0)
     usual = liquidity.rolling_median(depth, 501)
-    assert liquidity.thin_episodes(depth, usual) == []
+    shares = liquidity.thin_shares(depth, usual)
+    assert shares == (liquidity.THIN_SHARE, 0.85)
+    assert liquidity.thin_episodes(depth, usual, *shares) == []
     depth[10:20] = 0  # while the book fills
     depth[100:103] = 60
     depth[103:106] = 80  # not back yet
     depth[300:] = 10
-    assert liquidity.thin_episodes(depth, usual) == [(100, 106), (300, 400)]
+    assert liquidity.thin_episodes(depth, usual, *shares) == [(100, 106), (300, 400)]
+
+
+def test_where_depth_is_always_uneven_thin_is_what_it_seldom_is() -> None:
+    depth = np.random.default_rng(2).exponential(100.0, 5_000)
+    usual = liquidity.rolling_median(depth, 501)
+    thin, back = liquidity.thin_shares(depth, usual)
+    assert np.mean(depth / usual < thin) == pytest.approx(0.05, abs=0.005)
+    assert back == pytest.approx(thin + 0.5 * (1 - thin))
 
 
 def test_the_rolling_median_is_close_to_the_exact_one() -> None:
@@ -92,13 +108,14 @@ def test_the_rolling_median_is_close_to_the_exact_one() -> None:
     assert np.abs(liquidity.rolling_median(values, 501) - exact).max() < 1.0
 
 
-def test_depth_under_pressure_is_the_mean_of_its_fifth(line: Timeline) -> None:
+def test_depth_under_pressure_is_the_mean_of_its_group(line: Timeline) -> None:
     found = liquidity.pressure(line)
     assert found is not None
     flow = np.array([line.signed_flow[i : i + 10].sum() for i in range(line.run.timesteps - 9)])
     depth = line.near_depth[9:]
-    order = np.quantile(flow, [0.2, 0.8])
-    lowest, highest = depth[flow < order[0]], depth[flow >= order[1]]
+    lowest, highest = depth[flow < np.median(flow[flow < 0])], depth[flow > np.median(flow[flow > 0])]
+    assert found.flow[2] == 0.0
+    assert found.flow[0] < found.flow[1] < 0.0 < found.flow[3] < found.flow[4]
     for side in (0, 1):
         assert found.depth[side][0].mean == pytest.approx(lowest[:, side].mean())
         assert found.depth[side][-1].mean == pytest.approx(highest[:, side].mean())

@@ -12,7 +12,7 @@ from market_env.config import ConfigError
 from market_env.engine.tables import DEPTH_LEVELS
 from runners import simulate
 from runners.files.run import Run, load_run
-from runners.measures.timeline import NEAR_TICKS, Timeline, timeline
+from runners.measures.timeline import Timeline, timeline
 from tests import kit
 
 
@@ -56,7 +56,7 @@ def test_resting_lots_are_those_of_the_depth_table(line: Timeline) -> None:
 def test_depth_near_the_mid_is_what_rests_there(line: Timeline) -> None:
     prices = np.arange(int(line.stretches["price"].min()), int(line.stretches["price"].max()) + 1)
     grid = line.resting(np.arange(line.run.timesteps), int(prices[0]), int(prices[-1]))
-    near = np.abs(prices - line.mid[:, None]) <= NEAR_TICKS
+    near = np.abs(prices - line.mid[:, None]) <= line.near_ticks
     assert line.near_depth.tolist() == (grid * near[:, None, :]).sum(axis=2).tolist()
     kinds = [line.kinds.index(line.run.market.agents[agent].kind) for agent in range(len(line.run.market.agents))]
     assert line.kind_of.tolist() == kinds

@@ -16,7 +16,12 @@ from runners.measures.timeline import Timeline, timeline
 @pytest.fixture(scope="module")
 def line(tmp_path_factory: pytest.TempPathFactory) -> Timeline:
     path = tmp_path_factory.mktemp("trading") / "run"
-    assert simulate.main(["--timesteps", "900", "--run-dir", str(path), "--no-report", "--no-tensorboard"]) == 0
+    assert (
+        simulate.main(
+            ["--timesteps", "900", "--population", "day6", "--run-dir", str(path), "--no-report", "--no-tensorboard"]
+        )
+        == 0
+    )
     return timeline(load_run(path))
 
 
@@ -135,12 +140,12 @@ def test_every_move_of_the_mid_has_a_cause_and_none_is_a_jump(line: Timeline) ->
 def test_a_trade_off_the_best_price_counts_as_a_jump(line: Timeline) -> None:
     events = line.events.copy()
     events["price"][line.trades[7]] += 1
-    forged = Timeline(line.run, events, line.quotes, line.stretches, line.near, line.liquidation)
+    forged = Timeline(line.run, events, line.quotes, line.stretches, line.near, line.near_ticks, line.liquidation)
     assert discovery.moves(forged).off_touch == 1
     quotes = line.quotes.copy()
     turn = int(np.flatnonzero(events["kind"] == 0)[500])
     quotes["best_bid"][turn] -= 3
-    forged = Timeline(line.run, line.events, quotes, line.stretches, line.near, line.liquidation)
+    forged = Timeline(line.run, line.events, quotes, line.stretches, line.near, line.near_ticks, line.liquidation)
     assert discovery.moves(forged).jumps >= 1
 
 

@@ -146,7 +146,7 @@ def test_the_ppo_agents_actions_are_those_of_the_table(board: EventAccumulator, 
 def test_histograms_hold_every_trade_and_timestep(board: EventAccumulator, run: Run) -> None:
     steps = [*range(HISTOGRAM_EVERY - 1, TIMESTEPS, HISTOGRAM_EVERY), TIMESTEPS - 1]
     trades = run.trades.group_by(pl.col("timestep") // HISTOGRAM_EVERY).len().sort("timestep")["len"].to_list()
-    for name, sizes in (("trade_size", trades), ("inventory", [26] * len(steps))):
+    for name, sizes in (("trade_size", trades), ("inventory", [28] * len(steps))):
         found = board.Tensors(f"histograms/{name}")
         assert [event.step for event in found] == steps
         counts = [np.frombuffer(event.tensor_proto.tensor_content, np.float64).reshape(-1, 3)[:, 2] for event in found]

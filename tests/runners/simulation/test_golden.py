@@ -22,7 +22,7 @@ GOLDEN = Path(__file__).with_name("golden.json")
 TIMESTEPS = 2_000
 
 POPULATIONS: dict[str, RunConfig] = {
-    "default": RunConfig(market=MarketConfig(timesteps=TIMESTEPS), seed=42),
+    "day6": RunConfig(market=MarketConfig(timesteps=TIMESTEPS), seed=42),
     "scripted": RunConfig(
         market=MarketConfig(timesteps=TIMESTEPS, agents=roster(ppo=0, noise=40, maker=2, momentum=6)), seed=7
     ),
@@ -33,6 +33,9 @@ POPULATIONS: dict[str, RunConfig] = {
 EVENT_COLUMNS = [
     "seq", "time", "timestep", "kind", "agent", "order_id", "side", "price", "lots", "maker_order_id", "maker", "reason",
 ]  # fmt: skip
+
+LATER = {"rejected_best_only"}
+"""Keys of infos that are younger than the hashes; 0 in these populations."""
 
 
 def content_hash(frame: pl.DataFrame) -> str:
@@ -50,6 +53,7 @@ class Infos:
         self.end(agent, reward, info)
 
     def end(self, agent: str, reward: float, info: dict[str, Any]) -> None:
+        info = {name: value for name, value in info.items() if name not in LATER}
         self.digest.update(json.dumps([agent, reward, info], sort_keys=True).encode())
 
 

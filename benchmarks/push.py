@@ -1,0 +1,90 @@
+"""``python -m benchmarks.push``: how far a pusher moves the price, paired by seed with a run in which its seat is empty.
+
+Its move is half the difference of what it does to the mid in the last hundred timesteps of its rises and of its falls, in
+ticks and in standard deviations of the mid's change over a minute in the runs without it. Cost: some seconds.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+from market_env.config import LEARNER
+from market_env.market import Market
+from runners.files.derive import derive
+from scripted_agents.baselines import DoNothing
+from scripted_agents.populations import population
+from scripted_agents.pusher import Pusher
+from scripted_agents.registry import build
+from scripted_agents.rollout import run_compiled
+from scripted_agents.standards import STANDARDS
+
+TIMESTEPS, PERIOD, LAST = 3_000, 300, 100
+SEEDS = STANDARDS.test_seeds[:32]
+
+
+class Push(NamedTuple):
+    """What a pusher does to the mid."""
+
+    ticks: float
+    """Mean over seeds."""
+    low: float
+    high: float
+    """95 % interval of the mean, ticks."""
+    minute: float
+    """Standard deviation of the mid's change over 60 timesteps without it, ticks."""
+    reached: float
+    """Largest position that it holds, lots, mean over seeds."""
+
+
+def push(name: str, seeds: range = SEEDS) -> Push:
+    """A pusher in the learner's seat of a population."""
+    of = population(name, timesteps=TIMESTEPS)
+    market = Market(of.market, log=True)
+    seat = of.market.agent_ids.index(LEARNER)
+    place = np.arange(TIMESTEPS) % PERIOD >= PERIOD - LAST
+    rises = np.arange(TIMESTEPS) // PERIOD % 2 == 0
+    moves, minutes, reached = [], [], []
+    players = [build(of.market, of.over({LEARNER: rule})) for rule in (Pusher(period=PERIOD), DoNothing())]
+    for seed in seeds:
+        mids = []
+        for policies in players:
+            market.reset(seed)
+            tables = derive(of.market, run_compiled(market, policies))
+            mids.append(tables.quotes["reference"])
+            if policies is players[0]:
+                reached.append(float(np.abs(tables.agents[:, seat]["inventory"]).max()))
+        apart = mids[0] - mids[1]
+        moves.append(0.5 * (apart[place & rises].mean() - apart[place & ~rises].mean()))
+        minutes.append((mids[1][60:] - mids[1][:-60]).std())
+    reach = stats.t.ppf(0.975, len(moves) - 1) * np.std(moves, ddof=1) / np.sqrt(len(moves))
+    mean = float(np.mean(moves))
+    return Push(mean, mean - reach, mean + reach, float(np.mean(minutes)), float(np.mean(reached)))
+
+
+def main() -> int:
+    """Run the command; return its exit status."""
+    print(
+        f"{'population':<12}{'ticks':>8}{'interval':>18}{'minutes':>10}{'interval':>18}{'a minute':>10}{'reached':>9}"
+    )
+    for name in ("day6", "default"):
+        found = push(name)
+        cells = [
+            f"[{low:+.2f}, {high:+.2f}]"
+            for low, high in ((found.low, found.high), (found.low / found.minute, found.high / found.minute))
+        ]
+        print(
+            f"{name:<12}{found.ticks:>+8.2f}{cells[0]:>18}{found.ticks / found.minute:>+10.3f}{cells[1]:>18}"
+            f"{found.minute:>10.1f}{found.reached:>9.0f}"
+        )
+    print(
+        f"{len(SEEDS)} seeds, {TIMESTEPS:,} timesteps; minutes: standard deviations of the mid's change over 60 timesteps"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
