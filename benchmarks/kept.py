@@ -26,6 +26,12 @@ COMMANDS = {
     "audits": ["benchmarks.integrity", "audits"],
     "mutations": ["benchmarks.integrity", "mutations"],
     "facts": ["runners.facts", RUN],
+    "facts_default": ["runners.facts", "--population", "default"],
+    "populations": ["benchmarks.realism", "populations"],
+    "ablations": ["benchmarks.realism", "ablations"],
+    "earnings": ["benchmarks.realism", "earnings"],
+    "page": ["benchmarks.realism", "page"],
+    "push": ["benchmarks.push"],
 }
 """By name the command whose output is kept."""
 

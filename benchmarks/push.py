@@ -60,16 +60,37 @@ def push(name: str, seeds: range = SEEDS) -> Push:
         apart = mids[0] - mids[1]
         moves.append(0.5 * (apart[place & rises].mean() - apart[place & ~rises].mean()))
         minutes.append((mids[1][60:] - mids[1][:-60]).std())
-    reach = stats.t.ppf(0.975, len(moves) - 1) * np.std(moves, ddof=1) / np.sqrt(len(moves))
-    mean = float(np.mean(moves))
-    return Push(mean, mean - reach, mean + reach, float(np.mean(minutes)), float(np.mean(reached)))
+    return Push(*over_seeds(moves), float(np.mean(minutes)), float(np.mean(reached)))
+
+
+def over_seeds(values: list[float]) -> tuple[float, float, float]:
+    """Mean and the ends of its 95 % interval (Student's t)."""
+    reach = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
+    mean = float(np.mean(values))
+    return mean, mean - reach, mean + reach
+
+
+def presence(name: str, seeds: range = SEEDS) -> tuple[float, float, float]:
+    """What a population's own policy does to the mid by being there: mid less that of the paired run with its seat empty.
+
+    Mean over time and seeds, and the ends of its 95 % interval over seeds, ticks.
+    """
+    of = population(name, timesteps=TIMESTEPS)
+    market = Market(of.market, log=True)
+    players = [build(of.market, of.policies), build(of.market, of.over({LEARNER: DoNothing()}))]
+    apart = []
+    for seed in seeds:
+        mids = []
+        for policies in players:
+            market.reset(seed)
+            mids.append(derive(of.market, run_compiled(market, policies)).quotes["reference"])
+        apart.append(float((mids[0] - mids[1]).mean()))
+    return over_seeds(apart)
 
 
 def main() -> int:
     """Run the command; return its exit status."""
-    print(
-        f"{'population':<12}{'ticks':>8}{'interval':>18}{'minutes':>10}{'interval':>18}{'a minute':>10}{'reached':>9}"
-    )
+    print(f"{'who':<28}{'ticks':>8}{'interval':>18}{'in minutes':>12}{'interval':>18}{'reached':>9}")
     for name in ("day6", "default"):
         found = push(name)
         cells = [
@@ -77,11 +98,13 @@ def main() -> int:
             for low, high in ((found.low, found.high), (found.low / found.minute, found.high / found.minute))
         ]
         print(
-            f"{name:<12}{found.ticks:>+8.2f}{cells[0]:>18}{found.ticks / found.minute:>+10.3f}{cells[1]:>18}"
-            f"{found.minute:>10.1f}{found.reached:>9.0f}"
+            f"{f'pusher in {name}':<28}{found.ticks:>+8.2f}{cells[0]:>18}{found.ticks / found.minute:>+12.3f}{cells[1]:>18}"
+            f"{found.reached:>9.0f}"
         )
+    mean, low, high = presence("default")
+    print(f"{'frozen PPO in default':<28}{mean:>+8.2f}{f'[{low:+.2f}, {high:+.2f}]':>18}")
     print(
-        f"{len(SEEDS)} seeds, {TIMESTEPS:,} timesteps; minutes: standard deviations of the mid's change over 60 timesteps"
+        f"{len(SEEDS)} seeds, {TIMESTEPS:,} timesteps; a minute: standard deviation of the mid's change over 60 timesteps; reached: lots"
     )
     return 0
 

@@ -25,6 +25,7 @@ from runners.files import schema
 from runners.simulation import board
 from runners.simulation.config import RunConfig
 from runners.simulation.run import simulate
+from scripted_agents.populations import population
 
 FOLDER = Path("docs")
 
@@ -39,8 +40,8 @@ def observations_page() -> str:
         "## Observation",
         "",
         f"`Box`, float32, shape ({observations.SIZE},). Every agent gets this vector and nothing else; entries are clipped",
-        "to their bounds. Distances and returns are ticks divided by 32, a power of two, so whole and half ticks read back",
-        "exactly; times are timesteps.",
+        "to their bounds. Distances of levels are ticks divided by 32, returns and distances of own orders by 64, powers of two,",
+        "so whole and half ticks read back exactly; times are timesteps. A frozen policy of smaller units gets what it was trained on.",
         "",
         "| # | name | low | high | meaning |",
         "|---|---|---|---|---|",
@@ -55,7 +56,7 @@ def observations_page() -> str:
         "",
         "## Action",
         "",
-        f"`MultiDiscrete({actions.sizes(config.offsets, config.lots).tolist()})` by default, the same for every agent:",
+        f"`MultiDiscrete({actions.sizes(config.offsets, config.lots).tolist()})` in a bare market, the same for every agent; the default population has finer grids:",
         "",
         "| component | codes |",
         "|---|---|",
@@ -144,7 +145,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         page.write_text(with_figures(text), encoding="utf-8")
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "run"
-        simulate(RunConfig(), path, tensorboard=False)
+        of = population()
+        simulate(RunConfig(market=of.market, policies=dict(of.policies), reward=of.reward), path, tensorboard=False)
         for picture in PICTURES:
             shutil.copy(path / picture, FOLDER)
             print(f"wrote {FOLDER / Path(picture).name}")

@@ -1,8 +1,9 @@
 """Statistics of a market beside those of real ones: of a run, of a pair of LOBSTER files, or of a population over many seeds.
 
-``python -m runners.facts RUN_DIR``, ``MESSAGE.csv ORDERBOOK.csv``, several run folders, or ``--population default``.
+``python -m runners.facts RUN_DIR``, ``MESSAGE.csv ORDERBOOK.csv``, several run folders, or ``--population default``; with
+``--distance`` how far apart two of them lie: ``RUN_DIR MESSAGE.csv ORDERBOOK.csv`` or two pairs of files.
 :mod:`runners.exchange.facts` has the measures, ``market_facts.json`` beside it the definitions and the real ranges,
-:mod:`runners.exchange.ensemble` what is said over seeds.
+:mod:`runners.exchange.ensemble` what is said over seeds, :mod:`runners.exchange.distances` the distances.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from tqdm import tqdm
 
 from market_env.config import LEARNER_KIND, ConfigError
 from runners.command import command
-from runners.exchange import ensemble
-from runners.exchange.facts import facts_of_pair, facts_of_run, table
+from runners.exchange import distances, ensemble, pairs
+from runners.exchange.facts import LEVELS, facts_of_pair, facts_of_run, sample_of, span_of, table
+from runners.files.config import read_config
 from scripted_agents.baselines import DoNothing
 from scripted_agents.policy import PolicyConfig
 from scripted_agents.populations import population
@@ -49,6 +51,8 @@ class Arguments:
         tyro.conf.arg(metavar="RUN_DIR ... | MESSAGE ORDERBOOK", help_behavior_hint=""),
     ] = ()
     """A run's folder or several, or a message file and its order-book file."""
+    distance: bool = False
+    """Measure how far apart the distributions of two markets lie, as LOB-Bench does: a run or a pair, and a pair."""
     population: str | None = None
     """In place of files: a population by name, played on several seeds with its learners' seats empty."""
     seeds: tuple[int, ...] = ()
@@ -61,6 +65,31 @@ class Arguments:
     """Print JSON instead of a table."""
 
 
+def compare_files(paths: tuple[Path, ...], tick_size: float, *, as_json: bool) -> int:
+    """Print how far apart a run or a pair and another pair lie."""
+    run = bool(paths) and paths[0].is_dir()
+    if len(paths) != (3 if run else 4):
+        raise ConfigError(
+            "--distance: expected RUN_DIR MESSAGE ORDERBOOK, or MESSAGE ORDERBOOK of one market and of another, "
+            f"got {len(paths)} paths"
+        )
+    second = pairs.read_pair(*paths[-2:])
+    levels = min(second.levels, LEVELS)
+    first = pairs.pair_of_run(paths[0], levels) if run else pairs.read_pair(*paths[:2])
+    levels = min(levels, first.levels)
+    ticks = [read_config(paths[0])[1].tick_size if run else tick_size, tick_size]
+    samples = [
+        sample_of(pair, *span_of(pair), tick * pairs.PRICE_UNITS, levels)
+        for pair, tick in zip((first, second), ticks, strict=True)
+    ]
+    found = distances.distances(samples[0], samples[1])
+    if as_json:
+        print(json.dumps({name: apart and apart._asdict() for name, apart in found.items()}, indent=2))
+    else:
+        print(distances.table(found, (first.name, second.name)))
+    return 0
+
+
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
@@ -68,6 +97,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     given = not math.isnan(arguments.tick_size)
     if given and not arguments.tick_size > 0:
         raise ConfigError(f"--tick-size: expected above 0, got {arguments.tick_size:g}")
+    if arguments.distance:
+        if arguments.population is not None or arguments.seeds:
+            raise ConfigError("--distance: compares files; leave --population and --seeds out")
+        return compare_files(arguments.paths, arguments.tick_size if given else 0.01, as_json=arguments.json)
     if arguments.population is not None:
         if arguments.paths or given:
             raise ConfigError("--population: plays its seeds itself; leave paths and --tick-size out")

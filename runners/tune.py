@@ -1,6 +1,6 @@
 """Tune the market maker for a learner's seat on the validation seeds: ``python -m runners.tune``.
 
-:mod:`runners.learn.tuning` says how. Cost: about 5 minutes on two cores.
+:mod:`runners.learn.tuning` says how. Cost: about half an hour on two cores.
 """
 
 from __future__ import annotations

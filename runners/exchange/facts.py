@@ -305,21 +305,27 @@ PARTS: dict[str, Sequence[str]] = {
 """Names of the parts of facts that are lists."""
 
 
-def sample_of(pair: pairs.Pair, start: float, end: float, tick: float) -> Sample:
-    """A pair's first :data:`LEVELS` levels, with the messages that changed them, between two moments.
+def span_of(pair: pairs.Pair) -> tuple[float, float]:
+    """A pair's first whole second and the end of its last."""
+    times = pair.messages["time"]
+    return math.floor(times[0]), math.floor(times[-1]) + 1.0
+
+
+def sample_of(pair: pairs.Pair, start: float, end: float, tick: float, most: int = LEVELS) -> Sample:
+    """A pair's first ``most`` levels, with the messages that changed them, between two moments.
 
     Messages about hidden orders, crosses and halts stay. Before the first row stands what the pair knows of that, else
     the first row's own book.
     """
-    books = pair.books[:, : 4 * LEVELS]
+    books = pair.books[:, : 4 * most]
     seen = np.ones(len(pair.messages), np.bool_)
-    if pair.levels > LEVELS:
+    if pair.levels > most:
         seen[1:] = (books[1:] != books[:-1]).any(axis=1) | (pair.messages["type"][1:] > window.EXECUTE)
     times = pair.messages["time"]
     within = seen & (times >= start) & (times < end)
     rows = np.flatnonzero(within)
     before = int(np.searchsorted(times, start)) - 1
-    opening = pair.before[: 4 * LEVELS] if before < 0 and pair.before is not None else books[max(before, 0)]
+    opening = pair.before[: 4 * most] if before < 0 and pair.before is not None else books[max(before, 0)]
     return Sample(pair.messages[rows], np.concatenate([opening[None], books[rows]]), start, end, tick)
 
 
@@ -496,5 +502,4 @@ def facts_of_pair(message: Path, orderbook: Path, tick_size: float = 0.01) -> di
         FormatError: see :func:`runners.exchange.pairs.read_pair`.
     """
     pair = pairs.read_pair(message, orderbook)
-    times = pair.messages["time"]
-    return measure(pair, math.floor(times[0]), math.floor(times[-1]) + 1.0, tick_size * pairs.PRICE_UNITS)
+    return measure(pair, *span_of(pair), tick_size * pairs.PRICE_UNITS)

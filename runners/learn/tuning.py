@@ -20,13 +20,13 @@ from scripted_agents.policy import PolicyConfig
 from scripted_agents.standards import STANDARDS, Standards
 
 RANGES: dict[str, tuple[float, float]] = {
-    "half_spread": (0.5, 8.0),
+    "half_spread": (0.5, 24.0),
     "volatility_weight": (0.0, 2.0),
     "skew": (0.0, 80.0),
     "lots": (1.0, 30.0),
     "layers": (1.0, 6.0),
     "layer_gap": (1.0, 8.0),
-    "tolerance": (0.0, 6.0),
+    "tolerance": (0.0, 12.0),
     "shown": (0.02, 1.0),
     "memory": (0.0, 1.0),
 }

@@ -1,4 +1,4 @@
-"""What the market did when these hashes were made, it does now: events, tables, turns, depth and infos of three populations."""
+"""What the market did when these hashes were made, it does now: events, tables, turns, depth, news and infos of four populations."""
 
 from __future__ import annotations
 
@@ -13,16 +13,21 @@ import pytest
 import scripted_agents
 from market_env.aec import raw_env
 from market_env.config import MarketConfig, parse_json, roster
+from runners.files.schema import tables_of
 from runners.simulation.config import RunConfig
 from runners.simulation.drive import drive
 from runners.simulation.run import simulate
+from scripted_agents import DoNothing, population
 from tests.kit import random_run
 
 GOLDEN = Path(__file__).with_name("golden.json")
 TIMESTEPS = 2_000
 
+CALIBRATED = population("default", timesteps=TIMESTEPS)
 POPULATIONS: dict[str, RunConfig] = {
     "day6": RunConfig(market=MarketConfig(timesteps=TIMESTEPS), seed=42),
+    # The seat is empty: a policy is trained anew sooner than a market is changed.
+    "default": RunConfig(market=CALIBRATED.market, policies=CALIBRATED.over({"ppo": DoNothing()}), seed=42),
     "scripted": RunConfig(
         market=MarketConfig(timesteps=TIMESTEPS, agents=roster(ppo=0, noise=40, maker=2, momentum=6)), seed=7
     ),
@@ -60,10 +65,7 @@ class Infos:
 def contents(run: RunConfig, folder: Path) -> dict[str, str]:
     """The hashes of a run."""
     simulate(run, folder, audit=False, report=False, tensorboard=False)
-    found = {
-        name: content_hash(pl.read_parquet(folder / f"{name}.parquet"))
-        for name in ("trades", "quotes", "depth", "agents", "turns")
-    }
+    found = {name: content_hash(pl.read_parquet(folder / f"{name}.parquet")) for name in tables_of()}
     events = pl.concat([pl.read_parquet(part) for part in sorted((folder / "events").iterdir())])
     infos = Infos()
     assert drive(raw_env(run.market, run.reward), scripted_agents.build(run.market, run.policies), run.seed, [infos])
