@@ -28,6 +28,8 @@ class Arguments:
     """Folders of trainings that have ended; they differ in the seed alone."""
     out: Path
     """File for the policy (.zip); card and pictures go beside it, and replace what lies there."""
+    beside: Path | None = None
+    """Folder of a training in another seat, whose figures the card reports as well."""
 
 
 @command
@@ -37,7 +39,7 @@ def main(argv: Sequence[str] | None = None, standards: Standards = STANDARDS) ->
     if arguments.out.suffix != ".zip":
         raise ConfigError(f"out: expected a file ending in .zip, got {arguments.out}")
     print("playing the validation and the test seeds, half a minute ...", flush=True)
-    card = publish(arguments.trainings, arguments.out, standards)
+    card = publish(arguments.trainings, arguments.out, standards, arguments.beside)
     print(evaluation.table(card["results"], list(rivals.RIVALS)))
     print(f"wrote {arguments.out} and its card")
     return 0

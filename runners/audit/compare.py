@@ -119,7 +119,7 @@ def compare_table(rebuilt: Replay, path: Path, name: str) -> None:
         for row, (found, wanted) in enumerate(zip(recorded, expected, strict=True)):
             if found != wanted:
                 at = {key: columns[key][row] for key in ("timestep", "seq", "first_seq") if key in columns}
-                rebuilt.differ(check, at["timestep"], at.get("seq", at.get("first_seq")), column, found, wanted)
+                rebuilt.differ(check, at.get("timestep"), at.get("seq", at.get("first_seq")), column, found, wanted)
     if name == "turns" and not lost:
         rows = table.select(["first_seq", *COMPONENTS]).to_pylist()
         compare_actions(rebuilt, rows)

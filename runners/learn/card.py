@@ -24,6 +24,7 @@ from market_env.engine.observe import IMBALANCE, INVENTORY
 from runners.files.whole import whole_file
 from runners.learn import evaluation, rivals
 from runners.learn.settings import POLICY, Trained, read_training
+from scripted_agents.baselines import DoNothing
 from scripted_agents.batch import Batch
 from scripted_agents.frozen_ppo import FrozenPPO, sha256
 from scripted_agents.policy import CompiledPolicy, Policy, PolicyConfig
@@ -211,12 +212,12 @@ def card_text(stem: str, card: Mapping[str, Any], standards: Standards = STANDAR
         else "Neither earns clearly more than the other."
     )  # fmt: skip
     seats = training["learners"] + training["opponents"]
-    seating, again = "the default market, against the scripted population", ""
+    seating, again = f"the {training['population']} population, against the others of it", ""
     if seats == 1:
         again = f" Again with `python -m runners.evaluate` and the path of `{stem}.zip`."
     else:
         seating = (
-            f"a market with {seats} such seats beside the scripted population. {training['learners']} of them learned, "
+            f"the {training['population']} population with {seats} such seats. {training['learners']} of them learned, "
             f"{training['opponents']} were its earlier selves; on validation and test seeds all are its own but for the rival's"
         )
     settings = "\n".join(f"| `{name}` | `{value}` |" for name, value in training.items())
@@ -260,7 +261,7 @@ deviation across seeds is below. {against_maker}
 It trades on {figures["trading_turns"]:.1%} of its turns, ends {figures["near_bound"]:.2%} of timesteps beyond {NEAR_BOUND:.0%} of its inventory bound, and holds
 {figures["mean_abs_inventory"]:.1f} lots on average (absolute). On {figures["refused_turns"]:.1%} of its turns risk checks refuse an order of it or a part of one.
 
-## What it does
+{beside_text(card)}## What it does
 
 Means over its turns on the first {STATE_SEEDS} test seeds, by its inventory and the imbalance at the touch as it decides; grey: under
 {FEWEST_TURNS} turns.
@@ -275,19 +276,63 @@ Means over its turns on the first {STATE_SEEDS} test seeds, by its inventory and
 
 ## Limits
 
-It was trained against this population in this market; with other agents its figures do not carry over. The file says which features and
-grids it was trained for, and a market with others refuses it. The same arguments give the same weights on the same machine with the same
+It was trained against this population in this market; with other agents its figures do not carry over. The file says which features, in
+which units, and which grids it was trained for; a market of other grids, or whose features end sooner, refuses it. The same arguments give the same weights on the same machine with the same
 packages; another CPU or PyTorch rounds differently, and a training amplifies that.
 """
 
 
-def publish(folders: Sequence[Path], out: Path, standards: Standards = STANDARDS) -> dict[str, Any]:
+def beside_text(card: Mapping[str, Any]) -> str:
+    """What the card says of a policy that was trained in another seat; nothing without one."""
+    other = card.get("beside")
+    if not other:
+        return ""
+    seat, figures = other["seat"], other["figures"]
+    gains = " and ".join(
+        f"{found['mean']:,.0f} [{found['interval'][0]:,.0f}, {found['interval'][1]:,.0f}] ({name})"
+        for measure, name in (("gain", "wealth"), ("liquidation_gain", "liquidation wealth"))
+        for found in [figures["above"]["nothing"][measure]]
+    )
+    sees = "no signal" if seat["signal"] is None else f"a signal of error {seat['signal']:g} ticks about the value"
+    return f"""## In another seat
+
+A policy of the same settings (seed {other["seed"]}, {other["timesteps"]:,} turns), trained and played in a seat with {sees}, earns
+{gains} above doing nothing there, on the same seeds. It trades on {figures["trading_turns"]:.1%} of its turns; its lean is {figures["lean"]:.1%} of the bound.
+
+"""
+
+
+def in_another_seat(folder: Path, standards: Standards) -> dict[str, Any]:
+    """Figures of a training's policy in its own market, against doing nothing there.
+
+    Raises:
+        ConfigError: it has not ended, or kept no policy.
+    """
+    trained = read_training(folder)
+    config = trained.training.market_of(MarketConfig().timesteps)
+    frozen = FrozenPPO(str(folder / POLICY))
+    results = evaluation.compare(
+        config, LEARNER, {"it": frozen}, list(standards.test_seeds), {"nothing": DoNothing()},
+        policies=trained.training.others(),
+    )  # fmt: skip
+    return {
+        "seed": trained.training.seed,
+        "timesteps": trained.result["timesteps"],
+        "seat": to_json(config.agents[config.agent_ids.index(LEARNER)]),
+        "figures": results["it"],
+    }
+
+
+def publish(
+    folders: Sequence[Path], out: Path, standards: Standards = STANDARDS, beside: Path | None = None
+) -> dict[str, Any]:
     """Write the best policy of the trainings to ``out`` with its card; return the card.
 
     Args:
         folders: of the trainings.
         out: the policy's file.
         standards: the seeds, and what a policy must meet.
+        beside: folder of a training in another seat, whose figures the card reports as well.
 
     Raises:
         ConfigError: a training has not ended or kept no policy, or they do not train for the same market.
@@ -341,6 +386,7 @@ def publish(folders: Sequence[Path], out: Path, standards: Standards = STANDARDS
         "validation_seeds": [standards.validation_seeds.start, standards.validation_seeds.stop - 1],
         "test_seeds": [standards.test_seeds.start, standards.test_seeds.stop - 1],
         "results": results,
+        **({"beside": in_another_seat(beside, standards)} if beside else {}),
     }
     draw_curves(trainings, leans, chosen, stem.with_name(f"{stem.name}_curve.png"), standards)
     draw_states(by_state(config, policy, others, first.training.others()), stem.with_name(f"{stem.name}_state.png"))

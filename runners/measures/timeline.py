@@ -281,15 +281,15 @@ def timeline(run: Run) -> Timeline:
     accepted = int(np.count_nonzero(events["kind"] == state.KIND_ACCEPT))
     quotes = np.zeros(len(events), QUOTES)
     stretches = np.zeros(len(events) + 1, STRETCH)
-    near = near_ticks(run, events)
+    try:
+        near = near_ticks(run, events)
+    except ConfigError as error:
+        raise ConfigError(f"run {run.path}: {error}") from None
     lots_near = np.zeros((run.timesteps, 2, len(run.kinds)), np.int64)
     liquidation = np.zeros(len(run.market.agents))
     count = follow(
         configure(run.market), events, np.zeros(2, np.int64), np.zeros(accepted + 1, np.int32), kinds, run.timesteps,
         near, quotes, stretches, np.zeros(accepted + 1, np.int64), lots_near, liquidation,
     )  # fmt: skip
-    if count < 0:
-        raise ConfigError(
-            f"run {run.path}: seq {-1 - count}: the log cannot go on so; python -m runners.replay says more"
-        )
+    assert count >= 0, "the log could be played back to its quotes"
     return Timeline(run, events, quotes, stretches[:count], lots_near, near, liquidation)

@@ -106,7 +106,7 @@ def test_features_say_what_they_are_named_for(book: tuple[Market, MarketConfig])
     assert seen["cash"] == pytest.approx((10_000 - 5 * 98) / (10_000 - 5 * 98 + 20 * 100.5))
     assert seen["flow_fast"] == 0.0
     other = dict(zip(observations.NAMES, market.observe(1).tolist(), strict=True))
-    assert other["own_bid_distance"] * 32 == 3.5
+    assert other["own_bid_distance"] * 64 == 3.5
     assert other["own_ask_distance"] == 1.0
     assert other["own_bid_at_touch"] == 0.0
 

@@ -18,6 +18,7 @@ from stable_baselines3 import PPO
 import scripted_agents
 from market_env.config import MarketConfig
 from market_env.market import Market
+from scripted_agents import population
 from scripted_agents.frozen_ppo import DAY6_MODEL, FrozenPPO
 from scripted_agents.model_file import ModelError
 from scripted_agents.tally import tally_episodes
@@ -65,13 +66,14 @@ def with_weights(change_weights: Callable[[dict[str, torch.Tensor]], None]) -> C
 
 @pytest.mark.long
 def test_it_acts_as_stable_baselines_predict_on_ten_thousand_observations_of_real_runs() -> None:
-    original = PPO.load(MODEL, device="cpu")
-    config = MarketConfig()
-    policy = FrozenPPO(str(MODEL)).build(config)
+    model = str(MODEL.with_name("ppo_day5.zip"))
+    original = PPO.load(model, device="cpu")
+    of = population()
+    policy = FrozenPPO(model).build(of.market)
     before = policy.parameter_hash()
     seen, done = [], []
     for seed in (77, 78):
-        env = scripted_agents.learner_env(config)
+        env = scripted_agents.learner_env(of)
         observation, _ = env.reset(seed=seed)
         over = False
         while not over:

@@ -31,7 +31,8 @@ def test_the_best_of_some_trainings_by_validation_is_published_with_its_card(
         trained(replace(TINY, seed=seed, total_timesteps=1_024), folder) for seed, folder in enumerate(folders, start=1)
     ]
     out = tmp_path / "models" / "mine.zip"
-    assert command.main([*map(str, folders), "--out", str(out)], standards=LENIENT) == 0
+    beside = ["--beside", str(folders[1])]
+    assert command.main([*map(str, folders), "--out", str(out), *beside], standards=LENIENT) == 0
     assert "mine.zip above nothing" in capsys.readouterr().out
     best = int(np.argmax([result["best"] for result in results]))
     policies = [FrozenPPO(str(path)).build(population().market) for path in (out, folders[best] / "policy.zip")]
@@ -44,6 +45,8 @@ def test_the_best_of_some_trainings_by_validation_is_published_with_its_card(
     mean = float(evaluation.column(episodes, "liquidation_gain").mean())
     assert found["results"]["mine.zip"]["liquidation_gain"] == pytest.approx(mean)
     text = out.with_suffix(".md").read_text()
+    assert found["beside"]["seed"] == 2
+    assert "trained and played in a seat with no signal" in text
     assert text.count(found["sha256"]) == 1
     for name in ("curve", "state", "rivals"):
         picture = out.with_name(f"mine_{name}.png")

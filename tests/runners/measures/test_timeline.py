@@ -88,5 +88,5 @@ def test_a_log_that_no_market_wrote_is_one_clear_error(tmp_path: Path, line: Tim
     columns["maker_order_id"][columns["kind"].index("trade")] = 10**9
     kit.rewrite(part, "events", columns)
     assert json.loads((path / "summary.json").read_text())["complete"]
-    with pytest.raises(ConfigError, match=r"seq \d+: the log cannot go on so"):
+    with pytest.raises(ConfigError, match=r"run \S+: events: seq \d+: the log breaks the market\'s rules"):
         timeline(Run(path))

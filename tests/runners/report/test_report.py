@@ -43,7 +43,7 @@ RUNS = {
     "no momentum, no ppo": (["--timesteps", "200", "--momentum", "0", "--ppo", "0"], None),
     "one timestep": (["--timesteps", "1"], None),
     "many agents": (["--timesteps", "50", "--noise", "90"], None),
-    "no trades": (["--timesteps", "100"], {"policies": {kind: {"policy": "nothing"} for kind in ("ppo", "noise", "maker", "momentum")}}),
+    "no trades": (["--timesteps", "100"], {"policies": {kind: {"policy": "nothing"} for kind in ("ppo", "noise", "maker", "momentum", "informed")}}),
     "kinds of one's own": (
         ["--timesteps", "120"],
         {
@@ -51,7 +51,7 @@ RUNS = {
                 {"id": f"trader_{number}", "kind": kind, "cash": 2_000_000, "inventory_bound": 60, "arrivals": {"process": "every", "period": 1.0}}
                 for number, kind in enumerate(("institutionalprovider", "retailcrowd", "retailcrowd", "trendfollowingfund", "rl"))
             ]},
-            "policies": {"institutionalprovider": {"policy": "maker"}, "retailcrowd": {"policy": "noise"}, "trendfollowingfund": {"policy": "momentum"}, "rl": {"policy": "ppo", "model": "models/ppo_day5.zip"}},
+            "policies": {"institutionalprovider": {"policy": "maker"}, "retailcrowd": {"policy": "noise"}, "trendfollowingfund": {"policy": "momentum"}, "rl": {"policy": "ppo", "model": "models/ppo_day6.zip"}},
         },
     ),
     "one side": (["--timesteps", "100"], {"market": {"agents": [{"id": "maker_0", "kind": "maker", "inventory": -100, "inventory_bound": 100}]}}),
