@@ -296,7 +296,7 @@ SEATS: dict[str, AgentConfig] = {
     "maker": AgentConfig("maker_0", "maker", cash=6_000_000, inventory_bound=300, post_only=True, max_open_orders=24),
     "momentum": AgentConfig("momentum_0", "momentum", cash=2_000_000, inventory_bound=80, arrivals=Every(4.0)),
 }
-"""The seats of the default market, by kind; :func:`roster` numbers copies of them."""
+"""The seats of a bare market, by kind; :func:`roster` numbers copies of them."""
 
 
 def roster(ppo: int = 1, noise: int = 20, maker: int = 4, momentum: int = 1) -> tuple[AgentConfig, ...]:

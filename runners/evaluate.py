@@ -39,7 +39,7 @@ class Arguments(Population):
     seeds: tuple[int, ...] = ()
     """Seeds to play; if none are named, 64 that training never sees."""
     validation: bool = False
-    """Play the 16 validation seeds instead: for all looks but the last."""
+    """Play the 64 validation seeds instead: for all looks but the last."""
     agent: str = LEARNER
     """Seat that the policies take."""
     json: Path | None = None

@@ -156,7 +156,7 @@ def calibrated_place(kind: str, number: int, sizes: Mapping[str, int]) -> Place:
         return Place(replace(seat, arrivals=arrivals), replace(QUICK, half_spread=QUICK.half_spread + further))
     if kind == "informed":
         arrivals = Hawkes(0.03, 0.3, 9.0, group="informed", news=1.13 * sizes[kind], size=sizes[kind])
-        return Place(replace(informed.SEAT, arrivals=arrivals), InformedTrader(threshold=0.9, lots=14.5))
+        return Place(replace(informed.SEAT, signal=3.0, arrivals=arrivals), InformedTrader(threshold=0.9, lots=14.5))
     if kind == "splitter":
         return Place(splitter.SEAT, Splitter())
     if kind == "momentum":

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from market_env.config import LEARNER_KIND
+from market_env.config import LEARNER_KIND, SEATS
 from runners.exchange import facts
 from runners.measures import liquidity, timeline, trading
 from runners.report.story import Story
@@ -34,6 +34,7 @@ def summary(story: Story) -> Figure:
     """What was run, what came of it, what held, and what was checked."""
     run = story.run
     figure = Figure()
+    added = [kind for kind in run.kinds if kind not in SEATS]
     figure.text(0.04, 0.94, "Market report", fontsize=20, weight="bold", color=INK)
     roster = ", ".join(f"{figures['agents']} {kind}" for kind, figures in run.summary["kinds"].items())
     figure.text(
@@ -118,7 +119,8 @@ def summary(story: Story) -> Figure:
     caption(
         figure,
         "Prices in ticks, quantities in lots, money in tick-lots, time in timesteps. Wealth counts inventory at the mid. "
-        "Two-sided share: after the first 50 timesteps.",
+        "Two-sided share: after the first 50 timesteps."
+        + (f" In addition to the four kinds ({', '.join(SEATS)}): {', '.join(added)}." if added else ""),
     )
     return figure
 
