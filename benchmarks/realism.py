@@ -53,8 +53,8 @@ def mean(values: Sequence[float] | NDArray[np.float64], form: str = ",.1f") -> s
 
 
 def facts(of: Population, seeds: Sequence[int]) -> list[Any]:
-    """The facts of a population on each seed, its learners' seats empty."""
-    return list(ensemble.facts_of_seeds(of.market, of.over(EMPTY if "ppo_0" in of.market.agent_ids else {}), seeds))
+    """The facts of a population on each seed, the frozen policy in its seat where it is trained for the market's grids."""
+    return list(ensemble.facts_of_seeds(of.market, of.policies, seeds))
 
 
 def inside(found: Sequence[Any]) -> tuple[list[int], list[int]]:
@@ -130,24 +130,24 @@ def ablated() -> dict[str, Population]:
         "no patient makers": changed(of, lambda a: None if of.policies[a.id] == of.policies["maker_3"] else a),
         "no noise traders": population("default", {"noise": 0}),
         "no momentum trader": population("default", {"momentum": 0}),
-        "grids of day6": changed(of, offsets=plain.offsets, lots=plain.lots),
-        "price and lot of day6": changed(
-            of, lambda a: replace(a, cash=a.cash), first_price=plain.first_price, lot_size=plain.lot_size
+        "grids of day6, the policy's seat empty": changed(
+            replace(of, policies=of.over(EMPTY)), offsets=plain.offsets, lots=plain.lots
         ),
+        "price and lot of day6": changed(of, first_price=plain.first_price, lot_size=plain.lot_size),
     }
 
 
 def ablations() -> None:
     """What each mechanism of the default moves."""
     print(
-        f"{'default with':<34}{'of 18':>6}{'of 48':>7}  half-hour facts that leave the real range in most seeds (their mean)"
+        f"{'default with':<40}{'of 18':>6}{'of 48':>7}  half-hour facts that leave the real range in most seeds (their mean)"
     )
     for name, of in ablated().items():
         found = facts(of, FEWEST)
         banded, judged = inside(found)
         rows = [row for row in ensemble.over_seeds(found) if row.half_hourly and 2 * row.inside < len(found)]
         gone = ", ".join(f"{row.name} {'-' if row.mean is None else f'{row.mean:.3g}'}" for row in rows)
-        print(f"{name:<34}{np.mean(banded):>6.1f}{np.mean(judged):>7.1f}  {gone}")
+        print(f"{name:<40}{np.mean(banded):>6.1f}{np.mean(judged):>7.1f}  {gone}")
     print(f"{len(FEWEST)} seeds of 5,000 timesteps, means of the facts within the real range")
 
 

@@ -180,6 +180,19 @@ Ratio = Annotated[float, Field(ge=0, lt=1)]
 Decay = Annotated[float, Field(gt=0, le=1e6)]
 
 
+MOST_BURN_IN = 1e7
+"""Most arrivals, on average, of a process before time 0, where it becomes stationary."""
+
+
+def _check_burn_in(what: str, rate: float, relaxation: float) -> None:
+    before = 30.0 * rate / relaxation if relaxation > 0.0 else math.inf
+    if before > MOST_BURN_IN:
+        raise ValueError(
+            f"{what} takes {before:.3g} arrivals to become stationary, at most {MOST_BURN_IN:.0e} expected: "
+            "choose a larger decay, a smaller branching ratio or a smaller rate"
+        )
+
+
 @checked
 class Hawkes:
     """Share the clock of a group whose arrivals cluster: a Hawkes process.
@@ -191,7 +204,7 @@ class Hawkes:
     """
 
     rate: Annotated[float, Field(gt=0, le=1e6)] = 0.18
-    """Mean arrivals a timestep of each member, in the stationary state."""
+    """Mean arrivals a timestep of each member, in the stationary state and without news."""
     branching_ratio: Ratio = 0.88
     """Mean number of arrivals that one arrival sets off directly; below 1, all parts together."""
     decay: Decay = 2.0
@@ -214,6 +227,8 @@ class Hawkes:
                 f"branching_ratio of the group {self.group!r} must be below 1, all parts of the kernel together, "
                 f"got {' + '.join(str(ratio) for ratio, _ in self.parts)}"
             )
+        quiet = 1.0 - math.fsum(ratio for ratio, _ in self.parts)
+        _check_burn_in(f"the group {self.group!r}", self.rate, min(decay for _, decay in self.parts) * quiet)
 
     @property
     def parts(self) -> tuple[tuple[float, float], ...]:
@@ -285,6 +300,9 @@ class Value:
     """Exponent of the power law that large jumps follow; above 2, so that they have a variance."""
     reversion: Annotated[float, Field(ge=0, le=1e3)] = 0.0
     """How fast the level is drawn back to the first price, per timestep."""
+
+    def __post_init__(self) -> None:
+        _check_burn_in("the value's news", self.rate, self.decay * (1.0 - self.branching_ratio))
 
 
 LEARNER_KIND, LEARNER = "ppo", "ppo_0"

@@ -122,6 +122,11 @@ class Start:
             raise ConfigError(f"config {self.file}: models: expected file names with sha256, got {shown(models)}")
         for model, wanted in models.items():
             if sha256(locate(model)) != wanted:
+                # A model that the product brings may have got another name since.
+                brought = [
+                    path for path in sorted(locate(DEFAULT_MODEL).parent.glob("*.zip")) if sha256(path) == wanted
+                ]
+                other = f"--model {brought[0]}, which it is now," if brought else "--model"
                 raise ConfigError(
-                    f"model {model}: expected sha256 {shown(wanted)[1:-1]} as {self.file} says; give --model to use another"
+                    f"model {model}: expected sha256 {shown(wanted)[1:-1]} as {self.file} says; give {other} to use another"
                 )

@@ -66,11 +66,14 @@ def main(argv: Sequence[str] | None = None, standards: Standards = STANDARDS) ->
     known = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     known.add_argument("--config", type=Path)
     known.add_argument("--resume", type=Path)
+    known.add_argument("--population")
     named = known.parse_known_args(argv)[0]
     resume, config = named.resume, named.config
     if resume is not None and config is not None:
         raise ConfigError("config: a training that goes on has its own; give --config or --resume")
     stored = None if resume is None else stored_training(resume / CONFIG)
+    if named.population is not None and config is not None and stored_training(config, or_run=True).market is not None:
+        raise ConfigError(f"population: {config} has a market of its own; give one or the other")
     begun_as = stored or (Training() if config is None else stored_training(config, or_run=True))
     default = Arguments(training=begun_as, config=config, resume=resume)
     arguments = tyro.cli(Arguments, args=argv, default=default, prog="python -m runners.train")

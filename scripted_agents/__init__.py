@@ -25,7 +25,7 @@ from scripted_agents.momentum import MomentumTrader
 from scripted_agents.noise import NoiseTrader
 from scripted_agents.patient import PatientTrader
 from scripted_agents.policy import CompiledPolicy, Policy, PolicyConfig
-from scripted_agents.populations import Population, Rules, dealt, population, reward_of
+from scripted_agents.populations import Population, Rules, alone, population, reward_of
 from scripted_agents.quoter import Quoter
 from scripted_agents.registry import background, build
 from scripted_agents.rollout import CompiledBackground, PythonBackground, run_compiled
@@ -76,7 +76,7 @@ def learner_env(
     Raises:
         ConfigError: the learner is not in the market, or an agent has no policy.
     """
-    (market,), (seated,) = dealt(config, policies)
+    market, seated = alone(config, policies)
     arguments.setdefault("reward", reward_of(config))
     env = LearnerEnv(market, background(market, [learner], seated), learner, **arguments)
     own = {"config": config, "learner": learner, "policies": policies, **arguments}
@@ -101,7 +101,7 @@ def parallel_env(
     Raises:
         ConfigError: a learner is not in the market or arrives otherwise, or an agent has no policy.
     """
-    (market,), (seated,) = dealt(config, policies)
+    market, seated = alone(config, policies)
     arguments.setdefault("reward", reward_of(config))
     return market_env.parallel_env(market, background(market, learners, seated), learners, **arguments)
 

@@ -24,7 +24,7 @@ from scripted_agents.baselines import RandomActions
 from scripted_agents.frozen_ppo import MARKET_KEY, frozen_network, network_parameters, trained_for
 from scripted_agents.model_file import ModelError
 from scripted_agents.policy import CompiledPolicy
-from scripted_agents.populations import Rules, dealt
+from scripted_agents.populations import Rules, alone
 
 NOT_SAVED = (
     "env",
@@ -55,7 +55,7 @@ def freeze(model: Any, config: Rules, path: Path | str, reward: WealthReward = D
         ModelError: the frozen network would be another policy; says why. Nothing is written then.
     """
     path = Path(path)
-    (config,), _ = dealt(config, None)
+    config, _ = alone(config, None)
     activation = check(model, config)
     setattr(model, MARKET_KEY, {**trained_for(config, activation), "reward": to_json(reward)})
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -37,7 +37,15 @@ MARKET_KEY = "market"
 """Attribute of the saved algorithm that says, as plain JSON, what the policy was trained for."""
 ACTIVATIONS = ("tanh", "relu")
 """Of the hidden layers, by the number that the kernel knows them by."""
-UNSTATED_SCALES = {"ticks": 32.0, "move_ticks": 32.0, "log_lots": 7.0, "turns": 8.0, "age": 60.0, "horizon": 500.0}
+UNSTATED_SCALES = {
+    "ticks": 32.0,
+    "move_ticks": 32.0,
+    "log_lots": 7.0,
+    "turns": 8.0,
+    "age": 60.0,
+    "horizon": 500.0,
+    "share": 1.0,
+}
 """Scales by unit, when files did not state them yet."""
 OBSERVED = {feature.name: feature.scale for feature in observations.FEATURES}
 """What an observation has, and its scale."""
@@ -49,7 +57,7 @@ def trained_for(config: MarketConfig, activation: str = "tanh") -> dict[str, Any
         "algorithm": "PPO",
         "activation": activation,
         "features": list(observations.NAMES),
-        "scales": OBSERVED,
+        "scales": dict(OBSERVED),
         "offsets": list(config.offsets),
         "lots": list(config.lots),
     }
@@ -177,7 +185,7 @@ def read_contract(data: Any, config: MarketConfig, where: str) -> tuple[dict[str
         if name not in observations.INDEX:
             raise ModelError(f"{where}: it reads feature {shown(name)}, which this market's observations do not have")
         feature = observations.FEATURES[observations.INDEX[name]]
-        scale = scales.get(name, UNSTATED_SCALES.get(feature.unit, 1.0))
+        scale = scales.get(name, UNSTATED_SCALES.get(feature.unit))
         if isinstance(scale, bool) or not isinstance(scale, (int, float)) or not 0.0 < scale <= feature.scale:
             raise ModelError(
                 f"{where}: it was trained on {name} in units of {shown(scale)}, observations have it in {feature.scale:g} "

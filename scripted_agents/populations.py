@@ -80,6 +80,8 @@ class Recipe:
         for kind, count in (counts or {}).items():
             if kind not in KINDS:
                 raise ConfigError(f"kind: expected one of {', '.join(KINDS)}, got {shown(kind)}")
+            if isinstance(count, bool) or not isinstance(count, int):
+                raise ConfigError(f"number of {kind} agents: expected an integer, got {shown(count)}")
             if count < 0:
                 raise ConfigError(f"number of {kind} agents: must be 0 or more, got {count}")
         wanted = {kind: self.counts.get(kind, 0) for kind in KINDS} | dict(counts or {})
@@ -158,7 +160,8 @@ def calibrated_place(kind: str, number: int, sizes: Mapping[str, int]) -> Place:
         arrivals = Hawkes(0.03, 0.3, 9.0, group="informed", news=1.13 * sizes[kind], size=sizes[kind])
         return Place(replace(informed.SEAT, signal=3.0, arrivals=arrivals), InformedTrader(threshold=0.9, lots=14.5))
     if kind == "splitter":
-        return Place(splitter.SEAT, Splitter())
+        clock = Hawkes(0.5, 0.8, 1.0, group="splitters", size=sizes[kind])
+        return Place(replace(splitter.SEAT, arrivals=clock), Splitter())
     if kind == "momentum":
         return Place(replace(SEATS["momentum"], cash=8_000_000), MomentumTrader())
     return day6_place(kind, number, sizes)
@@ -232,7 +235,7 @@ def population(
     Raises:
         ConfigError: the name or a kind is unknown, a count is negative, or nobody is left.
     """
-    if name not in RECIPES:
+    if not isinstance(name, str) or name not in RECIPES:
         raise ConfigError(f"population: expected one of {', '.join(RECIPES)}, got {shown(name)}")
     return RECIPES[name].build(name, counts, timesteps)
 
@@ -268,6 +271,18 @@ def dealt(
         markets.append(rules.market if isinstance(rules, Population) else rules)
         seated.append(rules.over(own) if isinstance(rules, Population) else own)
     return markets, seated
+
+
+def alone(config: Rules | None, policies: Parameters | None) -> tuple[MarketConfig, Parameters]:
+    """:func:`dealt` for what takes one market.
+
+    Raises:
+        ConfigError: it is neither market nor population.
+    """
+    if config is not None and not isinstance(config, MarketConfig | Population):
+        raise ConfigError(f"config: expected a MarketConfig or a population, got {type(config).__name__}")
+    markets, seated = dealt(config, policies)
+    return markets[0], seated[0]
 
 
 def reward_of(config: Rules | Sequence[Rules] | None) -> WealthReward:

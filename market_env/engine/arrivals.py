@@ -100,7 +100,10 @@ def set_off(market, time):
     touched = False
     for index in range(market.clock_count):
         clock = market.clocks[index]
-        if clock.process != CLOCK_HAWKES or clock.news[0] == 0.0:
+        told = 0.0
+        for part in range(clock.parts):
+            told += clock.news[part]
+        if clock.process != CLOCK_HAWKES or told == 0.0:
             continue
         touched = True
         for part in range(clock.parts):

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from market_env.engine import arrivals, value
 from market_env.engine.kernel import kernel
-from market_env.engine.state import BUY, NONE
+from market_env.engine.state import BUY, CLOCK_HAWKES, NONE
 
 CONFIGURATION = (
     "config", "end", "agent_count", "clock_count", "first_price", "price_band", "protection_ticks", "offset_count",
@@ -104,6 +104,8 @@ def arrivals_hold(market, marks):
             return False
         if not abs(clock.since) <= LARGEST_TIME or not 0.0 <= clock.wait <= LARGEST_TIME:
             return False
+        if clock.process == CLOCK_HAWKES and (clock.since > market.time or clock.since + clock.wait != clock.time):
+            return False
         for part in range(clock.parts):
             if not 0.0 <= clock.excitation[part] <= MOST_EXCITED * (clock.rate + clock.decay[part]):
                 return False
@@ -124,7 +126,7 @@ def value_holds(market, worth):
         return True  # never started
     if not 1.0 <= worth.level <= value.HIGHEST or not 0 <= worth.count <= MOST_COUNTED:
         return False
-    if not 0.0 <= worth.time <= market.time or not worth.time <= worth.next <= LARGEST_TIME:
+    if not 0.0 <= worth.time <= market.time or not market.time <= worth.next <= LARGEST_TIME:
         return False
     return 0.0 <= worth.excitation <= MOST_EXCITED * (worth.rate + worth.decay)
 

@@ -208,6 +208,9 @@ def table(found: Mapping[str, Distance | None], names: tuple[str, str]) -> str:
                 f"{apart.wasserstein:.3f} [{apart.wasserstein_low:.3f}, {apart.wasserstein_high:.3f}]",
             )
         lines.append(f"{name:<26}{cells[0]:>26}{cells[1]:>26}  {score.meaning}{' (units)' if score.units else ''}")
+    lines.append(
+        "intervals: 95 %, bootstrap, less its own noise; a point is biased upwards and may lie above its interval"
+    )
     known = {name: apart for name, apart in found.items() if apart is not None}
     for what, chosen in (
         ("mean of all", list(known)),

@@ -1,6 +1,6 @@
 """Facts over many seeds: one history decides nothing about a market.
 
-A population is played on each seed, its learners' seats empty or taken by a policy, and measured as
+A population is played on each seed and measured as
 :func:`runners.exchange.facts.measure` measures a run; recorded runs can stand for seeds as well. Of each fact it says mean,
 95 % interval of the mean over seeds (Student's t), range, and in how many seeds it lies within the real range. Cost: about a
 second for a seed of 5,000 timesteps.

@@ -28,6 +28,7 @@ from scripted_agents.baselines import DoNothing
 from scripted_agents.batch import Batch
 from scripted_agents.frozen_ppo import FrozenPPO, sha256
 from scripted_agents.policy import CompiledPolicy, Policy, PolicyConfig
+from scripted_agents.populations import DEFAULT
 from scripted_agents.registry import build_others
 from scripted_agents.standards import NEAR_BOUND, STANDARDS, Standards
 
@@ -214,7 +215,10 @@ def card_text(stem: str, card: Mapping[str, Any], standards: Standards = STANDAR
     seats = training["learners"] + training["opponents"]
     seating, again = f"the {training['population']} population, against the others of it", ""
     if seats == 1:
-        again = f" Again with `python -m runners.evaluate` and the path of `{stem}.zip`."
+        named = "" if training["population"] == DEFAULT else f" --population {training['population']}"
+        again = f" Again with `python -m runners.evaluate{named}` and the path of `{stem}.zip`."
+        if training["market"]:
+            seating, again = "a market of its own, which its settings have", ""
     else:
         seating = (
             f"the {training['population']} population with {seats} such seats. {training['learners']} of them learned, "

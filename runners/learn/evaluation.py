@@ -20,7 +20,7 @@ from market_env.config import ConfigError, MarketConfig, check_agents
 from runners.files.whole import whole_file
 from runners.learn.rivals import RIVALS
 from scripted_agents.policy import Policy, PolicyConfig
-from scripted_agents.populations import Rules, dealt
+from scripted_agents.populations import Rules, alone
 from scripted_agents.registry import build_others
 from scripted_agents.tally import tally_episodes
 
@@ -161,7 +161,7 @@ def compare(
     Raises:
         ConfigError: too few seeds for an interval, one of them twice, or a policy cannot be used.
     """
-    (config,), (policies,) = dealt(config, policies)
+    config, policies = alone(config, policies)
     check_agents("agent", config, [agent])
     if len(set(seeds)) < len(seeds):
         raise ConfigError("seeds: expected each once, since an episode counts once")

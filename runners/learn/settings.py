@@ -135,8 +135,9 @@ def stored_training(path: Path, *, or_run: bool = False) -> Training:
     if or_run and "schema" in data:  # which every run has and no training
         data = {name: value for name, value in upgraded(data, str(path)).items() if name in ("market", "policies")}
     if data.keys() & COUNTED_BEFORE:
-        counts = {name: data.pop(name) for name in COUNTED_BEFORE if name in data}
-        data = {"population": "day6", "counts": counts} | data
+        counts = {name: data.pop(name) for name in sorted(COUNTED_BEFORE) if name in data}
+        if data.get("market") is None:  # else they were what nobody had asked for
+            data = {"population": "day6"} | data | {"counts": counts | data.get("counts", {})}
     known = Training.__dataclass_fields__
     if not set(data) <= set(known):
         raise ConfigError(f"{path}: expected the settings of a training, found {shown(sorted(set(data) - set(known)))}")

@@ -291,5 +291,8 @@ def timeline(run: Run) -> Timeline:
         configure(run.market), events, np.zeros(2, np.int64), np.zeros(accepted + 1, np.int32), kinds, run.timesteps,
         near, quotes, stretches, np.zeros(accepted + 1, np.int64), lots_near, liquidation,
     )  # fmt: skip
-    assert count >= 0, "the log could be played back to its quotes"
+    if count < 0:
+        raise ConfigError(
+            f"run {run.path}: seq {-1 - count}: the log cannot go on so; python -m runners.replay says more"
+        )
     return Timeline(run, events, quotes, stretches[:count], lots_near, near, liquidation)

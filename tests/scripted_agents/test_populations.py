@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,6 +14,8 @@ from market_env.config import ConfigError, Hawkes, MarketConfig, to_json
 from market_env.engine import state
 from market_env.market import Market
 from runners.exchange import ensemble
+from runners.files.derive import news
+from runners.measures import worth
 from scripted_agents import DoNothing, FrozenPPO, MarketMaker, Quoter, learner_env, population, run_compiled
 from scripted_agents.batch import Batch
 from scripted_agents.populations import RECIPES, reward_of
@@ -97,7 +100,10 @@ def test_clocks_run_for_as_many_as_there_usually_are_or_for_more() -> None:
         (lambda: population("day6", {"noise": -1}), "number of noise agents: must be 0 or more, got -1"),
         (lambda: population("santa_fe", {"noise": 0}), "agents: expected at least one, got none"),
         (lambda: population("day6", {"informed": 1}), "signal of informed_0: this market has no value to see"),
-        (lambda: learner_env(7), "config: expected a MarketConfig, a population or a list of them, got int"),  # type: ignore[arg-type]
+        (lambda: learner_env(7), "config: expected a MarketConfig or a population, got int"),  # type: ignore[arg-type]
+        (lambda: learner_env([MarketConfig(), MarketConfig()]), "config: expected a MarketConfig or a population, got list"),  # type: ignore[arg-type]
+        (lambda: population("day6", {"noise": "x"}), "number of noise agents: expected an integer, got 'x'"),  # type: ignore[dict-item]
+        (lambda: population(["default"]), "population: expected one of default"),  # type: ignore[arg-type]
     ],
 )  # fmt: skip
 def test_what_no_population_is_is_one_clear_error(make: object, message: str) -> None:
@@ -154,16 +160,45 @@ def test_cash_never_binds_before_the_bound_in_any_seat() -> None:
 
 
 @pytest.mark.long
+def test_makers_and_informed_traders_earn_by_the_value_what_noise_and_momentum_traders_lose() -> None:
+    of = population()
+    kinds = list(dict.fromkeys(agent.kind for agent in of.market.agents))
+    group = np.array([kinds.index(agent.kind) for agent in of.market.agents])
+    market, players = Market(of.market, log=True), build(of.market, of.policies)
+    each = []
+    for seed in STANDARDS.test_seeds[:20]:
+        market.reset(seed)
+        events = run_compiled(market, players)
+        edge, lots = worth.edges(of.market, events, news(of.market, seed, of.market.timesteps), group, len(kinds))
+        assert edge.sum() == pytest.approx(0.0, abs=1e-3)  # each trade's edges add up to nothing
+        each.append(edge / lots)
+    means, errors = np.mean(each, axis=0), np.std(each, axis=0, ddof=1) / np.sqrt(len(each))
+    found = {kind: (means[i] - 2 * errors[i], means[i] + 2 * errors[i]) for i, kind in enumerate(kinds)}
+    assert min(found[kind][0] for kind in ("maker", "informed", "ppo")) > 0.0
+    assert max(found[kind][1] for kind in ("noise", "momentum")) < 0.0
+
+
+@pytest.mark.long
 def test_the_default_lies_within_the_half_hours_of_real_stocks_and_zero_intelligence_does_not() -> None:
     def inside(name: str, seeds: range) -> tuple[list[int], list[int]]:
         of = population(name)
-        found = list(ensemble.facts_of_seeds(of.market, of.over(EMPTY), seeds))
+        found.extend(ensemble.facts_of_seeds(of.market, of.policies, seeds))
         return (
             ensemble.counts(found, lambda row: row.half_hourly),
             ensemble.counts(found, lambda row: row.judged > 0),
         )
 
+    found: list[Any] = []
     banded, judged = inside("default", STANDARDS.test_seeds[:20])
+    # By name as well: those whose mean over seeds lies within the real range.
+    within = [
+        row.name
+        for row in ensemble.over_seeds(found)
+        if row.judged and row.real and row.mean is not None and row.real[0] <= row.mean <= row.real[1]
+    ]
+    assert len(within) >= 28
+    assert sum(row.half_hourly for row in ensemble.over_seeds(found) if row.name in within) == 18
+    found = []
     assert min(banded) >= 16
     assert np.mean(banded) >= 17
     assert np.mean(judged) >= 28

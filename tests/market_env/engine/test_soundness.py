@@ -95,6 +95,8 @@ BREAKS = {
     "a heap that is none": lambda r: r["clocks"]["time"].__setitem__(r["heap"][0], 1e6),
     "a clock since when": lambda r: r["clocks"]["since"].__setitem__(0, np.nan),
     "a clock that waits for ever": lambda r: r["clocks"]["wait"].__setitem__(0, np.inf),
+    "a clock that was set off in the future": lambda r: r["clocks"]["since"].__setitem__(slice(None), 40.0),
+    "news that are overdue by a little": lambda r: r["value"].__setitem__("next", r["value"]["time"]),
     "a level that no price has": lambda r: r["value"].__setitem__("level", np.nan),
     "a level below any price": lambda r: r["value"].__setitem__("level", 0.5),
     "news that are overdue": lambda r: r["value"].__setitem__("next", -1.0),

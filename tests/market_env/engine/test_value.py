@@ -169,6 +169,22 @@ def test_news_set_off_as_many_arrivals_as_they_say_and_soon() -> None:
     assert (np.searchsorted(times, alone + 0.2) - np.searchsorted(times, alone)).mean() > 12
 
 
+def test_the_order_of_a_kernels_parts_does_not_matter_to_what_news_set_off() -> None:
+    found = []
+    for arrivals in (
+        Hawkes(0.05, 0.3, 1.0, group="a", further=((0.0, 10.0),), news=10.0),
+        Hawkes(0.05, 0.0, 10.0, group="a", further=((0.3, 1.0),), news=10.0),
+    ):
+        config = MarketConfig(
+            timesteps=4_000,
+            value=Value(rate=0.05, branching_ratio=0.0),
+            agents=(AgentConfig("a_0", "a", arrivals=arrivals),),
+        )
+        found.append(len(arrivals_of(config, 3)["a_0"]))
+    assert min(found) > 1_500
+    assert found[0] == pytest.approx(found[1], rel=0.15)
+
+
 def test_a_sum_of_exponentials_clusters_at_once_and_for_long() -> None:
     slow, fast = (0.4, 0.02), (0.4, 20.0)
     both = Hawkes(0.5, *fast, group="both", further=(slow,))
@@ -238,6 +254,8 @@ def test_absent_members_arrivals_are_no_turns_and_move_no_clock() -> None:
         (lambda: Hawkes(0.1, 0.1, 1.0, further=((1.0, 2.0),)), r"further\[0\]\[0\]: Input should be less than 1, got 1\.0"),
         (lambda: Hawkes(0.1, 0.1, 1.0, further=((0.1, 2.0),) * 3), "further: Tuple should have at most 2 items"),
         (lambda: Value(branching_ratio=1.0), "branching_ratio: Input should be less than 1, got 1.0"),
+        (lambda: Value(decay=1e-9), "the value's news takes .* arrivals to become stationary"),
+        (lambda: Hawkes(decay=1e-9), "the group 'crowd' takes .* arrivals to become stationary"),
         (lambda: Value(tail=2.0), "tail: Input should be greater than 2, got 2.0"),
         (lambda: Hawkes(news=1e9), "news: Input should be less than or equal to 10000, got 1000000000.0"),
         (

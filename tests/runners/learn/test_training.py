@@ -441,6 +441,11 @@ def test_a_training_from_before_populations_had_names_is_one_of_the_four_kinds(t
     stored = stored_training(tmp_path / "config.json")
     assert stored.population == "day6"
     assert stored.market_of(10) == MarketConfig(timesteps=10, agents=roster(noise=3, maker=2, momentum=0))
+    # One of a market of its own had the usual counts beside it, which meant nothing.
+    own = to_json(MarketConfig(first_price=5_000))
+    usual = {"noise": 20, "maker": 4, "momentum": 1}
+    (tmp_path / "config.json").write_text(json.dumps(settings | usual | {"market": own}))
+    assert stored_training(tmp_path / "config.json").market_of(10).first_price == 5_000
 
 
 @pytest.mark.parametrize("of_a_run", [False, True])
