@@ -14,7 +14,7 @@ from matplotlib import pyplot as plt
 from market_env.config import ConfigError, MarketConfig
 from runners import evaluate
 from runners.learn import evaluation, rivals
-from scripted_agents import DoNothing, MarketMaker
+from scripted_agents import DoNothing, MarketMaker, population
 
 mpl.use("Agg")
 
@@ -167,11 +167,14 @@ def test_the_others_policies_come_from_a_runs_file(tmp_path: Path, capsys: pytes
 
 
 def test_the_rival_in_the_makers_name_is_the_tuned_one() -> None:
+    of = population()
     tuned, default = (
         np.mean(
             [
                 e.liquidation_gain
-                for e in evaluation.play_seeds(MarketConfig(), "ppo_0", policy.build(MarketConfig()), range(8))
+                for e in evaluation.play_seeds(
+                    of.market, "ppo_0", policy.build(of.market), range(8), policies=of.policies
+                )
             ]
         )
         for policy in (rivals.RIVALS["maker"], MarketMaker())
