@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import stats
 
-from market_env.config import AgentConfig, Hawkes, MarketConfig, amend
+from market_env.config import LEARNER, AgentConfig, Hawkes, MarketConfig, amend
 from market_env.market import Market
 from runners.exchange import ensemble
 from runners.files.derive import news
@@ -52,9 +52,9 @@ def mean(values: Sequence[float] | NDArray[np.float64], form: str = ",.1f") -> s
     return f"{numbers.mean():{form}} [{low:{form}}, {high:{form}}]"
 
 
-def facts(of: Population, seeds: Sequence[int]) -> list[Any]:
-    """The facts of a population on each seed, the frozen policy in its seat where it is trained for the market's grids."""
-    return list(ensemble.facts_of_seeds(of.market, of.policies, seeds))
+def facts(of: Population, seeds: Sequence[int], *, empty: bool = False) -> list[Any]:
+    """The facts of a population on each seed, the frozen policy in its seat or the seat empty."""
+    return list(ensemble.facts_of_seeds(of.market, of.over(EMPTY) if empty else of.policies, seeds))
 
 
 def inside(found: Sequence[Any]) -> tuple[list[int], list[int]]:
@@ -67,10 +67,13 @@ def inside(found: Sequence[Any]) -> tuple[list[int], list[int]]:
 
 def populations() -> None:
     """A row for each population."""
-    print(f"{'population':<12}{'of 18 half-hour facts':>26}{'least':>7}{'of 48 facts':>24}{'least':>7}")
+    print(f"{'population':<26}{'of 18 half-hour facts':>26}{'least':>7}{'of 48 facts':>24}{'least':>7}")
     for name in RECIPES:
-        banded, judged = inside(facts(population(name), FEWER))
-        print(f"{name:<12}{mean(banded):>26}{min(banded):>7}{mean(judged):>24}{min(judged):>7}")
+        of = population(name)
+        for empty in (False, True) if LEARNER in of.market.agent_ids else (False,):
+            banded, judged = inside(facts(of, FEWER, empty=empty))
+            label = f"{name}{', the seat empty' * empty}"
+            print(f"{label:<26}{mean(banded):>26}{min(banded):>7}{mean(judged):>24}{min(judged):>7}")
     print(
         f"{len(FEWER)} seeds of 5,000 timesteps; mean [95 % interval] of the facts within the real range, and the least seed"
     )
@@ -130,9 +133,7 @@ def ablated() -> dict[str, Population]:
         "no patient makers": changed(of, lambda a: None if of.policies[a.id] == of.policies["maker_3"] else a),
         "no noise traders": population("default", {"noise": 0}),
         "no momentum trader": population("default", {"momentum": 0}),
-        "grids of day6, the policy's seat empty": changed(
-            replace(of, policies=of.over(EMPTY)), offsets=plain.offsets, lots=plain.lots
-        ),
+        "grids of day6": changed(of, offsets=plain.offsets, lots=plain.lots),
         "price and lot of day6": changed(of, first_price=plain.first_price, lot_size=plain.lot_size),
     }
 
@@ -143,12 +144,12 @@ def ablations() -> None:
         f"{'default with':<40}{'of 18':>6}{'of 48':>7}  half-hour facts that leave the real range in most seeds (their mean)"
     )
     for name, of in ablated().items():
-        found = facts(of, FEWEST)
+        found = facts(of, FEWEST, empty=True)
         banded, judged = inside(found)
         rows = [row for row in ensemble.over_seeds(found) if row.half_hourly and 2 * row.inside < len(found)]
         gone = ", ".join(f"{row.name} {'-' if row.mean is None else f'{row.mean:.3g}'}" for row in rows)
         print(f"{name:<40}{np.mean(banded):>6.1f}{np.mean(judged):>7.1f}  {gone}")
-    print(f"{len(FEWEST)} seeds of 5,000 timesteps, means of the facts within the real range")
+    print(f"{len(FEWEST)} seeds of 5,000 timesteps, the policy's seat empty; means of the facts within the real range")
 
 
 def earnings() -> None:

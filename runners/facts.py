@@ -19,11 +19,12 @@ from typing import Annotated, Any
 import tyro
 from tqdm import tqdm
 
-from market_env.config import ConfigError
+from market_env.config import LEARNER_KIND, ConfigError
 from runners.command import command
 from runners.exchange import distances, ensemble, pairs
 from runners.exchange.facts import LEVELS, facts_of_pair, facts_of_run, sample_of, span_of, table
 from runners.files.config import read_config
+from scripted_agents.baselines import DoNothing
 from scripted_agents.populations import population
 from scripted_agents.standards import STANDARDS
 
@@ -53,6 +54,8 @@ class Arguments:
     """Measure how far apart the distributions of two markets lie, as LOB-Bench does: a run or a pair, and a pair."""
     population: str | None = None
     """In place of files: a population by name, played on several seeds, its frozen policy in its seat."""
+    empty: bool = False
+    """Leave the seats of a population's learners empty."""
     seeds: tuple[int, ...] = ()
     """Seeds of a population; by default twenty that nothing was tuned on."""
     timesteps: int = 5_000
@@ -104,9 +107,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ConfigError("--population: plays its seeds itself; leave paths and --tick-size out")
         seeds = arguments.seeds or STANDARDS.test_seeds[:SEEDS]
         of = population(arguments.population, timesteps=arguments.timesteps)
-        runs = tqdm(
-            ensemble.facts_of_seeds(of.market, of.policies, seeds), total=len(seeds), unit=" seeds", disable=None
-        )
+        players = of.policies
+        if arguments.empty and any(agent.kind == LEARNER_KIND for agent in of.market.agents):
+            players = of.over({LEARNER_KIND: DoNothing()})
+        runs = tqdm(ensemble.facts_of_seeds(of.market, players, seeds), total=len(seeds), unit=" seeds", disable=None)
         say(list(runs), arguments.population, as_json=arguments.json)
         return 0
     if arguments.seeds:

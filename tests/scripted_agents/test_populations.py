@@ -180,27 +180,27 @@ def test_makers_and_informed_traders_earn_by_the_value_what_noise_and_momentum_t
 
 @pytest.mark.long
 def test_the_default_lies_within_the_half_hours_of_real_stocks_and_zero_intelligence_does_not() -> None:
-    def inside(name: str, seeds: range) -> tuple[list[int], list[int]]:
+    def measured(name: str, seeds: range, *, empty: bool) -> list[Any]:
         of = population(name)
-        found.extend(ensemble.facts_of_seeds(of.market, of.policies, seeds))
-        return (
-            ensemble.counts(found, lambda row: row.half_hourly),
-            ensemble.counts(found, lambda row: row.judged > 0),
-        )
+        return list(ensemble.facts_of_seeds(of.market, of.over(EMPTY) if empty else of.policies, seeds))
 
-    found: list[Any] = []
-    banded, judged = inside("default", STANDARDS.test_seeds[:20])
+    def banded(found: list[Any]) -> list[int]:
+        return ensemble.counts(found, lambda row: row.half_hourly)
+
+    def judged(found: list[Any]) -> list[int]:
+        return ensemble.counts(found, lambda row: row.judged > 0)
+
+    found = measured("default", STANDARDS.test_seeds[:20], empty=True)
+    assert min(banded(found)) >= 16
+    assert np.mean(banded(found)) >= 17
+    assert np.mean(judged(found)) >= 28
     # By name as well: those whose mean over seeds lies within the real range.
-    within = [
-        row.name
-        for row in ensemble.over_seeds(found)
-        if row.judged and row.real and row.mean is not None and row.real[0] <= row.mean <= row.real[1]
-    ]
+    rows = [row for row in ensemble.over_seeds(found) if row.judged and row.real and row.mean is not None]
+    within = [row for row in rows if row.real and row.mean is not None and row.real[0] <= row.mean <= row.real[1]]
     assert len(within) >= 28
-    assert sum(row.half_hourly for row in ensemble.over_seeds(found) if row.name in within) == 18
-    found = []
-    assert min(banded) >= 16
-    assert np.mean(banded) >= 17
-    assert np.mean(judged) >= 28
-    floor, _ = inside("santa_fe", STANDARDS.test_seeds[:2])
-    assert max(floor) <= 10
+    assert sum(row.half_hourly for row in within) == 18
+    # The frozen policy quotes every second, which takes from the clustering of messages.
+    seated = measured("default", STANDARDS.test_seeds[:8], empty=False)
+    assert np.mean(banded(seated)) >= 16
+    assert np.mean(judged(seated)) >= 27
+    assert max(banded(measured("santa_fe", STANDARDS.test_seeds[:2], empty=False))) <= 10
