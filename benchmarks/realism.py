@@ -289,6 +289,9 @@ SECTIONS: dict[str, Callable[[], None]] = {
 
 def main(names: list[str]) -> int:
     """Run the command; return its exit status."""
+    if names == ["--help"]:
+        print(__doc__)
+        return 0
     if unknown := [name for name in names if name not in SECTIONS]:
         print(f"error: expected some of {', '.join(SECTIONS)}, got {unknown[0]!r}", file=sys.stderr)
         return 2

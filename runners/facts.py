@@ -121,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     first, *others = arguments.paths or (Path(),)
     if not arguments.paths or len(others) > 1 or (others and first.is_dir()):
         raise ConfigError(
-            f"expected a run's folder, or a message and an order-book file, got {len(arguments.paths)} paths"
+            f"expected a run's folder or several, a message and an order-book file, or --population, got {len(arguments.paths)} paths"
             + (f", the first of them a folder, {first}" if others and first.is_dir() else "")
         )
     if others:

@@ -458,6 +458,9 @@ def table(found: dict[str, Any]) -> str:
     ]
     inside, judged = tally(found)
     lines += ["", f"{inside} of {judged} within the real range"]
+    banded = [fact["inside"] for fact in found["facts"].values() if fact["real_half_hours"] and fact["inside"]]
+    if banded:
+        lines[-1] += f", {banded.count('inside')} of the {len(banded)} that real half hours are known of"
     if found["levels"] < LEVELS:
         lines.append(f"not judged: {', '.join(NEED_ALL_LEVELS)}, which need the first {LEVELS} levels")
     if not found["windows"]:
