@@ -31,6 +31,7 @@ from runners.learn.vec_env import MarketVecEnv
 from runners.simulation.drive import drive
 from scripted_agents.batch import Batch, market_bytes
 from scripted_agents.frozen_ppo import DEFAULT_MODEL, FrozenPPO
+from scripted_agents.populations import population
 from scripted_agents.registry import build_others
 
 
@@ -115,13 +116,17 @@ def bench_train(show: Callable[[str, str, str], None]) -> None:
 
     def plain() -> VecEnv:
         return DummyVecEnv(
-            [lambda: Monitor(scripted_agents.learner_env(config, reward=training.reward))] * training.markets
+            [lambda: Monitor(scripted_agents.learner_env(config, policies=training.others(), reward=training.reward))]
+            * training.markets
         )
 
     speeds = {}
     for label, make in (
         ("plain Gymnasium environments (the floor)", plain),
-        ("the batch", partial(MarketVecEnv, training.markets, config, reward=training.reward)),
+        (
+            "the batch",
+            partial(MarketVecEnv, training.markets, config, policies=training.others(), reward=training.reward),
+        ),
     ):
         env = make()
         torch.set_num_threads(1)
@@ -188,11 +193,11 @@ def bench_threads(show: Callable[[str, str, str], None]) -> None:
 
 def decide(show: Callable[[str, str, str], None]) -> None:
     """Cost of a frozen decision as a policy of the AEC loop makes it, against Stable-Baselines3's ``predict``."""
-    config = MarketConfig(timesteps=300)
+    of = population(timesteps=300)
     path = Path(DEFAULT_MODEL)
     model = PPO.load(path, device="cpu")
-    policy = FrozenPPO(str(path)).build(config)
-    env = scripted_agents.learner_env(config)
+    policy = FrozenPPO(str(path)).build(of.market)
+    env = scripted_agents.learner_env(of)
     seen = [env.reset(seed=1)[0]]
     for _ in range(299):
         seen.append(env.step(policy.act(seen[-1]))[0])
