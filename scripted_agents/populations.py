@@ -95,7 +95,8 @@ class Recipe:
                 policies[agents[-1].id] = policy
         if not agents:
             raise ConfigError("agents: expected at least one, got none")
-        market = amend(self.rules, agents=tuple(agents), timesteps=timesteps or self.rules.timesteps)
+        length = self.rules.timesteps if timesteps is None else timesteps
+        market = amend(self.rules, agents=tuple(agents), timesteps=length)
         return Population(name, market, policies, self.reward)
 
 

@@ -98,6 +98,7 @@ def test_clocks_run_for_as_many_as_there_usually_are_or_for_more() -> None:
         (lambda: population("market"), r"population: expected one of default, splitters, santa_fe, day6, got 'market'"),
         (lambda: population("day6", {"sharks": 1}), "kind: expected one of ppo, noise, maker, momentum, informed, splitter, got 'sharks'"),
         (lambda: population("day6", {"noise": -1}), "number of noise agents: must be 0 or more, got -1"),
+        (lambda: population("default", timesteps=0), "timesteps: Input should be greater than 0, got 0"),
         (lambda: population("santa_fe", {"noise": 0}), "agents: expected at least one, got none"),
         (lambda: population("day6", {"informed": 1}), "signal of informed_0: this market has no value to see"),
         (lambda: learner_env(7), "config: expected a MarketConfig or a population, got int"),  # type: ignore[arg-type]
