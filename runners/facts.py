@@ -22,7 +22,8 @@ from tqdm import tqdm
 from market_env.config import LEARNER_KIND, ConfigError
 from runners.command import command
 from runners.exchange import distances, ensemble, pairs
-from runners.exchange.facts import LEVELS, facts_of_pair, facts_of_run, sample_of, span_of, table
+from runners.exchange.facts import facts_of_pair, facts_of_run, table
+from runners.exchange.sample import LEVELS, sample_of, span_of
 from runners.files.config import read_config
 from scripted_agents.baselines import DoNothing
 from scripted_agents.populations import population

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from runners.exchange import window
-from runners.exchange.facts import Sample, order_flow_imbalance
+from runners.exchange.sample import Sample, order_flow_imbalance
 
 Floats = NDArray[np.float64]
 

@@ -17,6 +17,7 @@ from scipy import stats
 from market_env.config import MarketConfig
 from market_env.market import Market
 from runners.exchange import facts, pairs
+from runners.exchange.sample import LEVELS
 from scripted_agents.policy import PolicyConfig
 from scripted_agents.registry import build
 from scripted_agents.rollout import run_compiled
@@ -53,7 +54,7 @@ def facts_of_seeds(
     market = Market(config, log=True)
     for seed in seeds:
         market.reset(seed)
-        pair = pairs.pair_of_events(config, run_compiled(market, players), facts.LEVELS, f"seed {seed}")
+        pair = pairs.pair_of_events(config, run_compiled(market, players), LEVELS, f"seed {seed}")
         end = pairs.OPENING + float(config.timesteps)
         yield facts.measure(pair, float(pairs.OPENING), end, config.tick_size * pairs.PRICE_UNITS)
 

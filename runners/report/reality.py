@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from runners.exchange import facts
+from runners.exchange.sample import Floats, autocorrelation
 from runners.report.story import Story
 from runners.report.style import ASK, BID, INK, MUTED, caption, empty, page
 
@@ -85,12 +86,12 @@ def distributions(story: Story) -> Figure:
     return figure
 
 
-def memory_of(axes: Axes, values: facts.Floats, color: str, label: str) -> None:
+def memory_of(axes: Axes, values: Floats, color: str, label: str) -> None:
     """Autocorrelations at the first lags."""
     lags = range(1, min(LAGS, len(values) // 10) + 1)
     axes.plot(
         lags,
-        [facts.autocorrelation(values, lag) or 0.0 for lag in lags],
+        [autocorrelation(values, lag) or 0.0 for lag in lags],
         color=color,
         marker=".",
         linewidth=0.8,
@@ -115,7 +116,7 @@ def real(axes: Axes, name: str, lag: int) -> None:
     )
 
 
-def weighted(axes: Axes, values: facts.Floats, weights: facts.Floats, color: str) -> None:
+def weighted(axes: Axes, values: Floats, weights: Floats, color: str) -> None:
     """Share of time at each whole value."""
     known = ~np.isnan(values)
     if not known.any():

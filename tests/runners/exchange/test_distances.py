@@ -12,7 +12,7 @@ import pytest
 import runners.facts as command
 from runners import lobster, simulate
 from runners.exchange import distances, pairs, window
-from runners.exchange.facts import Sample, sample_of, span_of
+from runners.exchange.sample import Sample, sample_of, span_of
 
 
 @pytest.fixture(scope="module")
