@@ -36,7 +36,9 @@ SEEDS = 20
 def say(found: list[dict[str, Any]], title: str, *, as_json: bool) -> None:
     """Print the facts of several markets."""
     if as_json:
-        print(json.dumps([row._asdict() for row in ensemble.over_seeds(found)], indent=2))
+        judged = [row._asdict() for row in ensemble.over_seeds(found)]
+        others = [row._asdict() for row in ensemble.stylized_over_seeds(found)]
+        print(json.dumps(judged + others, indent=2))
     else:
         print(ensemble.table(found, title))
 

@@ -16,8 +16,8 @@ from scipy import stats
 
 from market_env.config import MarketConfig
 from market_env.market import Market
-from runners.exchange import facts, pairs
-from runners.exchange.sample import LEVELS
+from runners.exchange import facts, pairs, stylized
+from runners.exchange.sample import LEVELS, number
 from scripted_agents.policy import PolicyConfig
 from scripted_agents.registry import build
 from scripted_agents.rollout import run_compiled
@@ -59,6 +59,30 @@ def facts_of_seeds(
         yield facts.measure(pair, float(pairs.OPENING), end, config.tick_size * pairs.PRICE_UNITS)
 
 
+class Spread(NamedTuple):
+    """Values over seeds."""
+
+    mean: float | None
+    """None where no seed has one."""
+    low: float | None
+    """Of the interval of the mean; None below two seeds."""
+    high: float | None
+    least: float | None
+    most: float | None
+
+
+def spread(values: Sequence[float | None]) -> Spread:
+    """Mean, its 95 % interval and the range of the values that are known."""
+    known = np.array([value for value in values if value is not None], np.float64)
+    if not len(known):
+        return Spread(None, None, None, None, None)
+    mean, least, most = float(known.mean()), float(known.min()), float(known.max())
+    if len(known) < 2:
+        return Spread(mean, None, None, least, most)
+    reach = float(stats.t.ppf(0.975, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known)))
+    return Spread(mean, mean - reach, mean + reach, least, most)
+
+
 def parts_of(
     fact: Mapping[str, Any], name: str
 ) -> list[tuple[str, float | None, str | None, tuple[float, float] | None]]:
@@ -88,27 +112,40 @@ def over_seeds(found: Sequence[Mapping[str, Any]]) -> list[Row]:
         for part, (label, _, _, real) in enumerate(each[0]):
             if name == "level_distance_ticks" and part == 0:
                 continue  # 0 by definition
-            values = np.array([parts[part][1] for parts in each if parts[part][1] is not None], np.float64)
             verdicts = [parts[part][2] for parts in each]
-            mean = float(values.mean()) if len(values) else None
-            reach = None
-            if len(values) > 1:
-                reach = float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
             rows.append(
                 Row(
                     label,
-                    mean,
-                    mean - reach if mean is not None and reach is not None else None,
-                    mean + reach if mean is not None and reach is not None else None,
-                    float(values.min()) if len(values) else None,
-                    float(values.max()) if len(values) else None,
+                    *spread([parts[part][1] for parts in each]),
                     real,
                     verdicts.count("inside"),
                     sum(verdict is not None for verdict in verdicts),
-                    "real_half_hours" in found[0]["facts"][name] and bool(found[0]["facts"][name]["real_half_hours"]),
+                    bool(found[0]["facts"][name]["real_half_hours"]),
                 )
             )
     return rows
+
+
+class Unjudged(NamedTuple):
+    """A stylized fact, or a part of one, over seeds; see :mod:`runners.exchange.stylized`."""
+
+    name: str
+    mean: float | None
+    low: float | None
+    high: float | None
+    least: float | None
+    most: float | None
+    real: dict[str, float | None]
+    """By market."""
+
+
+def stylized_over_seeds(found: Sequence[Mapping[str, Any]]) -> list[Unjudged]:
+    """Every stylized fact of several measured markets."""
+    each = [stylized.rows(one["stylized"]) for one in found]
+    return [
+        Unjudged(name, *spread([rows[place][1] for rows in each]), real)
+        for place, (name, _, real) in enumerate(each[0])
+    ]
 
 
 def counts(found: Sequence[Mapping[str, Any]], chosen: Callable[[Row], bool]) -> list[int]:
@@ -125,12 +162,6 @@ def counts(found: Sequence[Mapping[str, Any]], chosen: Callable[[Row], bool]) ->
 
 def table(found: Sequence[Mapping[str, Any]], title: str) -> str:
     """The facts over seeds as lines of text."""
-
-    def number(value: float | None) -> str:
-        if value is None:
-            return "-"
-        return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
-
     rows = over_seeds(found)
     header = ("fact", "mean", "interval", "seeds", "real", "inside")
     cells = [
@@ -154,5 +185,13 @@ def table(found: Sequence[Mapping[str, Any]], title: str) -> str:
         f"within the real range, all:     {np.mean(judged):.1f} of {of[1]} in the mean, {min(judged)} to {max(judged)}",
         f"real: {found[0]['real_source']}",
         f"{facts.MIRRORED}: {facts.MIRROR_NOTE}",
+        "",
+        "not judged, no range of half hours is known:",
     ]
+    lines += [
+        f"  {row.name:<45}{number(row.mean):>9}{f'{number(row.low)} … {number(row.high)}':>20}"
+        f"{f'{number(row.least)} … {number(row.most)}':>20}  {stylized.beside(row.real)}"
+        for row in stylized_over_seeds(found)
+    ]
+    lines.append(f"real: {stylized.REAL['source']}")
     return "\n".join(lines)

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from market_env.config import ConfigError
-from runners.exchange import pairs, window
+from runners.exchange import pairs, stylized, window
 from runners.exchange.sample import (
     LEVELS,
     Floats,
@@ -24,6 +24,7 @@ from runners.exchange.sample import (
     excess_kurtosis,
     finite,
     hill,
+    number,
     order_flow_imbalance,
     ratio,
     sample_of,
@@ -199,7 +200,8 @@ def measure(pair: pairs.Pair, start: float, end: float, tick: float) -> dict[str
     Returns:
         ``name``, ``seconds``, ``messages``, ``windows`` (how many whole ones), and ``facts``: by name the definition,
         the ``value`` over all, its ``windows``, the ``real`` ranges, and whether it is ``inside`` them. A list fact has
-        lists. What cannot be measured is None.
+        lists. What cannot be measured is None. ``stylized`` has :func:`runners.exchange.stylized.measure`, which nothing
+        judges.
     """
     whole = sample_of(pair, start, end, tick)
     starts = np.arange(start, end - WINDOW_SECONDS + 1e-9, WINDOW_SECONDS)
@@ -234,6 +236,7 @@ def measure(pair: pairs.Pair, start: float, end: float, tick: float) -> dict[str
         "real_source": REAL["source"],
         "real_limits": REAL["limits"],
         "facts": facts,
+        "stylized": stylized.measure(whole),
     }
 
 
@@ -278,11 +281,6 @@ def tally(found: dict[str, Any]) -> tuple[int, int]:
 def table_rows(found: dict[str, Any]) -> list[tuple[str, str, str, str, str, str]]:
     """The facts as text: name, over all, lowest and highest window, real half hours, real days, verdict."""
 
-    def number(value: float | None) -> str:
-        if value is None:
-            return "-"
-        return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
-
     def span(values: Sequence[float]) -> str:
         return f"{number(min(values))} … {number(max(values))}" if values else ""
 
@@ -325,7 +323,13 @@ def table(found: dict[str, Any]) -> str:
         lines.append(f"not judged: shorter than one window of {WINDOW_SECONDS:,} s")
     lines += [f"real: {found['real_source']}", f"      {found['real_limits']}"]
     lines += [f"{name}: {fact['note']}" for name, fact in found["facts"].items() if "note" in fact]
-    lines.append("definitions: runners/exchange/market_facts.json, or --json")
+    lines += ["", "not judged, no range of half hours is known:"]
+    lines += [
+        f"{name:<45}{number(value):>9}  {stylized.beside(real)}"
+        for name, value, real in stylized.rows(found["stylized"])
+    ]
+    lines.append(f"real: {stylized.REAL['source']}")
+    lines.append("definitions: runners/exchange/market_facts.json, stylized_facts.json, or --json")
     return "\n".join(line.rstrip() for line in lines)
 
 

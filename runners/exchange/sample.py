@@ -86,12 +86,18 @@ class Sample:
         return np.isin(self.messages["type"], types)
 
     @functools.cached_property
-    def signs(self) -> Floats:
-        """Signs of market orders, buys 1; visible executions of one moment and side are one order's."""
-        prints = self.messages[self.of_type(window.EXECUTE)]
-        new = np.ones(len(prints), np.bool_)
+    def orders(self) -> NDArray[np.int64]:
+        """Rows where a market order begins to trade; visible executions of one moment and side are one order's."""
+        rows = np.flatnonzero(self.of_type(window.EXECUTE))
+        prints = self.messages[rows]
+        new = np.ones(len(rows), np.bool_)
         new[1:] = (np.diff(prints["time"]) > 0) | (np.diff(prints["direction"]) != 0)
-        return -prints["direction"][new].astype(np.float64)
+        return rows[new]
+
+    @functools.cached_property
+    def signs(self) -> Floats:
+        """Signs of market orders, buys 1."""
+        return -self.messages["direction"][self.orders].astype(np.float64)
 
     def mean_over_time(self, values: Floats) -> float | None:
         """Time-weighted mean of what each book shows, where it is defined."""
@@ -103,6 +109,13 @@ class Sample:
 def finite(value: float) -> float | None:
     """The value; None if it is undefined."""
     return float(value) if math.isfinite(value) else None
+
+
+def number(value: float | None) -> str:
+    """A fact as text."""
+    if value is None:
+        return "-"
+    return f"{value:.3f}" if abs(value) < 10 else f"{value:,.1f}"
 
 
 def ratio(part: float, whole: float) -> float | None:

@@ -17,7 +17,7 @@ import pytest
 
 import runners.facts as command
 from runners import lobster, simulate
-from runners.exchange import facts, window
+from runners.exchange import facts, stylized, window
 from runners.exchange.facts import MEASURES, PARTS, REAL, measure, table
 from runners.exchange.pairs import OPENING, Pair, pair_of_run, read_pair
 
@@ -42,6 +42,12 @@ def files(run: Path) -> tuple[Path, Path]:
 @pytest.fixture(scope="module")
 def found(run: Path) -> dict[str, Any]:
     return facts.facts_of_run(run)["facts"]
+
+
+@pytest.fixture(scope="module")
+def stylized_found(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = facts.facts_of_run(run)["stylized"]
+    return found
 
 
 EMPTY = [window.NO_ASK, 0, window.NO_BID, 0] * 10
@@ -91,6 +97,9 @@ def twin(files: tuple[Path, Path]) -> Twin:
 
 def test_every_real_fact_is_measured_and_every_list_has_names() -> None:
     assert set(MEASURES) == set(REAL["facts"])
+    assert set(stylized.MEASURES) == set(stylized.REAL["facts"])
+    for name, measure_ in stylized.MEASURES.items():
+        assert all(len(values) == len(measure_.parts) for values in stylized.REAL["facts"][name]["real"].values())
     assert all(len(PARTS[name]) >= len(next(iter(REAL["facts"][name]["whole_day"].values()))) for name in PARTS)
 
 
@@ -213,14 +222,79 @@ def test_order_flow_imbalance_and_the_next_move(found: dict[str, Any], twin: Twi
     assert found["p_up_by_imbalance"]["value"] == pytest.approx(expected)
 
 
+def test_stylized_facts(stylized_found: dict[str, Any], twin: Twin) -> None:
+    values = {name: fact["values"] for name, fact in stylized_found.items()}
+    returns, minutes = twin.returns(1), twin.returns(60)
+    expected = [statistics.correlation(returns[:-lag], [r * r for r in returns[lag:]]) for lag in (1, 2, 5, 10)]
+    assert values["leverage_effect"] == pytest.approx(expected)
+    volume = [0] * (TIMESTEPS // 60)
+    for time, kind, _, size, *_ in twin.messages:
+        if kind == window.EXECUTE and time < OPENING + 60 * len(volume):
+            volume[int(time - OPENING) // 60] += size
+    assert len(minutes) == len(volume)
+    assert values["volume_volatility"] == [pytest.approx(statistics.correlation(volume, [abs(r) for r in minutes]))]
+    mids = [mid / 100 for mid in twin.at if mid is not None]
+    sd = statistics.pstdev([b - a for a, b in pairwise(mids[::60])])
+    waits: dict[int, list[int]] = {1: [], -1: []}
+    for direction, found in waits.items():
+        for second, mid in enumerate(mids):
+            reached = (later for later in range(second, len(mids)) if direction * (mids[later] - mid) >= sd)
+            if (first := next(reached, None)) is not None:
+                found.append(first - second)
+    assert waits[1]
+    assert waits[-1]
+    ratio = statistics.fmean(waits[1]) / statistics.fmean(waits[-1])
+    assert values["gain_loss_asymmetry"][2] == pytest.approx(ratio)
+    mean, sigma = statistics.fmean(returns), statistics.pstdev(returns)
+    skewness = statistics.fmean([((r - mean) / sigma) ** 3 for r in returns])
+    assert values["gain_loss_asymmetry"][0] == pytest.approx(skewness)
+    kurtosis = statistics.fmean([((r - mean) / sigma) ** 4 for r in returns]) - 3
+    assert values["aggregational_normality"][0] == pytest.approx(kurtosis)
+    assert values["aggregational_normality"][3] is None  # two returns of five minutes
+
+
+def test_what_a_market_order_does_to_the_price_and_how_long_orders_live(
+    stylized_found: dict[str, Any], twin: Twin
+) -> None:
+    orders: list[tuple[int, float | None]] = []
+    last = None
+    born: dict[int, float] = {}
+    fills: dict[int, float] = {}
+    cancels: dict[int, float] = {}
+    for row, (time, kind, order, _, _, direction) in enumerate(twin.messages):
+        if kind == window.NEW:
+            born[order] = time
+        elif kind == window.EXECUTE:
+            if (time, direction) != last:
+                orders.append((-direction, twin.mids[row - 1] if row else None))
+            last = time, direction
+            if order in born:  # else its submission changed none of the levels
+                fills.setdefault(order, time - born[order])
+        elif kind == window.DELETE and order in born:
+            cancels[order] = time - born[order]
+    spread = twin.mean(lambda row: row[0] - row[2] if row[1] and row[3] else None)
+    for lag, value in zip((1, 2, 5, 10, 20, 50, 100), stylized_found["response"]["values"], strict=True):
+        moves = [
+            s * (b - a) for (s, a), (_, b) in zip(orders, orders[lag:], strict=False) if a is not None and b is not None
+        ]
+        assert value == pytest.approx(statistics.fmean(moves) / spread)
+    for name, lives in (("seconds_to_fill", fills), ("seconds_to_cancel", cancels)):
+        expected = statistics.quantiles(lives.values(), n=4, method="inclusive")
+        assert stylized_found[name]["values"] == pytest.approx(expected)
+
+
 def test_a_run_and_the_files_that_it_leaves_as_have_the_same_facts(
-    run: Path, files: tuple[Path, Path], found: dict[str, Any]
+    run: Path, files: tuple[Path, Path], found: dict[str, Any], stylized_found: dict[str, Any]
 ) -> None:
     pair = dataclasses.replace(read_pair(*files), before=np.array(EMPTY))
-    again = measure(pair, OPENING, OPENING + TIMESTEPS, 100)["facts"]
+    whole = measure(pair, OPENING, OPENING + TIMESTEPS, 100)
+    again = whole["facts"]
     for name, fact in found.items():
         expected = fact["value"]
         assert again[name]["value"] == (None if expected is None else pytest.approx(expected, rel=1e-6)), name
+    for name, fact in stylized_found.items():
+        for value, expected in zip(whole["stylized"][name]["values"], fact["values"], strict=True):
+            assert value == (None if expected is None else pytest.approx(expected, rel=1e-5)), name
     deep = pair_of_run(run, 40)  # what lies behind ten levels is left out
     assert measure(deep, OPENING, OPENING + TIMESTEPS, 100)["facts"] == found
 
@@ -250,11 +324,13 @@ def test_windows_are_whole_half_hours_and_their_median_is_judged() -> None:
 
 
 def test_what_cannot_be_measured_is_none_and_not_a_number() -> None:
-    found = measure(planted(1, [3]), 100.0, 101.0, 100)["facts"]
+    whole = measure(planted(1, [3]), 100.0, 101.0, 100)
+    found = whole["facts"]
     for name in ("excess_kurtosis_1s", "sign_acf_lag1", "print_moves_best_share", "ofi_r2_10s", "variance_ratio_60s"):
         assert found[name]["value"] is None
         assert found[name]["inside"] is None
-    json.dumps(found, allow_nan=False)
+    assert not any(value is not None for fact in whole["stylized"].values() for value in fact["values"])
+    json.dumps(whole, allow_nan=False)
 
 
 def test_the_command_prints_a_table_or_json(
@@ -262,7 +338,7 @@ def test_the_command_prints_a_table_or_json(
 ) -> None:
     assert command.main([str(run)]) == 0
     printed = capsys.readouterr().out
-    assert all(name in printed for name in MEASURES)
+    assert all(name in printed for name in (*MEASURES, *stylized.MEASURES))
     assert "not judged: shorter than one window of 1,800 s" in printed
     assert command.main([*map(str, files), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
