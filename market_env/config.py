@@ -245,6 +245,27 @@ Arrivals = Annotated[Every | Poisson | Hawkes, Field(discriminator="process")]
 
 
 @checked
+class Duty:
+    """Work in shifts: while another shift is on duty, what is open is withdrawn at the next arrival and no turns come.
+
+    So a market of hundreds of agents can be as busy as one of dozens: groups of them take turns, each with a clock of its own.
+    """
+
+    shift: Annotated[int, Field(ge=0)]
+    """This agent's, from 0."""
+    shifts: Annotated[int, Field(gt=0, le=1_000_000)]
+    """How many take turns."""
+    length: Annotated[float, Field(ge=0.001, le=1e9)] = 100.0
+    """Timesteps that one is on duty."""
+    phase: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """Share of that by which changes of shift come earlier, so that not all agents change at once."""
+
+    def __post_init__(self) -> None:
+        if self.shift >= self.shifts:
+            raise ValueError(f"shift must be below shifts, the number of them, {self.shifts}, got {self.shift}")
+
+
+@checked
 class AgentConfig:
     """One seat in the market."""
 
@@ -270,6 +291,8 @@ class AgentConfig:
     """Standard deviation of its error, ticks, when it sees the market's value; None: it does not see it."""
     arrivals: Arrivals = Every()
     """When this agent's turns come."""
+    duty: Duty | None = None
+    """The shift in which it works; None: always on duty."""
 
     def __post_init__(self) -> None:
         if abs(self.inventory) > self.inventory_bound:

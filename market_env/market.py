@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from market_env import actions, observations
 from market_env.actions import WIDTH
-from market_env.config import ConfigError, Every, Hawkes, MarketConfig, Poisson, to_json
+from market_env.config import ConfigError, Duty, Every, Hawkes, MarketConfig, Poisson, to_json
 from market_env.engine import accounts, book, observe, state, turn
 from market_env.engine.kernel import kernel
 from market_env.engine.soundness import check_records
@@ -159,6 +159,11 @@ def configure(config: MarketConfig, capacity: state.Capacity | None = None) -> R
         account["post_only"] = agent.post_only
         account["best_only"] = agent.best_only
         account["signal"] = -1.0 if agent.signal is None else agent.signal
+        duty = agent.duty or Duty(0, 1)
+        account["shift"] = duty.shift
+        account["shifts"] = duty.shifts
+        account["shift_length"] = duty.length
+        account["shift_phase"] = duty.phase
         arrivals = agent.arrivals
         # A group's name cannot be an agent's id, which ends in a number behind an underscore.
         members.setdefault(arrivals.group if isinstance(arrivals, Hawkes) else agent.id, []).append(index)

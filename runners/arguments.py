@@ -38,6 +38,8 @@ class Population(Counts):  # type: ignore[misc]
     population: str = DEFAULT
     """Where the market, its agents and their policies come from: one of default, splitters, day6, santa_fe; flags and a config
     without agents of its own go over it."""
+    shifts: int = 1
+    """How often all but the learner are there, one shift on duty at a time: 37 make a thousand agents of the default."""
     config: Path | None = None
     """JSON file to start from, any keys of a run's config.json; flags given beside it win."""
     model: str = DEFAULT_MODEL
@@ -61,6 +63,7 @@ class Start:
         first.add_argument("--config", type=Path)
         first.add_argument("--model")
         first.add_argument("--population")
+        first.add_argument("--shifts", type=int, default=1)
         known, _ = first.parse_known_args(argv)
         self.file: Path | None = known.config
         self._given = read_file(known.config) if known.config else {}
@@ -68,12 +71,15 @@ class Start:
             raise ConfigError(
                 f"--population: {self.file} has a roster of its own (market.agents); give one or the other"
             )
+        if known.shifts != 1 and has_roster(self._given):
+            raise ConfigError(f"--shifts: {self.file} has a roster of its own (market.agents); give one or the other")
         self._population: str = known.population or DEFAULT
+        self._shifts: int = known.shifts
         self._model: str | None = known.model
         self.run = self._run({})
 
     def _run(self, counts: Mapping[str, int]) -> RunConfig:
-        return run_of(self._given, population(self._population, counts), self.file)
+        return run_of(self._given, population(self._population, counts, shifts=self._shifts), self.file)
 
     def flags(self) -> dict[str, Any]:
         """What the flags of :class:`Population` begin as."""
@@ -84,7 +90,8 @@ class Start:
             "population": self._population,
             "model": models[0] if models else DEFAULT_MODEL,
             "timesteps": self.run.market.timesteps,
-            **{kind: kinds[kind] for kind in KINDS},
+            "shifts": self._shifts,
+            **{kind: kinds[kind] // (1 if kind == LEARNER_KIND else self._shifts) for kind in KINDS},
         }
 
     def populated(self, flags: Population) -> RunConfig:

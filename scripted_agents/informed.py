@@ -77,6 +77,7 @@ SEAT = AgentConfig(
     cash=80_000_000,
     inventory_bound=600,
     best_only=True,
+    max_open_orders=4,
     signal=2.0,
     arrivals=Hawkes(0.03, 0.3, 6.0, group="informed"),
 )

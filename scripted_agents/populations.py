@@ -10,7 +10,18 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from market_env.config import SEATS, AgentConfig, ConfigError, Hawkes, MarketConfig, Poisson, Value, amend
+from market_env.config import (
+    LEARNER_KIND,
+    SEATS,
+    AgentConfig,
+    ConfigError,
+    Duty,
+    Hawkes,
+    MarketConfig,
+    Poisson,
+    Value,
+    amend,
+)
 from market_env.outside import shown
 from market_env.rewards import DEFAULT_REWARD, WealthReward
 from scripted_agents import informed, splitter
@@ -71,12 +82,16 @@ class Recipe:
     reward: WealthReward = DEFAULT_REWARD
     """See :class:`Population`."""
 
-    def build(self, name: str, counts: Mapping[str, int] | None = None, timesteps: int | None = None) -> Population:
-        """The population, with so many agents of some kinds in place of its own.
+    def build(
+        self, name: str, counts: Mapping[str, int] | None = None, timesteps: int | None = None, shifts: int = 1
+    ) -> Population:
+        """The population, with so many agents of some kinds in place of its own, in so many shifts.
 
         Raises:
-            ConfigError: a kind is unknown, a count is negative, or nobody is left.
+            ConfigError: a kind is unknown, a count is negative, there is no shift, or nobody is left.
         """
+        if isinstance(shifts, bool) or not isinstance(shifts, int) or not shifts > 0:
+            raise ConfigError(f"shifts: expected an integer above 0, got {shown(shifts)}")
         for kind, count in (counts or {}).items():
             if kind not in KINDS:
                 raise ConfigError(f"kind: expected one of {', '.join(KINDS)}, got {shown(kind)}")
@@ -87,17 +102,35 @@ class Recipe:
         wanted = {kind: self.counts.get(kind, 0) for kind in KINDS} | dict(counts or {})
         # Clocks run for as many as there usually are, so that fewer of a kind shift nobody else's arrivals.
         sizes = {kind: max(count, self.counts.get(kind, 0)) for kind, count in wanted.items()}
-        agents, policies = [], {}
+        agents: list[AgentConfig] = []
+        policies: dict[str, PolicyConfig] = {}
         for kind, count in wanted.items():
-            for number in range(count):
-                seat, policy = self.place(kind, number, sizes)
-                agents.append(replace(seat, id=f"{kind}_{number}"))
-                policies[agents[-1].id] = policy
+            first = len(agents)
+            taken = [self.place(kind, number, sizes) for number in range(count)]
+            for place in taken if kind == LEARNER_KIND else in_shifts(kind, taken, shifts):
+                agents.append(replace(place.seat, id=f"{kind}_{len(agents) - first}"))
+                policies[agents[-1].id] = place.policy
         if not agents:
             raise ConfigError("agents: expected at least one, got none")
         length = self.rules.timesteps if timesteps is None else timesteps
         market = amend(self.rules, agents=tuple(agents), timesteps=length)
         return Population(name, market, policies, self.reward)
+
+
+def in_shifts(kind: str, places: Sequence[Place], shifts: int) -> list[Place]:
+    """The same places for each of several shifts, every shift with clocks of its own and one of them on duty."""
+    if shifts == 1:
+        return list(places)
+    phase = list(KINDS).index(kind) / len(KINDS)
+    found = []
+    for number in range(shifts):
+        for seat, policy in places:
+            arrivals = seat.arrivals
+            if isinstance(arrivals, Hawkes) and number:
+                arrivals = replace(arrivals, group=f"{arrivals.group}{number}")
+            duty = Duty(number, shifts, phase=phase)
+            found.append(Place(replace(seat, arrivals=arrivals, duty=duty), policy))
+    return found
 
 
 def santa_fe_place(kind: str, number: int, sizes: Mapping[str, int]) -> Place:
@@ -224,7 +257,7 @@ RECIPES = {
 
 
 def population(
-    name: str = DEFAULT, counts: Mapping[str, int] | None = None, timesteps: int | None = None
+    name: str = DEFAULT, counts: Mapping[str, int] | None = None, timesteps: int | None = None, shifts: int = 1
 ) -> Population:
     """A market and who sits in it.
 
@@ -232,13 +265,15 @@ def population(
         name: one of :data:`RECIPES`.
         counts: agents of some kinds, in place of the population's own numbers.
         timesteps: length of an episode.
+        shifts: how often all but the learners are there, one shift of them on duty at a time: 37 make a thousand agents
+            of the default, whose market stays what it is.
 
     Raises:
-        ConfigError: the name or a kind is unknown, a count is negative, or nobody is left.
+        ConfigError: the name or a kind is unknown, a count is negative, there is no shift, or nobody is left.
     """
     if not isinstance(name, str) or name not in RECIPES:
         raise ConfigError(f"population: expected one of {', '.join(RECIPES)}, got {shown(name)}")
-    return RECIPES[name].build(name, counts, timesteps)
+    return RECIPES[name].build(name, counts, timesteps, shifts)
 
 
 Rules = MarketConfig | Population

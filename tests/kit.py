@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from market_env.actions import CANCELS
-from market_env.config import AgentConfig, Every, Hawkes, MarketConfig, Poisson, Value
+from market_env.config import AgentConfig, Duty, Every, Hawkes, MarketConfig, Poisson, Value
 from market_env.engine import state
 from market_env.market import Market
 from market_env.twin import Line
@@ -48,6 +48,7 @@ def market_configs(draw: st.DrawFn, timesteps: int = 200) -> MarketConfig:
                 best_only=draw(st.booleans()),
                 signal=draw(st.sampled_from([None, 0.0, 6.0])) if value else None,
                 arrivals=draw(arrivals),
+                duty=draw(st.sampled_from([None, None, None, Duty(0, 2, 7.0), Duty(1, 3, 4.5, 0.3)])),
             )
         )
     offsets = tuple(offset for offset in (-60, -3, -1, 0, 1, 2, 5, 40, 60) if abs(offset) <= band)
@@ -72,10 +73,17 @@ def random_actions(config: MarketConfig, seed: int, count: int) -> NDArray[np.in
     return actions
 
 
+def works(duty: Duty | None, time: float) -> bool:
+    """Whether an agent of this duty is on duty."""
+    return duty is None or (time / duty.length + duty.phase) % duty.shifts // 1 == duty.shift
+
+
 def decoded(
-    config: MarketConfig, action: NDArray[np.int64], reference: float
+    config: MarketConfig, action: NDArray[np.int64], reference: float, agent: int, time: float
 ) -> tuple[str, dict[str, tuple[int, int, bool]]]:
     """An action in words, by the rules of the action space: cancel, and by side limit price, lots and immediacy."""
+    if not works(config.agents[agent].duty, time):
+        return "all", {}
     cancel, bid_offset, bid_lots, ask_offset, ask_lots = action.tolist()
     orders = {}
     if config.lots[bid_lots]:
@@ -235,6 +243,7 @@ def random_run(seed: int, timesteps: int) -> dict[str, Any]:
         worth = {"value": {"rate": 0.5, "jump": 8.0, "reversion": 0.01}}
         for number, agent in enumerate(agents):
             agent["best_only"] = number % 2 == 0
+            agent["duty"] = {"shift": number % 2, "shifts": 2, "length": 9.0} if number > 2 else None
             agent["signal"] = float(number) if number % 3 else None
             if agent["arrivals"]["process"] == "hawkes":
                 agent["arrivals"] = agent["arrivals"] | {"news": 4.0, "size": 30, "further": [[0.1, 30.0]]}

@@ -169,10 +169,19 @@ def build_heap(market):
 
 
 @kernel
+def on_duty(account, time):
+    """Whether an agent's shift is on duty."""
+    if account.shifts == 1:
+        return True
+    return int(np.floor(time / account.shift_length + account.shift_phase)) % account.shifts == account.shift
+
+
+@kernel
 def take_arrival(market):
     """Make the earliest arrival the acting agent and draw its clock's next; False once the episode is over.
 
-    News that come before it are published, and arrivals of absent members pass.
+    News that come before it are published, and arrivals of absent members pass, as do those of agents off duty with nothing to
+    withdraw.
     """
     while True:
         clock = market.clocks[market.heap[0]]
@@ -188,7 +197,7 @@ def take_arrival(market):
         time, agent = clock.time, clock.agent
         next_arrival(market, clock)
         sift_down(market, 0)
-        if agent != NONE:
+        if agent != NONE and (market.agents[agent].open_orders > 0 or on_duty(market.agents[agent], time)):
             market.time = time
             market.acting = agent
             return True

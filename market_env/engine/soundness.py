@@ -20,7 +20,7 @@ CONFIGURATION = (
 )  # fmt: skip
 AGENT_CONFIGURATION = (
     "name", "clock", "start_inventory", "start_cash", "inventory_bound", "cash_floor", "max_open_orders", "post_only",
-    "best_only", "signal",
+    "best_only", "signal", "shift", "shifts", "shift_length", "shift_phase",
 )  # fmt: skip
 CLOCK_CONFIGURATION = (
     "name", "process", "period", "phase", "rate", "branching", "decay", "news", "parts", "size", "first_member", "members",

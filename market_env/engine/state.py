@@ -167,6 +167,10 @@ AGENT = np.dtype(
         ("post_only", "i2"),        # narrow, so that rows have no padding and equal rows equal bytes
         ("best_only", "i2"),
         ("signal", "f8"),           # standard deviation of its error about the value, ticks; negative: it sees none
+        ("shift", "i4"),
+        ("shifts", "i4"),           # that take turns; 1: always on duty
+        ("shift_length", "f8"),     # timesteps
+        ("shift_phase", "f8"),      # share of that by which changes come earlier
     ],
     align=True,
 )  # fmt: skip

@@ -190,19 +190,21 @@ def decode(market, agent, action, reference):
     """Write the messages that ``agent``'s action means to ``market.messages``, in the order of execution; return how many.
 
     A bid's price rounds down, an ask's up; a market order is an IOC order at its protection price. The later of two
-    orders whose prices meet carries the refusal for it.
+    orders whose prices meet carries the refusal for it. Off duty whatever it does withdraws what is open.
     """
     count = 0
-    if action[0] != CANCEL_KEEP:
+    working = arrivals.on_duty(market.agents[agent], market.time)
+    cancel = action[0] if working else CANCEL_ALL
+    if cancel != CANCEL_KEEP:
         message = market.messages[0]
         message.kind = MESSAGE_CANCEL
         message.order_id = NONE
-        message.which = action[0]
+        message.which = cancel
         count = 1
     bid_market = action[1] == market.offset_count
     ask_market = action[3] == market.offset_count
-    bid_lots = market.lots[action[2]]
-    ask_lots = market.lots[action[4]]
+    bid_lots = market.lots[action[2]] if working else 0
+    ask_lots = market.lots[action[4]] if working else 0
     if bid_market:
         bid_price = int(np.floor(reference + market.protection_ticks))
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from typing import Any
 
@@ -9,18 +10,21 @@ import numpy as np
 import pytest
 
 from benchmarks.push import push
-from market_env import actions
-from market_env.config import ConfigError, Hawkes, MarketConfig, to_json
+from market_env import actions, raw_env
+from market_env.config import ConfigError, Duty, Hawkes, MarketConfig, parse_json, to_json
 from market_env.engine import state
 from market_env.market import Market
 from runners.exchange import ensemble
 from runners.files.derive import news
 from runners.measures import worth
+from runners.simulation.config import RunConfig
+from runners.simulation.drive import drive
 from scripted_agents import DoNothing, FrozenPPO, MarketMaker, Quoter, learner_env, population, run_compiled
 from scripted_agents.batch import Batch
 from scripted_agents.populations import RECIPES, reward_of
 from scripted_agents.registry import build, build_others
 from scripted_agents.standards import STANDARDS
+from tests.kit import works
 
 EMPTY = {"ppo": DoNothing()}
 
@@ -83,6 +87,78 @@ def test_taking_makers_out_leaves_everybody_elses_arrivals_to_the_byte() -> None
     }
 
 
+@pytest.mark.parametrize("name", RECIPES)
+def test_more_shifts_are_the_same_population_several_times_and_one_learner(name: str) -> None:
+    once, thrice = population(name), population(name, shifts=3)
+    counts = Counter(agent.kind for agent in once.market.agents)
+    assert Counter(agent.kind for agent in thrice.market.agents) == {
+        kind: count if kind == "ppo" else 3 * count for kind, count in counts.items()
+    }
+    assert population(name, shifts=1) == once
+    assert list(thrice.policies) == thrice.market.agent_ids
+    run = RunConfig(market=thrice.market, policies=dict(thrice.policies))
+    assert parse_json(RunConfig, json.dumps(to_json(run))) == run
+
+
+def test_one_shift_of_each_kind_is_on_duty_and_the_others_withdraw_and_wait() -> None:
+    of = population("default", shifts=3, timesteps=700)
+    market = Market(of.market, log=True)
+    market.reset(5)
+    events = run_compiled(market, build(of.market, of.over(EMPTY)))
+    duties = [agent.duty for agent in of.market.agents]
+    acted: set[int] = set()
+    last: dict[int, bool] = {}
+    for event in events:
+        agent, working = int(event["agent"]), works(duties[event["agent"]], float(event["time"]))
+        if event["kind"] == state.KIND_TURN:
+            # Off duty a turn comes for one withdrawal at most.
+            assert working or last.get(agent, False)
+            last[agent] = working
+        elif event["kind"] in (state.KIND_ACCEPT, state.KIND_REJECT):
+            assert working
+            acted.add(agent)
+    assert len(acted) > 0.8 * len(duties)  # in seven times a shift's length all had theirs
+    accounts = market.records[0]["agents"]
+    assert sum(not working for working in last.values()) > 10  # informed traders have nothing to withdraw
+    assert not any(accounts[agent]["open_orders"] for agent, working in last.items() if not working)
+
+
+def test_the_first_shifts_arrivals_are_those_of_the_population_without_shifts() -> None:
+    def times(shifts: int) -> dict[str, list[float]]:
+        of = population("default", shifts=shifts, timesteps=400)
+        market = Market(of.market, log=True)
+        market.reset(4)
+        events = run_compiled(market, build(of.market, of.over(EMPTY)))
+        turns = events[events["kind"] == state.KIND_TURN]
+        return {agent: turns["time"][turns["agent"] == index].tolist() for agent, index in market.index.items()}
+
+    once, twice = times(1), times(2)
+    duties = {agent.id: agent.duty for agent in population("default", shifts=2).market.agents}
+    for agent, found in once.items():
+        working = [time for time in found if works(duties[agent], time)]
+        assert [time for time in twice[agent] if works(duties[agent], time)] == working
+
+
+def test_shifts_play_the_same_in_the_loop_and_the_rollout() -> None:
+    of = population("default", shifts=2, timesteps=120)
+    market = Market(of.market, log=True)
+    market.reset(6)
+    events = run_compiled(market, build(of.market, of.over(EMPTY)))
+    environment = raw_env(of.market, log=True)
+    drive(environment, build(of.market, of.over(EMPTY)), seed=6)
+    assert environment.drain().tobytes() == events.tobytes()
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("shifts", [4, 37])
+def test_a_hundred_agents_and_a_thousand_are_as_real_as_the_default(shifts: int) -> None:
+    of = population("default", shifts=shifts)
+    assert len(of.market.agents) == 1 + 27 * shifts
+    found = list(ensemble.facts_of_seeds(of.market, of.over(EMPTY), STANDARDS.test_seeds[:4]))
+    assert min(ensemble.counts(found, lambda row: row.half_hourly)) >= 16
+    assert np.mean(ensemble.counts(found, lambda row: row.judged > 0)) >= 27
+
+
 def test_clocks_run_for_as_many_as_there_usually_are_or_for_more() -> None:
     def sizes(makers: int) -> dict[str, int]:
         agents = population("default", {"maker": makers}).market.agents
@@ -104,6 +180,10 @@ def test_clocks_run_for_as_many_as_there_usually_are_or_for_more() -> None:
         (lambda: learner_env(7), "config: expected a MarketConfig or a population, got int"),  # type: ignore[arg-type]
         (lambda: learner_env([MarketConfig(), MarketConfig()]), "config: expected a MarketConfig or a population, got list"),  # type: ignore[arg-type]
         (lambda: population("day6", {"noise": "x"}), "number of noise agents: expected an integer, got 'x'"),  # type: ignore[dict-item]
+        (lambda: population("default", shifts=0), "shifts: expected an integer above 0, got 0"),
+        (lambda: population("default", shifts=2.0), "shifts: expected an integer above 0, got 2.0"),  # type: ignore[arg-type]
+        (lambda: population("default", shifts=38), "a market holds at most 1024 agents"),
+        (lambda: Duty(3, 3), "shift must be below shifts, the number of them, 3, got 3"),
         (lambda: population(["default"]), "population: expected one of default"),  # type: ignore[arg-type]
     ],
 )  # fmt: skip

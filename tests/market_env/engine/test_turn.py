@@ -20,6 +20,7 @@ from tests.kit import (
     market_configs,
     random_actions,
     resting,
+    works,
 )
 
 TURNS = 700
@@ -50,7 +51,12 @@ def engine_beside_twin(config: MarketConfig, seed: int) -> None:
         if not going:
             break
         name = market.agent_ids[market.acting]
-        cancel, orders = decoded(config, actions[number], market.reference)
+        cancel, orders = decoded(
+            config, actions[number], market.reference, market.acting, float(market.records[0]["time"])
+        )
+        assert works(config.agents[market.acting].duty, market.records[0]["time"]) or any(
+            order.agent == name for levels in twin.book.sides.values() for queue in levels.values() for order in queue
+        )
         going = market.act(actions[number])
         events = market.drain()
         assert events["seq"].tolist() == list(range(seq, seq + len(events)))
