@@ -148,14 +148,14 @@ def day6_place(kind: str, number: int, sizes: Mapping[str, int]) -> Place:
 
 
 PATIENT = MarketMaker(
-    half_spread=23.0, volatility_weight=0.8, skew=5.5, lots=40.0, layers=3, layer_gap=4.0, tolerance=17.0, patience=60.0,
+    half_spread=32.0, volatility_weight=0.8, skew=5.5, lots=37.0, layers=3, layer_gap=4.0, tolerance=17.0, patience=60.0,
     shown=0.37, belief=1.0,
 )  # fmt: skip
 """The maker whose quotes stand, far from the price: the walls."""
 
 QUICK = Quoter(
-    half_spread=20.0, volatility_weight=0.6, skew=6.0, edge=6.5, patience=2.7, flicker=0.5, join=0.45, better=0.55,
-    at_place=0.4, depth=5.0, lots=5.3, log_spread=1.3,
+    half_spread=21.0, volatility_weight=1.0, skew=5.0, edge=4.5, patience=1.4, flicker=0.37, join=0.36, better=0.55,
+    at_place=0.31, depth=5.8, lots=4.3, log_spread=1.4,
 )  # fmt: skip
 """The maker near the price."""
 
@@ -175,24 +175,24 @@ def calibrated_place(kind: str, number: int, sizes: Mapping[str, int]) -> Place:
     if kind == "ppo":
         return Place(replace(SEATS["ppo"], cash=8_000_000), FrozenPPO())
     if kind == "noise":
-        arrivals = Hawkes(0.033, 0.6, 7.0, group="noise", further=((0.05, 0.05),), size=sizes[kind])
+        arrivals = Hawkes(0.027, 0.5, 9.0, group="noise", further=((0.14, 0.05),), size=sizes[kind])
         seat = replace(
             SEATS["noise"], cash=40_000_000, inventory_bound=400, max_open_orders=12, best_only=True, arrivals=arrivals
         )
         return Place(seat, NOISE)
     if kind == "maker":
-        seat = replace(SEATS["maker"], cash=80_000_000, inventory_bound=600, max_open_orders=24, signal=4.4)
+        seat = replace(SEATS["maker"], cash=80_000_000, inventory_bound=600, max_open_orders=24, signal=3.7)
         patient = sum(other % PATIENT_EVERY == PATIENT_EVERY - 1 for other in range(sizes[kind]))
         if number % PATIENT_EVERY == PATIENT_EVERY - 1:
-            arrivals = Hawkes(1.0, 0.0, 10.0, group="patient", news=4.0 * patient, size=patient)
+            arrivals = Hawkes(1.0, 0.0, 10.0, group="patient", news=4.8 * patient, size=patient)
             return Place(replace(seat, arrivals=arrivals), PATIENT)
         quick = sizes[kind] - patient
-        arrivals = Hawkes(0.042, 0.3, 7.0, group="makers", news=1.56 * quick, size=quick)
+        arrivals = Hawkes(0.055, 0.4, 10.5, group="makers", news=2.5 * quick, size=quick)
         further = FURTHER[number % PATIENT_EVERY]
         return Place(replace(seat, arrivals=arrivals), replace(QUICK, half_spread=QUICK.half_spread + further))
     if kind == "informed":
-        arrivals = Hawkes(0.03, 0.3, 9.0, group="informed", news=1.13 * sizes[kind], size=sizes[kind])
-        return Place(replace(informed.SEAT, signal=3.0, arrivals=arrivals), InformedTrader(threshold=0.9, lots=14.5))
+        arrivals = Hawkes(0.012, 0.3, 9.0, group="informed", news=1.6 * sizes[kind], size=sizes[kind])
+        return Place(replace(informed.SEAT, signal=3.4, arrivals=arrivals), InformedTrader(threshold=1.0, lots=7.7))
     if kind == "splitter":
         clock = Hawkes(0.5, 0.8, 1.0, group="splitters", size=sizes[kind])
         return Place(replace(splitter.SEAT, arrivals=clock), Splitter())
@@ -211,13 +211,13 @@ CALIBRATED = MarketConfig(
     ),
     lots=(*range(11), 12, 14, 16, 18, 20, 24, 28, 32, 40, 50, 60, 80, 100),
     agents=(SEATS["ppo"],),
-    value=Value(rate=0.22, branching_ratio=0.7, decay=0.084, jump=4.0, tail=9.0),
+    value=Value(rate=0.15, branching_ratio=0.66, decay=0.062, jump=4.8, tail=12.0),
 )  # fmt: skip
 """A stock at 500.00 in lots of ten shares, about a value that news move. Grids are as fine as the agents place orders."""
 
 NOISE = PatientTrader(
-    market_share=0.025, cancel_rate=13.0, rests_after=0.6, inside=0.08, at_best=0.48, depth=13.0, tail=2.8, lots=5.3,
-    log_spread=0.95,
+    market_share=0.057, cancel_rate=5.3, rests_after=0.72, inside=0.03, at_best=0.34, depth=20.0, tail=3.7, lots=3.8,
+    log_spread=1.25,
 )  # fmt: skip
 
 WIDE_REWARD = WealthReward(scale=300.0)
