@@ -153,6 +153,9 @@ PATIENT = MarketMaker(
 )  # fmt: skip
 """The maker whose quotes stand, far from the price: the walls."""
 
+SPLITTER = Splitter(start=0.03, tail=1.25, aversion=1.0, lots=2.5)
+"""At most one of two works a metaorder at most times."""
+
 QUICK = Quoter(
     half_spread=21.0, volatility_weight=1.0, skew=5.0, edge=4.5, patience=1.4, flicker=0.37, join=0.36, better=0.55,
     at_place=0.31, depth=5.8, lots=4.3, log_spread=1.4,
@@ -194,11 +197,26 @@ def calibrated_place(kind: str, number: int, sizes: Mapping[str, int]) -> Place:
         arrivals = Hawkes(0.012, 0.3, 9.0, group="informed", news=1.6 * sizes[kind], size=sizes[kind])
         return Place(replace(informed.SEAT, signal=3.4, arrivals=arrivals), InformedTrader(threshold=1.0, lots=7.7))
     if kind == "splitter":
-        clock = Hawkes(0.5, 0.8, 1.0, group="splitters", size=sizes[kind])
-        return Place(replace(splitter.SEAT, arrivals=clock), Splitter())
+        return Place(splitter.SEAT, SPLITTER)
     if kind == "momentum":
         return Place(replace(SEATS["momentum"], cash=8_000_000), MomentumTrader())
     return day6_place(kind, number, sizes)
+
+
+def splitting_place(kind: str, number: int, sizes: Mapping[str, int]) -> Place:
+    """The calibrated market, in which splitters send the market orders that noise traders send there.
+
+    Signs are remembered for as long as metaorders last, so few work at a time and in small children; informed traders act on
+    larger errors only, else they would trade against every metaorder until its traces were gone.
+    """
+    seat, policy = calibrated_place(kind, number, sizes)
+    if isinstance(policy, PatientTrader):
+        policy = replace(policy, market_share=0.0)
+    elif isinstance(policy, Quoter):
+        policy = replace(policy, flicker=0.42)
+    elif isinstance(policy, InformedTrader):
+        policy = replace(policy, threshold=1.5)
+    return Place(seat, policy)
 
 
 CALIBRATED = MarketConfig(
@@ -234,10 +252,10 @@ RECIPES = {
         WIDE_REWARD,
     ),
     "splitters": Recipe(
-        "the default with traders who work large orders",
+        "traders who work large orders in place of noise traders' market orders: signs are remembered for long",
         CALIBRATED,
         {"ppo": 1, "noise": 12, "maker": 8, "momentum": 1, "informed": 6, "splitter": 2},
-        calibrated_place,
+        splitting_place,
         WIDE_REWARD,
     ),
     "santa_fe": Recipe(

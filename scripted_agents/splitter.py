@@ -12,7 +12,7 @@ from typing import Annotated, Literal
 import numpy as np
 from pydantic import Field
 
-from market_env.config import AgentConfig, Hawkes, MarketConfig, checked
+from market_env.config import AgentConfig, MarketConfig, Poisson, checked
 from market_env.engine.kernel import policy_kernel
 from market_env.engine.observe import INVENTORY
 from market_env.engine.streams import uniform
@@ -94,6 +94,6 @@ SEAT = AgentConfig(
     cash=80_000_000,
     inventory_bound=600,
     best_only=True,
-    arrivals=Hawkes(0.5, 0.8, 1.0, group="splitters"),
+    arrivals=Poisson(1.0),
 )
 KIND = Kind("splitter", "splitters", SEAT, (Splitter,), lambda seat: Splitter(), "#8B4513")
