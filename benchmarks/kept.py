@@ -28,6 +28,7 @@ COMMANDS = {
     "facts": ["runners.facts", RUN],
     "facts_default": ["runners.facts", "--population", "default"],
     "populations": ["benchmarks.realism", "populations"],
+    "size": ["benchmarks.realism", "size"],
     "ablations": ["benchmarks.realism", "ablations"],
     "earnings": ["benchmarks.realism", "earnings"],
     "page": ["benchmarks.realism", "page"],

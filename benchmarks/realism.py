@@ -1,4 +1,4 @@
-"""``python -m benchmarks.realism populations|ablations|earnings|page|cost|picture``: what the default market is, over many seeds.
+"""``python -m benchmarks.realism populations|size|ablations|earnings|page|cost|picture``: what the default market is, over many seeds.
 
 All seeds are those that nothing was tuned on (:mod:`scripted_agents.standards`). Cost: some minutes for all.
 """
@@ -79,6 +79,29 @@ def populations() -> None:
     )
 
 
+def size() -> None:
+    """What the default becomes as its agents grow in number."""
+    print(
+        f"{'agents':>7}{'shifts':>8}{'of 18 half-hour facts':>26}{'least':>7}{'of 48 facts':>22}{'turns a timestep':>18}{'us a timestep':>15}"
+    )
+    for shifts in (1, 4, 37):
+        of = population(shifts=shifts)
+        banded, judged = inside(facts(of, FEWEST, empty=True))
+        market, players = Market(of.market), build(of.market, of.over(EMPTY))
+        seconds = []
+        for seed in FEWEST[:5]:
+            market.reset(seed)
+            begun = time.perf_counter()
+            run_compiled(market, players)
+            seconds.append(time.perf_counter() - begun)
+        turns = int(market.records["turns"][0]) / of.market.timesteps
+        cost = 1e6 * float(np.median(seconds)) / of.market.timesteps
+        print(
+            f"{len(of.market.agents):>7}{shifts:>8}{mean(banded):>26}{min(banded):>7}{mean(judged):>22}{turns:>18.1f}{cost:>15.1f}"
+        )
+    print(f"{len(FEWEST)} seeds of 5,000 timesteps, the policy's seat empty; seconds are medians of 5 compiled runs")
+
+
 def changed(
     of: Population,
     agents: Callable[[AgentConfig], AgentConfig | None] = lambda agent: agent,
@@ -141,15 +164,17 @@ def ablated() -> dict[str, Population]:
 def ablations() -> None:
     """What each mechanism of the default moves."""
     print(
-        f"{'default with':<40}{'of 18':>6}{'of 48':>7}  half-hour facts that leave the real range in most seeds (their mean)"
+        f"{'default with':<36}{'of 18':>19}{'of 48':>19}  half-hour facts that leave the real range in most seeds (their mean)"
     )
     for name, of in ablated().items():
         found = facts(of, FEWEST, empty=True)
         banded, judged = inside(found)
         rows = [row for row in ensemble.over_seeds(found) if row.half_hourly and 2 * row.inside < len(found)]
         gone = ", ".join(f"{row.name} {'-' if row.mean is None else f'{row.mean:.3g}'}" for row in rows)
-        print(f"{name:<40}{np.mean(banded):>6.1f}{np.mean(judged):>7.1f}  {gone}")
-    print(f"{len(FEWEST)} seeds of 5,000 timesteps, the policy's seat empty; means of the facts within the real range")
+        print(f"{name:<36}{mean(banded):>19}{mean(judged):>19}  {gone}")
+    print(
+        f"{len(FEWEST)} seeds of 5,000 timesteps, the policy's seat empty; mean [95 % interval] of the facts within the real range"
+    )
 
 
 def earnings() -> None:
@@ -282,7 +307,7 @@ def cost() -> None:
 
 
 SECTIONS: dict[str, Callable[[], None]] = {
-    "populations": populations, "ablations": ablations, "earnings": earnings, "page": page, "cost": cost,
+    "populations": populations, "size": size, "ablations": ablations, "earnings": earnings, "page": page, "cost": cost,
     "picture": picture,
 }  # fmt: skip
 

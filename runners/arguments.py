@@ -16,7 +16,7 @@ from market_env.outside import shown
 from runners.simulation.config import RunConfig, has_roster, read_file, run_of
 from scripted_agents import registry
 from scripted_agents.frozen_ppo import DEFAULT_MODEL, FrozenPPO, locate, sha256
-from scripted_agents.populations import DEFAULT, population
+from scripted_agents.populations import DEFAULT, RECIPES, population
 from scripted_agents.registry import KINDS
 
 Counts: Any = make_dataclass(
@@ -31,13 +31,17 @@ Counts: Any = make_dataclass(
 """A flag for each kind of agents."""
 
 
+POPULATIONS = (
+    "Where the market, its agents and their policies come from; flags and a config without agents of its own go over it. "
+    + "; ".join(f"{name}: {recipe.meaning}" for name, recipe in RECIPES.items())
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Population(Counts):  # type: ignore[misc]
     """Who trades."""
 
-    population: str = DEFAULT
-    """Where the market, its agents and their policies come from: one of default, splitters, day6, santa_fe; flags and a config
-    without agents of its own go over it."""
+    population: Annotated[str, tyro.conf.arg(help=POPULATIONS)] = DEFAULT
     shifts: int = 1
     """How often all but the learner are there, one shift on duty at a time: 37 make a thousand agents of the default."""
     config: Path | None = None

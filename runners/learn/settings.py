@@ -40,6 +40,8 @@ class Training:
     """Seats that frozen earlier selves take: a self-play league."""
     population: str = DEFAULT
     """Where the market and those that do not learn come from, by name."""
+    shifts: Count = 1
+    """How often all that do not learn are there, one shift of them on duty at a time."""
     counts: Annotated[dict[str, Annotated[int, Field(ge=0)]], tyro.conf.Suppress] = field(default_factory=dict)
     """Agents of some kinds, in place of the population's own numbers."""
     market: Annotated[MarketConfig | None, tyro.conf.Suppress] = None
@@ -86,9 +88,11 @@ class Training:
             raise ValueError("markets, learners, n_steps: expected at least 2 turns an update, got 1")
         if self.market is not None:
             check_agents("market: its agents must hold the learners and opponents; agents", self.market, self.seats())
-            for name in ("population", *self.counts):
-                if name in self.counts or self.population != DEFAULT:
-                    raise ValueError(f"{name}: the market has a roster of its own; give one or the other")
+            given = {"population": self.population != DEFAULT, "shifts": self.shifts > 1} | dict.fromkeys(
+                self.counts, True
+            )
+            if name := next((name for name, wanted in given.items() if wanted), None):
+                raise ValueError(f"{name}: the market has a roster of its own; give one or the other")
         elif LEARNER_KIND in self.counts:
             raise ValueError(f"{LEARNER_KIND}: learners and opponents say how many there are")
         else:
@@ -96,7 +100,7 @@ class Training:
 
     def _population(self, timesteps: int | None = None) -> Population:
         seats = {LEARNER_KIND: self.learners + self.opponents}
-        return population(self.population, {**self.counts, **seats}, timesteps)
+        return population(self.population, {**self.counts, **seats}, timesteps, self.shifts)
 
     def market_of(self, timesteps: int) -> MarketConfig:
         """The market that it trains in, with episodes of another length."""

@@ -150,6 +150,23 @@ def test_shifts_play_the_same_in_the_loop_and_the_rollout() -> None:
 
 
 @pytest.mark.long
+def test_splitters_make_signs_be_remembered_for_as_long_as_in_real_markets() -> None:
+    def by_lag(name: str) -> dict[str, ensemble.Row]:
+        of = population(name)
+        found = list(ensemble.facts_of_seeds(of.market, of.over(EMPTY), STANDARDS.test_seeds[:12]))
+        assert min(ensemble.counts(found, lambda row: row.half_hourly)) >= 16
+        return {row.name.split()[-1]: row for row in ensemble.over_seeds(found) if "lags_2" in row.name}
+
+    with_splitters, without = by_lag("splitters"), by_lag("default")
+    for lag in ("5", "10", "20"):
+        row = with_splitters[lag]
+        assert row.real is not None
+        assert row.mean is not None
+        assert row.real[0] <= row.mean <= row.real[1]
+    assert without["20"].mean < without["20"].real[0]  # type: ignore[operator, index]
+
+
+@pytest.mark.long
 @pytest.mark.parametrize("shifts", [4, 37])
 def test_a_hundred_agents_and_a_thousand_are_as_real_as_the_default(shifts: int) -> None:
     of = population("default", shifts=shifts)

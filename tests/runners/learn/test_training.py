@@ -425,10 +425,12 @@ def test_a_full_disk_leaves_the_last_checkpoint_whole(tmp_path: Path) -> None:
 
 def test_a_training_takes_its_population_from_flags(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     short = [*options(replace(TINY, total_timesteps=256)), "--run-dir", str(tmp_path / "run")]
-    assert main([*short, "--noise", "5", "--maker", "1", "--momentum", "0"]) == 0
+    assert main([*short, "--noise", "5", "--maker", "1", "--momentum", "0", "--shifts", "2"]) == 0
     written = stored_training(tmp_path / "run" / "config.json")
     assert written.counts == {"noise": 5, "maker": 1, "momentum": 0}
-    assert len(written.market_of(10).agents) == 1 + 5 + 1 + 6
+    assert len(written.market_of(10).agents) == 1 + 2 * (5 + 1 + 6)
+    with pytest.raises(ConfigError, match="shifts: the market has a roster of its own; give one or the other"):
+        replace(TINY, market=MarketConfig(), shifts=2)
     assert main(["--population", "moon"]) == 2
     assert "population: expected one of default" in capsys.readouterr().err
 
