@@ -22,6 +22,7 @@ from market_env.config import (
     Value,
     amend,
 )
+from market_env.engine.state import PRESETS
 from market_env.outside import shown
 from market_env.rewards import DEFAULT_REWARD, WealthReward
 from scripted_agents import informed, splitter
@@ -35,6 +36,9 @@ from scripted_agents.quoter import Quoter
 from scripted_agents.registry import KINDS
 from scripted_agents.splitter import Splitter
 from scripted_agents.zero_intelligence import ZeroIntelligence
+
+
+MOST_AGENTS = PRESETS[-1].agents
 
 
 class Place(NamedTuple):
@@ -100,6 +104,9 @@ class Recipe:
             if count < 0:
                 raise ConfigError(f"number of {kind} agents: must be 0 or more, got {count}")
         wanted = {kind: self.counts.get(kind, 0) for kind in KINDS} | dict(counts or {})
+        total = sum(count * (1 if kind == LEARNER_KIND else shifts) for kind, count in wanted.items())
+        if total > MOST_AGENTS:
+            raise ConfigError(f"agents: a market holds at most {MOST_AGENTS:,}, got {total:,}")
         # Clocks run for as many as there usually are, so that fewer of a kind shift nobody else's arrivals.
         sizes = {kind: max(count, self.counts.get(kind, 0)) for kind, count in wanted.items()}
         agents: list[AgentConfig] = []
