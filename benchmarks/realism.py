@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import stats
 
-from market_env.config import LEARNER, AgentConfig, Hawkes, MarketConfig, amend
+from market_env.config import LEARNER, LEARNER_KIND, AgentConfig, Hawkes, MarketConfig, amend
 from market_env.market import Market
 from runners.exchange import ensemble
 from runners.files.derive import news
@@ -81,25 +82,30 @@ def populations() -> None:
 
 def size() -> None:
     """What the default becomes as its agents grow in number."""
+    counts = Counter(agent.kind for agent in population().market.agents if agent.kind != LEARNER_KIND)
+    four = {kind: 4 * count for kind, count in counts.items()}
     print(
         f"{'agents':>7}{'shifts':>8}{'of 18 half-hour facts':>26}{'least':>7}{'of 48 facts':>22}{'turns a timestep':>18}{'us a timestep':>15}"
     )
-    for shifts in (1, 4, 37):
-        of = population(shifts=shifts)
+    for of, shifts in (
+        (population(), 1), (population(shifts=4), 4), (population(shifts=37), 37), (population(counts=four), 1),
+    ):  # fmt: skip
         banded, judged = inside(facts(of, FEWEST, empty=True))
         market, players = Market(of.market), build(of.market, of.over(EMPTY))
-        seconds = []
-        for seed in FEWEST[:5]:
+        seconds, turns = [], 0.0
+        for seed in FEWEST:
             market.reset(seed)
             begun = time.perf_counter()
             run_compiled(market, players)
             seconds.append(time.perf_counter() - begun)
-        turns = int(market.records["turns"][0]) / of.market.timesteps
+            turns += int(market.records["turns"][0]) / of.market.timesteps / len(FEWEST)
         cost = 1e6 * float(np.median(seconds)) / of.market.timesteps
         print(
             f"{len(of.market.agents):>7}{shifts:>8}{mean(banded):>26}{min(banded):>7}{mean(judged):>22}{turns:>18.1f}{cost:>15.1f}"
         )
-    print(f"{len(FEWEST)} seeds of 5,000 timesteps, the policy's seat empty; seconds are medians of 5 compiled runs")
+    print(
+        f"{len(FEWEST)} seeds of 5,000 timesteps, the policy's seat empty; microseconds are medians of their compiled runs"
+    )
 
 
 def changed(

@@ -7,7 +7,7 @@
 import pettingzoo
 
 from market_env.aec import EnvState, env, raw_env
-from market_env.config import AgentConfig, ConfigError, Every, Hawkes, MarketConfig, Poisson, roster
+from market_env.config import AgentConfig, ConfigError, Duty, Every, Hawkes, MarketConfig, Poisson, roster
 from market_env.learner import LearnerEnv
 from market_env.market import Market
 from market_env.parallel import parallel_env
@@ -16,6 +16,7 @@ from market_env.rewards import WealthReward
 __all__ = [
     "AgentConfig",
     "ConfigError",
+    "Duty",
     "EnvState",
     "Every",
     "Hawkes",

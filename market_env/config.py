@@ -246,9 +246,10 @@ Arrivals = Annotated[Every | Poisson | Hawkes, Field(discriminator="process")]
 
 @checked
 class Duty:
-    """Work in shifts: while another shift is on duty, what is open is withdrawn at the next arrival and no turns come.
+    """Work in shifts: while another shift is on duty, arrivals pass without a turn.
 
-    So a market of hundreds of agents can be as busy as one of dozens: groups of them take turns, each with a clock of its own.
+    The exception is the first arrival at which an agent off duty still has open orders: whatever it does then withdraws them;
+    until then they can trade. So a market of hundreds of agents can be as busy as one of dozens. Learners have none.
     """
 
     shift: Annotated[int, Field(ge=0)]
@@ -263,6 +264,10 @@ class Duty:
     def __post_init__(self) -> None:
         if self.shift >= self.shifts:
             raise ValueError(f"shift must be below shifts, the number of them, {self.shifts}, got {self.shift}")
+
+    def works(self, time: float) -> bool:
+        """Whether its shift is on duty at a time, timesteps."""
+        return math.floor(time / self.length + self.phase) % self.shifts == self.shift
 
 
 @checked
@@ -466,6 +471,14 @@ def check_agents(name: str, config: MarketConfig, agents: Sequence[str]) -> None
         if agent not in config.agent_ids:
             raise ConfigError(f"{wanted}, got {agent!r}")
     _unique(f"{name}: ids", agents)
+
+
+def check_learners(name: str, config: MarketConfig, learners: Sequence[str]) -> None:
+    """Raise a :class:`ConfigError` unless ``learners`` names one agent of the market or several, each once and always on duty."""
+    check_agents(name, config, learners)
+    for agent in config.agents:
+        if agent.id in learners and agent.duty is not None:
+            raise ConfigError(f"duty of {agent.id}: a learner is always on duty, expected None, got {agent.duty}")
 
 
 def check_together(config: MarketConfig, learners: Sequence[str]) -> None:

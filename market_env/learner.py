@@ -19,7 +19,7 @@ from gymnasium.utils import seeding
 from numpy.typing import NDArray
 
 from market_env import actions, observations, render
-from market_env.config import LEARNER, Every, MarketConfig, check_agents
+from market_env.config import LEARNER, Every, MarketConfig, check_learners
 from market_env.engine import state
 from market_env.market import NO_EPISODE, Market, Records, check_options
 from market_env.rewards import DEFAULT_REWARD, Reward
@@ -97,7 +97,7 @@ class LearnerEnv(gym.Env[NDArray[np.float32], NDArray[np.int64]]):
         reward: Reward = DEFAULT_REWARD,
         render_mode: str | None = None,
     ) -> None:
-        check_agents("learner", config, [learner])
+        check_learners("learner", config, [learner])
         render.check_mode(render_mode, self.metadata["render_modes"])
         self.config = config
         self.background = background

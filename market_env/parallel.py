@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pettingzoo import ParallelEnv
 
 from market_env import actions, global_state, observations, render
-from market_env.config import LEARNER, MarketConfig, check_agents, check_together
+from market_env.config import LEARNER, MarketConfig, check_learners, check_together
 from market_env.engine import observe, state, step
 from market_env.engine.kernel import kernel
 from market_env.learner import Background
@@ -116,7 +116,7 @@ class parallel_env(ParallelEnv[str, Observation, Action]):  # type: ignore[misc]
         reward: Reward = DEFAULT_REWARD,
         render_mode: str | None = None,
     ) -> None:
-        check_agents("learners", config, learners)
+        check_learners("learners", config, learners)
         check_together(config, learners)
         render.check_mode(render_mode, self.metadata["render_modes"])
         self.config = config

@@ -67,7 +67,7 @@ class Start:
         first.add_argument("--config", type=Path)
         first.add_argument("--model")
         first.add_argument("--population")
-        first.add_argument("--shifts", type=int, default=1)
+        first.add_argument("--shifts", default="1")
         known, _ = first.parse_known_args(argv)
         self.file: Path | None = known.config
         self._given = read_file(known.config) if known.config else {}
@@ -75,10 +75,12 @@ class Start:
             raise ConfigError(
                 f"--population: {self.file} has a roster of its own (market.agents); give one or the other"
             )
-        if known.shifts != 1 and has_roster(self._given):
+        if not known.shifts.isascii() or not known.shifts.isdecimal():
+            raise ConfigError(f"--shifts: expected an integer above 0, got {shown(known.shifts)}")
+        self._shifts = int(known.shifts[:10])
+        if self._shifts != 1 and has_roster(self._given):
             raise ConfigError(f"--shifts: {self.file} has a roster of its own (market.agents); give one or the other")
         self._population: str = known.population or DEFAULT
-        self._shifts: int = known.shifts
         self._model: str | None = known.model
         self.run = self._run({})
 

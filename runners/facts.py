@@ -36,9 +36,12 @@ SEEDS = 20
 def say(found: list[dict[str, Any]], title: str, *, as_json: bool) -> None:
     """Print the facts of several markets."""
     if as_json:
-        judged = [row._asdict() for row in ensemble.over_seeds(found)]
-        others = [row._asdict() for row in ensemble.stylized_over_seeds(found)]
-        print(json.dumps(judged + others, indent=2))
+        judged, others = ensemble.over_seeds(found), ensemble.stylized_over_seeds(found)
+        print(
+            json.dumps(
+                {"facts": [row._asdict() for row in judged], "stylized": [row._asdict() for row in others]}, indent=2
+            )
+        )
     else:
         print(ensemble.table(found, title))
 

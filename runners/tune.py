@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import tyro
 from tqdm import tqdm
 
-from market_env.config import LEARNER, ConfigError, check_agents
+from market_env.config import LEARNER, ConfigError, check_learners
 from runners.arguments import Population, Start
 from runners.command import command
 from runners.learn.tuning import tune
@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     default = Arguments(**start.flags())
     arguments = tyro.cli(Arguments, args=argv, default=default, prog="python -m runners.tune")
     run = start.populated(arguments)
-    check_agents("agent", run.market, [arguments.agent])
+    check_learners("agent", run.market, [arguments.agent])
     if arguments.generations < 1:
         raise ConfigError(f"generations: expected at least 1, got {arguments.generations}")
 

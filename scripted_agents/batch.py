@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from market_env import actions, observations
 from market_env.actions import WIDTH
-from market_env.config import ConfigError, MarketConfig, check_agents, check_together
+from market_env.config import ConfigError, MarketConfig, check_learners, check_together
 from market_env.engine import observe, step, turn
 from market_env.engine.kernel import kernel, parallel_kernel
 from market_env.engine.soundness import check_records
@@ -221,7 +221,7 @@ class Batch:
     ) -> None:
         distinct = several(config)
         for each in distinct:
-            check_agents("learners", each, learners)
+            check_learners("learners", each, learners)
             if len(learners) > 1:
                 check_together(each, learners)
         if isinstance(markets, bool) or not isinstance(markets, int) or markets < 1:

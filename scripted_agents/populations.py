@@ -37,7 +37,6 @@ from scripted_agents.registry import KINDS
 from scripted_agents.splitter import Splitter
 from scripted_agents.zero_intelligence import ZeroIntelligence
 
-
 MOST_AGENTS = PRESETS[-1].agents
 
 
@@ -161,7 +160,7 @@ PATIENT = MarketMaker(
 """The maker whose quotes stand, far from the price: the walls."""
 
 SPLITTER = Splitter(start=0.03, tail=1.25, aversion=1.0, lots=2.5)
-"""At most one of two works a metaorder at most times."""
+"""Each works a metaorder in about a tenth of its turns, so that two seldom work at once."""
 
 QUICK = Quoter(
     half_spread=21.0, volatility_weight=1.0, skew=5.0, edge=4.5, patience=1.4, flicker=0.37, join=0.36, better=0.55,

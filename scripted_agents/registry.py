@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Union
 
 from pydantic import Field
 
-from market_env.config import AgentConfig, ConfigError, MarketConfig, check_agents, seated
+from market_env.config import AgentConfig, ConfigError, MarketConfig, check_learners, seated
 from scripted_agents import frozen_ppo, informed, maker, momentum, noise, splitter
 from scripted_agents.baselines import DoNothing, RandomActions
 from scripted_agents.kind import Kind
@@ -89,7 +89,7 @@ def build_others(
     Raises:
         ConfigError: a learner is not in the market, there is none, or see :func:`resolve`.
     """
-    check_agents("learners", config, learners)
+    check_learners("learners", config, learners)
     # Never asked: it spares a learner of a new kind a policy.
     own = {learner: DoNothing() for learner in learners}
     chosen = resolve(config, {**(policies or {}), **own})

@@ -73,16 +73,12 @@ def random_actions(config: MarketConfig, seed: int, count: int) -> NDArray[np.in
     return actions
 
 
-def works(duty: Duty | None, time: float) -> bool:
-    """Whether an agent of this duty is on duty."""
-    return duty is None or (time / duty.length + duty.phase) % duty.shifts // 1 == duty.shift
-
-
 def decoded(
     config: MarketConfig, action: NDArray[np.int64], reference: float, agent: int, time: float
 ) -> tuple[str, dict[str, tuple[int, int, bool]]]:
     """An action in words, by the rules of the action space: cancel, and by side limit price, lots and immediacy."""
-    if not works(config.agents[agent].duty, time):
+    duty = config.agents[agent].duty
+    if duty is not None and not duty.works(time):
         return "all", {}
     cancel, bid_offset, bid_lots, ask_offset, ask_lots = action.tolist()
     orders = {}

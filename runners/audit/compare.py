@@ -121,7 +121,8 @@ def compare_table(rebuilt: Replay, path: Path, name: str) -> None:
                 at = {key: columns[key][row] for key in ("timestep", "seq", "first_seq") if key in columns}
                 rebuilt.differ(check, at.get("timestep"), at.get("seq", at.get("first_seq")), column, found, wanted)
     if name == "turns" and not lost:
-        rows = table.select(["first_seq", *COMPONENTS]).to_pylist()
+        recorded = table.select(["first_seq", *COMPONENTS]).to_pylist()
+        rows = [turn.carried_out(action) for action, turn in zip(recorded, rebuilt.turns, strict=True)]
         compare_actions(rebuilt, rows)
         if not rebuilt.failed.total():
             compare_rules(rebuilt, rows)

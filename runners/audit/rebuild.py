@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from market_env.config import MarketConfig
+from market_env.config import Duty, MarketConfig
 from market_env.engine.state import PRESETS, REJECT_REASONS
 from market_env.engine.tables import DEPTH_LEVELS
 from market_env.rewards import DEFAULT_REWARD, EXCESS, WealthReward
@@ -55,6 +55,7 @@ class Account:
     max_open_orders: int
     post_only: bool
     best_only: bool
+    duty: Duty | None
     bids: int = 0
     """Lots in open bids."""
     asks: int = 0
@@ -134,11 +135,13 @@ class Turn:
     Args:
         reference: the reference price that it saw, ticks.
         own: its open orders then, oldest first: order id and side.
+        works: whether the agent was on duty.
     """
 
-    def __init__(self, reference: float, own: tuple[tuple[int, str], ...]) -> None:
+    def __init__(self, reference: float, own: tuple[tuple[int, str], ...], works: bool) -> None:
         self.reference = reference
         self.own = own
+        self.works = works
         self.cancelled: list[int] = []
         self.ordered: dict[str, tuple[int, int]] = {}
         self.lines: list[Line] = []
@@ -147,6 +150,10 @@ class Turn:
     def order(self, side: str, price: int, lots: int) -> None:
         """Lots that passed risk or were refused: together what was ordered."""
         self.ordered[side] = (price, self.ordered.get(side, (price, 0))[1] + lots)
+
+    def carried_out(self, action: dict[str, Any]) -> dict[str, Any]:
+        """What the market does with a recorded action: off duty, any withdraws all that is open."""
+        return action if self.works else {**action, "cancel": "all", "bid_lots": 0, "ask_lots": 0}
 
     def cancels(self, which: str) -> list[int]:
         """Orders that an action's ``cancel`` takes out."""
@@ -193,6 +200,7 @@ class Replay:
                 agent.max_open_orders,
                 agent.post_only,
                 agent.best_only,
+                agent.duty,
             )
             for agent in config.agents
         }
@@ -213,6 +221,7 @@ class Replay:
         self.timestep = 0
         self._incoming: Incoming | None = None
         self._acting: str | None = None
+        self._works = True
         self._stage = 0
         self._referenced = True
         self._last: Event | None = None
@@ -309,11 +318,14 @@ class Replay:
         self._stage = 0
         self._referenced = False
         account = self.accounts[event.agent]
+        self._works = account.duty is None or account.duty.works(event.time)
+        if not self._works:
+            self.expect("duty", event, "turn", account.bid_orders + account.ask_orders > 0, True)
         self._settle(account, event.time)
         account.last_turn = len(rows["turn"]) - 1
         account.turns += 1
         self.rewards.append(None)
-        self.turns.append(Turn(self.reference, self._own_orders(event.agent)))
+        self.turns.append(Turn(self.reference, self._own_orders(event.agent), self._works))
 
     def _settle(self, account: Account, time: float) -> None:
         wealth = float(account.cash) + account.inventory * self.reference
@@ -350,6 +362,7 @@ class Replay:
 
     def _order(self, event: Event) -> None:
         side, price = str(event.side), event.price or 0
+        self.expect("duty", event, "kind", self._works, True)
         known = self.turns[-1].ordered.get(side)
         if known:
             self.expect("log", event, "price", price, known[0])

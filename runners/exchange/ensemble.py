@@ -186,11 +186,11 @@ def table(found: Sequence[Mapping[str, Any]], title: str) -> str:
         f"real: {found[0]['real_source']}",
         f"{facts.MIRRORED}: {facts.MIRROR_NOTE}",
         "",
-        "not judged, no range of half hours is known:",
+        stylized.TITLE,
     ]
     lines += [
         f"  {row.name:<45}{number(row.mean):>9}{f'{number(row.low)} … {number(row.high)}':>20}"
-        f"{f'{number(row.least)} … {number(row.most)}':>20}  {stylized.beside(row.real)}"
+        f"{f'{number(row.least)} … {number(row.most)}':>20}  {stylized.beside(row.real)}".rstrip()
         for row in stylized_over_seeds(found)
     ]
     lines.append(f"real: {stylized.REAL['source']}")

@@ -2,7 +2,7 @@
 
 A run is first turned into the messages and the ten levels that LOBSTER would show of it. The facts, their definitions
 and the ranges of three real days stand in ``market_facts.json``; a fact with a range over half hours is also measured
-over each whole window of 1,800 timesteps, as that range was. Cost: about a second for 100,000 messages.
+over each whole window of 1,800 timesteps, as that range was. Cost: about two seconds for 100,000 messages.
 """
 
 from __future__ import annotations
@@ -323,7 +323,7 @@ def table(found: dict[str, Any]) -> str:
         lines.append(f"not judged: shorter than one window of {WINDOW_SECONDS:,} s")
     lines += [f"real: {found['real_source']}", f"      {found['real_limits']}"]
     lines += [f"{name}: {fact['note']}" for name, fact in found["facts"].items() if "note" in fact]
-    lines += ["", "not judged, no range of half hours is known:"]
+    lines += ["", stylized.TITLE]
     lines += [
         f"{name:<45}{number(value):>9}  {stylized.beside(real)}"
         for name, value, real in stylized.rows(found["stylized"])

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from market_env.config import ConfigError, MarketConfig, check_agents
+from market_env.config import ConfigError, MarketConfig, check_learners
 from runners.files.whole import whole_file
 from runners.learn.rivals import RIVALS
 from scripted_agents.policy import Policy, PolicyConfig
@@ -162,7 +162,7 @@ def compare(
         ConfigError: too few seeds for an interval, one of them twice, or a policy cannot be used.
     """
     config, policies = alone(config, policies)
-    check_agents("agent", config, [agent])
+    check_learners("agent", config, [agent])
     if len(set(seeds)) < len(seeds):
         raise ConfigError("seeds: expected each once, since an episode counts once")
     if len(seeds) < FEWEST_SEEDS:

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import tyro
 from pydantic import Field
 
-from market_env.config import LEARNER_KIND, ConfigError, MarketConfig, amend, check_agents, checked, parse_json
+from market_env.config import LEARNER_KIND, ConfigError, MarketConfig, amend, check_learners, checked, parse_json
 from market_env.outside import read_json, shown
 from market_env.rewards import WealthReward
 from runners.files.config import upgraded
@@ -87,7 +87,7 @@ class Training:
         if self.markets * self.learners * self.n_steps < 2:
             raise ValueError("markets, learners, n_steps: expected at least 2 turns an update, got 1")
         if self.market is not None:
-            check_agents("market: its agents must hold the learners and opponents; agents", self.market, self.seats())
+            check_learners("market: its agents must hold the learners and opponents; agents", self.market, self.seats())
             given = {"population": self.population != DEFAULT, "shifts": self.shifts > 1} | dict.fromkeys(
                 self.counts, True
             )

@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+import scripted_agents
 from benchmarks.push import push
 from market_env import actions, raw_env
-from market_env.config import ConfigError, Duty, Hawkes, MarketConfig, parse_json, to_json
+from market_env.config import ConfigError, Duty, Hawkes, MarketConfig, amend, parse_json, to_json
 from market_env.engine import state
 from market_env.market import Market
 from runners.exchange import ensemble
 from runners.files.derive import news
+from runners.learn.vec_env import MarketVecEnv
 from runners.measures import worth
 from runners.simulation.config import RunConfig
 from runners.simulation.drive import drive
@@ -24,7 +26,6 @@ from scripted_agents.batch import Batch
 from scripted_agents.populations import RECIPES, reward_of
 from scripted_agents.registry import build, build_others
 from scripted_agents.standards import STANDARDS
-from tests.kit import works
 
 EMPTY = {"ppo": DoNothing()}
 
@@ -100,6 +101,10 @@ def test_more_shifts_are_the_same_population_several_times_and_one_learner(name:
     assert parse_json(RunConfig, json.dumps(to_json(run))) == run
 
 
+def works(duty: Duty | None, time: float) -> bool:
+    return duty is None or duty.works(time)
+
+
 def test_one_shift_of_each_kind_is_on_duty_and_the_others_withdraw_and_wait() -> None:
     of = population("default", shifts=3, timesteps=700)
     market = Market(of.market, log=True)
@@ -147,6 +152,49 @@ def test_shifts_play_the_same_in_the_loop_and_the_rollout() -> None:
     environment = raw_env(of.market, log=True)
     drive(environment, build(of.market, of.over(EMPTY)), seed=6)
     assert environment.drain().tobytes() == events.tobytes()
+
+
+def test_a_learner_is_always_on_duty() -> None:
+    config = population("default", timesteps=30).market
+    agents = tuple(amend(agent, duty=Duty(0, 2)) if agent.kind == "ppo" else agent for agent in config.agents)
+    config = amend(config, agents=agents)
+    for face in (
+        lambda: learner_env(config),
+        lambda: Batch(config, {}, ["ppo_0"], 2),
+        lambda: scripted_agents.parallel_env(config, ["ppo_0"]),
+        lambda: MarketVecEnv(2, config),
+    ):
+        with pytest.raises(ConfigError, match="duty of ppo_0: a learner is always on duty, expected None, got Duty"):
+            face()
+
+
+def test_a_market_in_shifts_is_saved_and_restored_in_the_middle() -> None:
+    of = population("default", shifts=3, timesteps=300)
+    markets = [Market(of.market, log=True) for _ in range(2)]
+    players = [build(of.market, of.over(EMPTY)) for _ in range(2)]
+    markets[0].reset(8)
+    whole = run_compiled(markets[0], players[0])
+    env = raw_env(of.market, log=True)
+    env.reset(seed=8)
+    others = build(of.market, of.over(EMPTY))
+    for agent, policy in others.items():
+        policy.reset(
+            env.market.policy_stream(env.market.index[agent]), env.market.policy_memory(env.market.index[agent])
+        )
+    for _ in range(1_500):  # past the first changes of shift
+        env.step(others[env.agent_selection].act(env.observe(env.agent_selection)))
+    saved, begun = env.save(), env.drain()
+    env.restore(saved)
+    again = raw_env(of.market, log=True)
+    again.restore(saved)
+    for restored in (env, again):
+        for agent, policy in others.items():
+            index = restored.market.index[agent]
+            policy.reset(restored.market.policy_stream(index), restored.market.policy_memory(index))
+        while not (restored.terminations[restored.agent_selection] or restored.truncations[restored.agent_selection]):
+            restored.step(others[restored.agent_selection].act(restored.observe(restored.agent_selection)))
+        rest = restored.drain()
+        assert rest[rest["seq"] > begun["seq"][-1]].tobytes() == whole[whole["seq"] > begun["seq"][-1]].tobytes()
 
 
 @pytest.mark.long

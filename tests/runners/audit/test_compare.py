@@ -86,6 +86,21 @@ def test_the_small_run_has_every_kind_of_event(small: Path) -> None:
     assert len(list((small / "events").iterdir())) == 2
 
 
+def test_shifts_are_audited_and_who_acts_off_duty_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "run"
+    assert simulate.main(["--shifts", "2", "--timesteps", "250", "--run-dir", str(path), *QUICK]) == 0
+    rebuilt = compare.audit(path)
+    assert not rebuilt.differences, rebuilt.differences[:3]
+    assert rebuilt.checked["duty"] > 1_000
+    file = path / "config.json"
+    config = json.loads(file.read_text())
+    for agent in config["market"]["agents"]:
+        if agent["id"] == "maker_0":
+            agent["duty"]["shift"] = 1
+    file.write_text(json.dumps(config))
+    assert compare.audit(path).failed["duty"] > 10
+
+
 @pytest.mark.long
 @pytest.mark.parametrize("table", TABLES)
 def test_every_mutation_of_every_column_is_noticed(table: str, small: Path, tmp_path: Path) -> None:
