@@ -154,7 +154,7 @@ def day6_place(kind: str, number: int, sizes: Mapping[str, int]) -> Place:
 
 
 PATIENT = MarketMaker(
-    half_spread=32.0, volatility_weight=0.8, skew=5.5, lots=37.0, layers=3, layer_gap=4.0, tolerance=17.0, patience=60.0,
+    half_spread=25.0, volatility_weight=0.3, skew=5.5, lots=37.0, layers=3, layer_gap=4.0, tolerance=17.0, patience=30.0,
     shown=0.37, belief=1.0,
 )  # fmt: skip
 """The maker whose quotes stand, far from the price: the walls."""
@@ -163,8 +163,8 @@ SPLITTER = Splitter(start=0.03, tail=1.25, aversion=1.0, lots=2.5)
 """Each works a metaorder in about a tenth of its turns, so that two seldom work at once."""
 
 QUICK = Quoter(
-    half_spread=21.0, volatility_weight=1.0, skew=5.0, edge=4.5, patience=1.4, flicker=0.37, join=0.36, better=0.55,
-    at_place=0.31, depth=5.8, lots=4.3, log_spread=1.4,
+    half_spread=22.0, volatility_weight=0.68, skew=5.0, edge=3.6, patience=1.2, flicker=0.36, join=0.38, better=0.55,
+    at_place=0.38, depth=6.7, lots=4.4, log_spread=1.4,
 )  # fmt: skip
 """The maker near the price."""
 
@@ -184,24 +184,24 @@ def calibrated_place(kind: str, number: int, sizes: Mapping[str, int]) -> Place:
     if kind == "ppo":
         return Place(replace(SEATS["ppo"], cash=8_000_000), FrozenPPO())
     if kind == "noise":
-        arrivals = Hawkes(0.027, 0.5, 9.0, group="noise", further=((0.14, 0.05),), size=sizes[kind])
+        arrivals = Hawkes(0.024, 0.5, 9.0, group="noise", further=((0.14, 0.05),), size=sizes[kind])
         seat = replace(
             SEATS["noise"], cash=40_000_000, inventory_bound=400, max_open_orders=12, best_only=True, arrivals=arrivals
         )
         return Place(seat, NOISE)
     if kind == "maker":
-        seat = replace(SEATS["maker"], cash=80_000_000, inventory_bound=600, max_open_orders=24, signal=3.7)
+        seat = replace(SEATS["maker"], cash=80_000_000, inventory_bound=600, max_open_orders=24, signal=3.5)
         patient = sum(other % PATIENT_EVERY == PATIENT_EVERY - 1 for other in range(sizes[kind]))
         if number % PATIENT_EVERY == PATIENT_EVERY - 1:
-            arrivals = Hawkes(1.0, 0.0, 10.0, group="patient", news=4.8 * patient, size=patient)
+            arrivals = Hawkes(1.0, 0.0, 10.0, group="patient", news=4.9 * patient, size=patient)
             return Place(replace(seat, arrivals=arrivals), PATIENT)
         quick = sizes[kind] - patient
-        arrivals = Hawkes(0.055, 0.4, 10.5, group="makers", news=2.5 * quick, size=quick)
+        arrivals = Hawkes(0.067, 0.41, 10.5, group="makers", news=2.5 * quick, size=quick)
         further = FURTHER[number % PATIENT_EVERY]
         return Place(replace(seat, arrivals=arrivals), replace(QUICK, half_spread=QUICK.half_spread + further))
     if kind == "informed":
-        arrivals = Hawkes(0.012, 0.3, 9.0, group="informed", news=1.6 * sizes[kind], size=sizes[kind])
-        return Place(replace(informed.SEAT, signal=3.4, arrivals=arrivals), InformedTrader(threshold=1.0, lots=7.7))
+        arrivals = Hawkes(0.0126, 0.3, 9.0, group="informed", news=1.55 * sizes[kind], size=sizes[kind])
+        return Place(replace(informed.SEAT, signal=3.4, arrivals=arrivals), InformedTrader(threshold=1.05, lots=7.9))
     if kind == "splitter":
         return Place(splitter.SEAT, SPLITTER)
     if kind == "momentum":
@@ -235,16 +235,16 @@ CALIBRATED = MarketConfig(
     ),
     lots=(*range(11), 12, 14, 16, 18, 20, 24, 28, 32, 40, 50, 60, 80, 100),
     agents=(SEATS["ppo"],),
-    value=Value(rate=0.15, branching_ratio=0.66, decay=0.062, jump=4.8, tail=12.0),
+    value=Value(rate=0.166, branching_ratio=0.62, decay=0.062, jump=4.7, tail=18.0),
 )  # fmt: skip
 """A stock at 500.00 in lots of ten shares, about a value that news move. Grids are as fine as the agents place orders."""
 
 NOISE = PatientTrader(
-    market_share=0.057, cancel_rate=5.3, rests_after=0.72, inside=0.03, at_best=0.34, depth=20.0, tail=3.7, lots=3.8,
+    market_share=0.077, cancel_rate=5.6, rests_after=0.72, inside=0.03, at_best=0.36, depth=17.7, tail=3.7, lots=3.8,
     log_spread=1.25,
 )  # fmt: skip
 
-WIDE_REWARD = WealthReward(scale=300.0)
+WIDE_REWARD = WealthReward(scale=280.0)
 """The default reward at the scale of the calibrated market, where prices move four times as far."""
 
 DEFAULT = "default"

@@ -213,9 +213,13 @@ def card_text(stem: str, card: Mapping[str, Any], standards: Standards = STANDAR
         else "Neither earns clearly more than the other."
     )  # fmt: skip
     seats = training["learners"] + training["opponents"]
-    seating, again = f"the {training['population']} population, against the others of it", ""
+    flags = {"population": training["population"]} if training["population"] != DEFAULT else {}
+    flags |= {name: str(count) for name, count in training["counts"].items()}
+    flags |= {"shifts": str(training["shifts"])} if training["shifts"] > 1 else {}
+    named = "".join(f" --{name} {value}" for name, value in flags.items())
+    changed = f" ({named.strip()})" if flags else ""
+    seating, again = f"the {training['population']} population{changed}, against the others of it", ""
     if seats == 1:
-        named = "" if training["population"] == DEFAULT else f" --population {training['population']}"
         again = f" Again with `python -m runners.evaluate{named}` and the path of `{stem}.zip`."
         if training["market"]:
             seating, again = "a market of its own, which its settings have", ""
