@@ -14,6 +14,8 @@ from typing import NamedTuple
 
 from sortedcontainers import SortedDict
 
+from market_env.config import AgentConfig
+
 
 @dataclass
 class Resting:
@@ -108,15 +110,11 @@ class TwinBook:
 
 @dataclass
 class TwinAccount:
-    """Cash, lots and limits of one agent."""
+    """Cash and lots of one agent, beside the limits of its seat."""
 
+    seat: AgentConfig
     cash: int
     inventory: int
-    inventory_bound: int
-    cash_floor: int
-    max_open_orders: int
-    post_only: bool
-    best_only: bool
     orders: list[int] = field(default_factory=list)
     """Own open order ids, oldest first."""
 
@@ -187,14 +185,14 @@ class TwinMarket:
             whole = "self_cross"
         elif price < 1 or abs(price - self.reference) > self.price_band:
             whole = "price_band"
-        elif account.post_only and not immediate and self.book.reaches(side, price):
+        elif account.seat.post_only and not immediate and self.book.reaches(side, price):
             whole = "post_only"
-        elif not immediate and len(account.orders) >= account.max_open_orders:
+        elif not immediate and len(account.orders) >= account.seat.max_open_orders:
             whole = "open_orders"
         if whole:
             yield refused(whole, lots)
             return
-        if account.best_only and self.book.reaches(side, price):
+        if account.seat.best_only and self.book.reaches(side, price):
             other = "sell" if side == "buy" else "buy"
             queue = self.book.sides[other][self.book.best(other)]
             shown = sum(order.lots for order in queue if order.agent != agent)
@@ -203,13 +201,13 @@ class TwinMarket:
                 lots = shown
         own = [order for order in map(self.book.orders.__getitem__, account.orders) if order.side == side]
         position = account.inventory if side == "buy" else -account.inventory
-        room = max(0, account.inventory_bound - position - sum(order.lots for order in own))
+        room = max(0, account.seat.inventory_bound - position - sum(order.lots for order in own))
         if lots > room:
             yield refused("inventory", lots - room)
             lots = room
         if side == "buy":
             reserved = sum(order.price * order.lots for order in own)
-            affordable = max(0, account.cash - account.cash_floor - reserved) // price
+            affordable = max(0, account.cash - account.seat.cash_floor - reserved) // price
             if lots > affordable:
                 yield refused("cash", lots - affordable)
                 lots = affordable

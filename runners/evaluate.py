@@ -20,7 +20,7 @@ from market_env.outside import shown
 from runners.arguments import Population, Start
 from runners.command import command
 from runners.files.whole import whole_file
-from runners.learn.evaluation import PICTURES, compare, draw, table
+from runners.learn.evaluation import PICTURES, compare, draw_differences, table
 from runners.learn.rivals import RIVALS
 from scripted_agents.frozen_ppo import DEFAULT_MODEL, FrozenPPO
 from scripted_agents.policy import Policy, PolicyConfig
@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         with whole_file(arguments.json) as path:
             path.write_text(text + "\n")
     if arguments.picture:
-        draw(results, list(rivals), arguments.picture)
+        draw_differences(results, list(rivals), arguments.picture)
     return 0
 
 

@@ -186,7 +186,7 @@ def take_arrival(market):
     while True:
         clock = market.clocks[market.heap[0]]
         if market.value.rate > 0.0 and market.value.next <= clock.time and market.value.next < market.end:
-            value.publish(market.value, market.first_price)
+            value.release(market.value, market.first_price)
             set_off(market, market.value.time)
             continue
         if clock.time >= market.end:

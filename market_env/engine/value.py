@@ -58,7 +58,7 @@ def level_at(value, time, first_price):
 
 
 @kernel
-def publish(value, first_price):
+def release(value, first_price):
     """The next piece of news is out: the level jumps, and the one after it is drawn; return the jump, ticks."""
     size = value.jump * (value.tail - 1.0) * (np.exp(exponential(value.stream) / value.tail) - 1.0)
     before = level_at(value, value.next, first_price)
@@ -103,7 +103,7 @@ def tell(markets, key, end, times, jumps, levels):
     start(value, key, market.first_price)
     count = 0
     while value.rate > 0.0 and value.next < end:
-        jump = publish(value, market.first_price)
+        jump = release(value, market.first_price)
         if count < len(times):
             times[count] = value.time
             jumps[count] = jump

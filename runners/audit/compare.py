@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from market_env.actions import COMPONENTS
-from market_env.config import ConfigError, parse_json
+from market_env.config import ConfigError, MarketConfig, parse_json
 from market_env.engine.state import KINDS, REJECT_REASONS
 from market_env.outside import read_json
 from market_env.rewards import DEFAULT_REWARD, WealthReward
@@ -128,6 +128,13 @@ def compare_table(rebuilt: Replay, path: Path, name: str) -> None:
             compare_rules(rebuilt, rows)
 
 
+def limit_of(config: MarketConfig, sign: int, offset: int | None, reference: float) -> int:
+    """Limit price of an order of an action, ticks: a buy's (``sign`` 1) rounds down, a sell's (-1) up; no offset is a market order."""
+    limit = reference + sign * (config.protection_ticks if offset is None else -offset)
+    price = math.floor(limit) if sign == 1 else math.ceil(limit)
+    return max(1, price) if offset is None else price
+
+
 def compare_actions(rebuilt: Replay, rows: Sequence[dict[str, Any]]) -> None:
     """Hold each recorded action against what the log says that the agent did."""
     config = rebuilt.config
@@ -148,9 +155,7 @@ def compare_actions(rebuilt: Replay, rows: Sequence[dict[str, Any]]) -> None:
             offset = action[f"{word}_offset"]
             expect(f"{word}_offset", offset is None or offset in config.offsets, True)
             if price is not None:
-                limit = turn.reference + sign * (config.protection_ticks if offset is None else -offset)
-                whole = math.floor(limit) if side == "buy" else math.ceil(limit)
-                expect(f"{word}_offset", price, max(1, whole) if offset is None else whole)
+                expect(f"{word}_offset", price, limit_of(config, sign, offset, turn.reference))
 
 
 def compare_rules(rebuilt: Replay, rows: Sequence[dict[str, Any]]) -> None:
@@ -167,9 +172,7 @@ def compare_rules(rebuilt: Replay, rows: Sequence[dict[str, Any]]) -> None:
         for side, word, sign in (("buy", "bid", 1), ("sell", "ask", -1)):
             if lots := action[f"{word}_lots"]:
                 offset = action[f"{word}_offset"]
-                limit = twin.reference + sign * (config.protection_ticks if offset is None else -offset)
-                price = math.floor(limit) if side == "buy" else math.ceil(limit)
-                orders[side] = (max(1, price) if offset is None else price, lots, offset is None)
+                orders[side] = (limit_of(config, sign, offset, twin.reference), lots, offset is None)
         first = next((line.side for line in turn.lines if line.kind != "cancel" and line.agent == agent), None)
         expected = list(twin.turn(agent, action["cancel"], first or "buy", orders))
         rebuilt.checked["rules"] += 1

@@ -11,7 +11,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from market_env.config import Duty, MarketConfig
+from market_env.config import AgentConfig, MarketConfig
 from market_env.engine.state import PRESETS, REJECT_REASONS
 from market_env.engine.tables import DEPTH_LEVELS
 from market_env.rewards import DEFAULT_REWARD, EXCESS, WealthReward
@@ -46,16 +46,11 @@ class Difference(NamedTuple):
 
 @dataclass
 class Account:
-    """One agent as the log says."""
+    """One agent as the log says, beside the limits of its seat."""
 
+    seat: AgentConfig
     cash: int
     inventory: int
-    inventory_bound: int
-    cash_floor: int
-    max_open_orders: int
-    post_only: bool
-    best_only: bool
-    duty: Duty | None
     bids: int = 0
     """Lots in open bids."""
     asks: int = 0
@@ -101,18 +96,7 @@ class Event(NamedTuple):
 
 def twin_of(config: MarketConfig) -> TwinMarket:
     """The plain-Python market of a configuration, at its start."""
-    accounts = {
-        agent.id: TwinAccount(
-            agent.cash,
-            agent.inventory,
-            agent.inventory_bound,
-            agent.cash_floor,
-            agent.max_open_orders,
-            agent.post_only,
-            agent.best_only,
-        )
-        for agent in config.agents
-    }
+    accounts = {agent.id: TwinAccount(agent, agent.cash, agent.inventory) for agent in config.agents}
     return TwinMarket(accounts, config.first_price, config.price_band, WINDOW)
 
 
@@ -191,19 +175,7 @@ class Replay:
         self.turns: list[Turn] = []
         self.book = TwinBook()
         self.reference = float(config.first_price)
-        self.accounts = {
-            agent.id: Account(
-                agent.cash,
-                agent.inventory,
-                agent.inventory_bound,
-                agent.cash_floor,
-                agent.max_open_orders,
-                agent.post_only,
-                agent.best_only,
-                agent.duty,
-            )
-            for agent in config.agents
-        }
+        self.accounts = {agent.id: Account(agent, agent.cash, agent.inventory) for agent in config.agents}
         self.totals = (
             sum(agent.inventory for agent in config.agents),
             sum(agent.cash for agent in config.agents),
@@ -318,7 +290,7 @@ class Replay:
         self._stage = 0
         self._referenced = False
         account = self.accounts[event.agent]
-        self._works = account.duty is None or account.duty.works(event.time)
+        self._works = account.seat.duty is None or account.seat.duty.works(event.time)
         if not self._works:
             self.expect("duty", event, "turn", account.bid_orders + account.ask_orders > 0, True)
         self._settle(account, event.time)
@@ -331,7 +303,7 @@ class Replay:
         wealth = float(account.cash) + account.inventory * self.reference
         if account.last_turn is not None:
             reward, held, elapsed = self.reward, account.inventory, time - account.seen_time
-            excess = max(abs(held) - EXCESS * account.inventory_bound, 0.0)
+            excess = max(abs(held) - EXCESS * account.seat.inventory_bound, 0.0)
             gained = wealth - account.seen_wealth - reward.inventory_penalty * held * held * elapsed
             gained -= reward.damping * (account.seen_inventory * (self.reference - account.seen_reference))
             gained -= reward.excess_penalty * excess * excess * elapsed
@@ -383,11 +355,11 @@ class Replay:
         if incoming.side == "buy":
             worst = account.inventory + account.bids + event.lots
             left = account.cash - account.reserved - incoming.price * event.lots
-            self.expect("cash floor", event, "lots", left >= account.cash_floor, True)
+            self.expect("cash floor", event, "lots", left >= account.seat.cash_floor, True)
         else:
             worst = account.asks + event.lots - account.inventory
-        self.expect("inventory bound", event, "lots", worst <= account.inventory_bound, True)
-        if account.best_only and self.book.reaches(incoming.side, incoming.price):
+        self.expect("inventory bound", event, "lots", worst <= account.seat.inventory_bound, True)
+        if account.seat.best_only and self.book.reaches(incoming.side, incoming.price):
             self.expect("best only", event, "lots", event.lots <= self._shown(event.agent, incoming.side), True)
         self._incoming = incoming
 
@@ -513,7 +485,7 @@ class Replay:
         else:
             account.ask_orders += 1
         open_orders = account.bid_orders + account.ask_orders
-        self.expect("open orders", event, "agent", open_orders <= account.max_open_orders, True)
+        self.expect("open orders", event, "agent", open_orders <= account.seat.max_open_orders, True)
         if incoming.side == "buy":
             account.bids += incoming.left
             account.reserved += incoming.price * incoming.left
@@ -576,9 +548,9 @@ class Replay:
                 ("taker_lots", account.taker_lots),
             ):
                 agents[name].append(value)
-            within = -account.inventory_bound <= account.inventory <= account.inventory_bound
+            within = -account.seat.inventory_bound <= account.inventory <= account.seat.inventory_bound
             self.expect("inventory bound", None, f"{agent} at the end of timestep {self.timestep}", within, True)
-            floor = min(account.cash_floor, account.cash - account.reserved) == account.cash_floor
+            floor = min(account.seat.cash_floor, account.cash - account.reserved) == account.seat.cash_floor
             self.expect("cash floor", None, f"{agent} at the end of timestep {self.timestep}", floor, True)
             account.turns = account.maker_lots = account.taker_lots = 0
         held = (sum(a.inventory for a in self.accounts.values()), sum(a.cash for a in self.accounts.values()))

@@ -141,7 +141,7 @@ class Unjudged(NamedTuple):
 
 def stylized_over_seeds(found: Sequence[Mapping[str, Any]]) -> list[Unjudged]:
     """Every stylized fact of several measured markets."""
-    each = [stylized.rows(one["stylized"]) for one in found]
+    each = [stylized.by_part(one["stylized"]) for one in found]
     return [
         Unjudged(name, *spread([rows[place][1] for rows in each]), real)
         for place, (name, _, real) in enumerate(each[0])

@@ -326,7 +326,7 @@ def table(found: dict[str, Any]) -> str:
     lines += ["", stylized.TITLE]
     lines += [
         f"{name:<45}{number(value):>9}  {stylized.beside(real)}"
-        for name, value, real in stylized.rows(found["stylized"])
+        for name, value, real in stylized.by_part(found["stylized"])
     ]
     lines.append(f"real: {stylized.REAL['source']}")
     lines.append("definitions: runners/exchange/market_facts.json, stylized_facts.json, or --json")

@@ -177,7 +177,7 @@ def beside(real: dict[str, float | None]) -> str:
     return ", ".join(f"{market} {number(value)}" for market, value in real.items() if value is not None)
 
 
-def rows(found: dict[str, dict[str, Any]]) -> list[tuple[str, float | None, dict[str, float | None]]]:
+def by_part(found: dict[str, dict[str, Any]]) -> list[tuple[str, float | None, dict[str, float | None]]]:
     """The facts part by part: name, value, and the real markets' values by name."""
     return [
         (

@@ -149,9 +149,11 @@ def verify_pair(pair: Pair, read_seconds: float = 0.0) -> Verification:
         kernel(market, *arrays, *(array.copy() for array in work), takes, found)
         return found[0], time.perf_counter() - begun
 
-    found, seconds = run(window.follow, takes)
+    found, seconds = run(window.compare_books, takes)
     # A small file is over before the clock can tell: the quickest of a few.
-    again = [run(window.drive, takes[: int(found["takes"])])[1] for _ in range(5 if len(rows) < 100_000 else 1)]
+    again = [
+        run(window.apply_messages, takes[: int(found["takes"])])[1] for _ in range(5 if len(rows) < 100_000 else 1)
+    ]
     alone = min(again) if found["takes"] <= len(takes) else seconds
     return _verification(pair, found, read_seconds + prepared, seconds, alone)
 
@@ -160,7 +162,7 @@ def compile_first(market: NDArray[np.void]) -> None:
     """Compile the kernels for this size of book, or load them; say so where it takes long."""
     none, nowhere = np.zeros(0, np.int64), np.zeros(0, np.int32)
     with announced("the book"):
-        for pass_over in (window.follow, window.drive):
+        for pass_over in (window.compare_books, window.apply_messages):
             pass_over(
                 market, *[none] * 5, np.zeros((0, 4), np.int64), none, nowhere, nowhere, none, np.zeros(0, window.TAKE),
                 np.zeros(1, window.FOUND),

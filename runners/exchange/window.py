@@ -1,6 +1,6 @@
 """A book as its first K levels show it: the compiled kernels under :mod:`runners.exchange.verify`.
 
-:func:`show` turns a run's log into messages and the K levels after each. :func:`follow` does the reverse for any
+:func:`show` turns a run's log into messages and the K levels after each. :func:`compare_books` does the reverse for any
 such pair of tables: it drives the engine's book with the messages and compares the K levels after each one.
 
 A K-level table is a window. Orders behind it come and go unseen, so a level that moves up into it when a better one
@@ -85,7 +85,7 @@ FOUND = np.dtype(
     ],
     align=True,
 )  # fmt: skip
-"""What :func:`follow` found."""
+"""What :func:`compare_books` found."""
 
 
 @kernel
@@ -167,7 +167,7 @@ def changed(market, prices, lots, scale, size, books, row):
 
 
 @kernel
-def follow(markets, types, sides, orders, sizes, ranks, books, price_of, slots, blocks, since, takes, found):
+def compare_books(markets, types, sides, orders, sizes, ranks, books, price_of, slots, blocks, since, takes, found):
     """Drive the book with messages and compare its first K levels after each.
 
     Row 0 is the start: the book after it is taken whole. From the first level that differs in a row on, that side is
@@ -191,7 +191,7 @@ def follow(markets, types, sides, orders, sizes, ranks, books, price_of, slots, 
         found: FOUND, shape (1,), zeroed.
     """
     market, result = markets[0], found[0]
-    start(market, types, sides, orders, sizes, ranks, books, price_of, slots, blocks, since, takes, result)
+    take_start(market, types, sides, orders, sizes, ranks, books, price_of, slots, blocks, since, takes, result)
     levels = books.shape[1] // 4
     for row in range(1, len(types)):
         kind = types[row]
@@ -206,11 +206,11 @@ def follow(markets, types, sides, orders, sizes, ranks, books, price_of, slots, 
 
 
 @kernel
-def drive(markets, types, sides, orders, sizes, ranks, books, price_of, slots, blocks, since, takes, found):
+def apply_messages(markets, types, sides, orders, sizes, ranks, books, price_of, slots, blocks, since, takes, found):
     """The same without comparing: the messages, and what the table changed. To measure the book itself."""
     market, result = markets[0], found[0]
     count = len(takes)
-    start(market, types, sides, orders, sizes, ranks, books, price_of, slots, blocks, since, takes[:0], result)
+    take_start(market, types, sides, orders, sizes, ranks, books, price_of, slots, blocks, since, takes[:0], result)
     take = 0
     while take < count and takes[take].row == 0:
         take += 1
@@ -223,7 +223,7 @@ def drive(markets, types, sides, orders, sizes, ranks, books, price_of, slots, b
 
 
 @kernel
-def start(market, types, sides, orders, sizes, ranks, books, price_of, slots, blocks, since, takes, result):
+def take_start(market, types, sides, orders, sizes, ranks, books, price_of, slots, blocks, since, takes, result):
     """Take the book that row 0 shows."""
     book.clear(market)
     owner = market.agents[0]

@@ -108,7 +108,7 @@ def mean_over_deviation(values: NDArray[np.float64], axis: int = -1) -> Any:
     return np.divide(mean, deviation, out=np.zeros_like(mean), where=deviation > 0.0)
 
 
-def interval(values: NDArray[np.float64], statistic: Any = np.mean) -> tuple[float, float]:
+def bootstrap_interval(values: NDArray[np.float64], statistic: Any = np.mean) -> tuple[float, float]:
     """95 % bootstrap interval of a statistic, bias-corrected and accelerated; the value twice if all are equal."""
     if np.ptp(values) == 0.0:
         return float(values[0]), float(values[0])
@@ -116,20 +116,20 @@ def interval(values: NDArray[np.float64], statistic: Any = np.mean) -> tuple[flo
     return float(found.low), float(found.high)
 
 
-def summarise(episodes: Sequence[Episode], rivals: Mapping[str, Sequence[Episode]]) -> dict[str, Any]:
+def figures_of(episodes: Sequence[Episode], rivals: Mapping[str, Sequence[Episode]]) -> dict[str, Any]:
     """Means over seeds, and paired differences to each rival, with intervals."""
     figures: dict[str, Any] = {name: float(column(episodes, name).mean()) for name in FIGURES}
     gains = column(episodes, "liquidation_gain")
     figures["seeds"] = len(episodes)
-    figures["liquidation_interval"] = interval(gains)
+    figures["liquidation_interval"] = bootstrap_interval(gains)
     if np.ptp(gains) > 0.0:
         figures["mean_over_deviation"] = {
             "mean": float(mean_over_deviation(gains)),
-            "interval": interval(gains, mean_over_deviation),
+            "interval": bootstrap_interval(gains, mean_over_deviation),
         }
     figures["above"] = {
         rival: {
-            measure: {"mean": float(difference.mean()), "interval": interval(difference)}
+            measure: {"mean": float(difference.mean()), "interval": bootstrap_interval(difference)}
             for measure in GAINS
             for difference in [column(episodes, measure) - column(rows, measure)]
         }
@@ -175,7 +175,7 @@ def compare(
         if not (hasattr(built[name], "act") and hasattr(built[name], "reset")):
             raise ConfigError(f"policy {name}: expected reset(stream, memory) and act(observation), or build(config)")
     played = {name: play_seeds(config, agent, policy, seeds, others, policies) for name, policy in built.items()}
-    return {name: summarise(rows, {r: played[r] for r in rivals if r != name}) for name, rows in played.items()}
+    return {name: figures_of(rows, {r: played[r] for r in rivals if r != name}) for name, rows in played.items()}
 
 
 def table(results: Mapping[str, Mapping[str, Any]], rivals: Sequence[str]) -> str:
@@ -213,9 +213,12 @@ def table(results: Mapping[str, Mapping[str, Any]], rivals: Sequence[str]) -> st
     return "\n".join(lines)
 
 
-def draw(results: Mapping[str, Mapping[str, Any]], rivals: Sequence[str], path: Path) -> None:
+def draw_differences(results: Mapping[str, Mapping[str, Any]], rivals: Sequence[str], path: Path) -> None:
     """The paired differences in liquidation gain with their intervals, as a picture."""
-    from matplotlib.figure import Figure  # half a second to import, and few ask for the picture
+    # Half a second to import, and few ask for the picture.
+    from matplotlib.figure import Figure
+
+    from runners.report.style import BID, MUTED
 
     candidates = [name for name in results if name not in rivals]
     rows = [(name, rival) for name in candidates for rival in results[name]["above"]]
@@ -224,9 +227,9 @@ def draw(results: Mapping[str, Mapping[str, Any]], rivals: Sequence[str], path: 
     for place, (name, rival) in enumerate(rows):
         found = results[name]["above"][rival]["liquidation_gain"]
         low, high = found["interval"]
-        axes.plot([low, high], [place, place], color="#0072B2", linewidth=2.0)
-        axes.plot(found["mean"], place, "o", color="#0072B2", markersize=5)
-    axes.axvline(0.0, color="0.4", linewidth=0.8)
+        axes.plot([low, high], [place, place], color=BID, linewidth=2.0)
+        axes.plot(found["mean"], place, "o", color=BID, markersize=5)
+    axes.axvline(0.0, color=MUTED, linewidth=0.8)
     axes.set_yticks(range(len(rows)), [f"{name} less {rival}" for name, rival in rows])
     axes.invert_yaxis()
     axes.set(

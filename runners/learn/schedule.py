@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import platform
 import time
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +17,7 @@ from tqdm import tqdm
 
 from market_env.config import LEARNER, MarketConfig, to_json
 from runners.files.event_file import EventFile, experiment, layout, scalars, text
+from runners.files.versions import versions_of
 from runners.files.whole import cannot_be_written
 from runners.learn import checkpoint, evaluation
 from runners.learn.settings import POLICY, Training
@@ -27,6 +26,9 @@ from scripted_agents.freezing import freeze, frozen_parameters
 from scripted_agents.frozen_ppo import frozen_network, trained_for
 from scripted_agents.policy import CompiledPolicy
 from scripted_agents.standards import STANDARDS, Standards
+
+PACKAGES = ("stable-baselines3", "torch", "gymnasium", "numpy", "numba")
+"""Whose versions decide a training's weights."""
 
 MEASURES = ("gain", "liquidation_gain", "trading_turns", "near_bound")
 """What a validation measures, of the figures in :mod:`runners.learn.evaluation`."""
@@ -162,7 +164,7 @@ class Schedule(BaseCallback):
         episodes = evaluation.play_seeds(
             self.config, LEARNER, policy, self.standards.validation_seeds, others, self.training.others()
         )
-        found = evaluation.summarise(episodes, {})
+        found = evaluation.figures_of(episodes, {})
         rewards = [info["r"] for info in self.model_ppo.ep_info_buffer or []]
         point: dict[str, Any] = {
             "timesteps": self.num_timesteps,
@@ -194,12 +196,6 @@ class Schedule(BaseCallback):
             self._bar.close()
 
 
-def versions() -> dict[str, str]:
-    """Versions of what decides a training's weights."""
-    names = ("stable-baselines3", "torch", "gymnasium", "numpy", "numba")
-    return {"python": platform.python_version(), **{name: version(name) for name in names}}
-
-
 def checkpoint_purpose(training: Training, env: MarketVecEnv) -> dict[str, Any]:
     """What makes a checkpoint one of this training: settings, what its policy sees and does, the others, the packages.
 
@@ -213,5 +209,5 @@ def checkpoint_purpose(training: Training, env: MarketVecEnv) -> dict[str, Any]:
         **trained_for(market),
         "market": to_json(market),
         "scripted policies": hashlib.sha256(env.batch.policy_parameters().tobytes()).hexdigest(),
-        "versions": versions(),
+        "versions": versions_of(PACKAGES),
     }

@@ -21,9 +21,10 @@ from stable_baselines3.common.logger import Logger
 from market_env.config import ConfigError, to_json
 from market_env.engine.kernel import announced
 from runners.files.folder import make_folder
+from runners.files.versions import versions_of
 from runners.files.whole import write_json
 from runners.learn import checkpoint
-from runners.learn.schedule import BoardOutput, Schedule, versions
+from runners.learn.schedule import PACKAGES, BoardOutput, Schedule
 from runners.learn.settings import CONFIG, RESULT, Training
 from runners.learn.vec_env import MarketVecEnv
 from scripted_agents.baselines import DoNothing
@@ -123,7 +124,7 @@ def train(training: Training, folder: Path, resume: bool = False, standards: Sta
     board.close()
     result = {
         "training": to_json(training),
-        "versions": versions(),
+        "versions": versions_of(PACKAGES),
         "timesteps": model.num_timesteps,
         "seconds": round(schedule.spent()),
         "weights": weights_hash(model),

@@ -50,7 +50,7 @@ STRETCH = np.dtype(
 
 
 @kernel
-def follow(
+def fill_tables(
     markets, events, working, slots, kinds, timesteps, near_ticks, quotes, stretches, open_stretch, near, liquidation
 ):
     """Fill the tables from the events of a run; return the number of stretches, or -1 less a bad event's index.
@@ -93,7 +93,7 @@ def follow(
             left = stretch.lots - event.lots
             if left > 0:
                 stretches[count] = stretch
-                begin(stretches[count], event.time, event.timestep, left)
+                begin_stretch(stretches[count], event.time, event.timestep, left)
                 open_stretch[order_id] = count
                 count += 1
         accepted = working[0]
@@ -105,7 +105,7 @@ def follow(
             stretch = stretches[count]
             stretch.order_id, stretch.agent = order.order_id, order.agent
             stretch.price, stretch.side = order.price, order.side
-            begin(stretch, order.time, order.timestep, left)
+            begin_stretch(stretch, order.time, order.timestep, left)
             open_stretch[order.order_id] = count
             count += 1
         quote = quotes[i]
@@ -131,7 +131,7 @@ def follow(
 
 
 @kernel
-def begin(stretch, time, timestep, lots):
+def begin_stretch(stretch, time, timestep, lots):
     """Open a stretch; its order, owner, side and price are there already."""
     stretch.start, stretch.first, stretch.lots, stretch.ending = time, timestep, lots, 0
 
@@ -287,7 +287,7 @@ def timeline(run: Run) -> Timeline:
         raise ConfigError(f"run {run.path}: {error}") from None
     lots_near = np.zeros((run.timesteps, 2, len(run.kinds)), np.int64)
     liquidation = np.zeros(len(run.market.agents))
-    count = follow(
+    count = fill_tables(
         configure(run.market), events, np.zeros(2, np.int64), np.zeros(accepted + 1, np.int32), kinds, run.timesteps,
         near, quotes, stretches, np.zeros(accepted + 1, np.int64), lots_near, liquidation,
     )  # fmt: skip

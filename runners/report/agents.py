@@ -18,6 +18,7 @@ from runners.report.story import Story
 from runners.report.style import (  # fmt: skip
     ASK,
     BID,
+    GREEN,
     INK,
     MAKER_SHADE,
     MUTED,
@@ -36,8 +37,8 @@ from scripted_agents.standards import NEAR_BOUND
 
 MOST_LINES = 60
 """Agents of a kind that are drawn one by one."""
-BLUES = LinearSegmentedColormap.from_list("blues", ["#FFFFFF", "#0072B2"])
-DIVERGING = LinearSegmentedColormap.from_list("sides", ["#D55E00", "#FFFFFF", "#0072B2"])
+BLUES = LinearSegmentedColormap.from_list("blues", ["#FFFFFF", BID])
+DIVERGING = LinearSegmentedColormap.from_list("sides", [ASK, "#FFFFFF", BID])
 
 
 def inventories(story: Story) -> Figure:
@@ -111,9 +112,7 @@ def participation(story: Story) -> Figure:
         ylabel="ticks a lot",
     )
     for index, terms in enumerate(found.spreads.values()):
-        for offset, (point, tint) in enumerate(
-            ((terms.effective, INK), (terms.realised, "#009E73"), (terms.impact, ASK))
-        ):
+        for offset, (point, tint) in enumerate(((terms.effective, INK), (terms.realised, GREEN), (terms.impact, ASK))):
             place = index + 0.25 * (offset - 1)
             spreads.bar(place, point.mean, 0.23, color=tint)
             spreads.errorbar(
@@ -130,7 +129,7 @@ def participation(story: Story) -> Figure:
     spreads.axhline(0, color=INK, linewidth=0.6)
     handles = [
         Line2D([], [], color=tint, linewidth=5, label=label)
-        for label, tint in (("effective", INK), ("realised", "#009E73"), ("adverse selection", ASK))
+        for label, tint in (("effective", INK), ("realised", GREEN), ("adverse selection", ASK))
     ]
     handles.append(Line2D([], [], color=MUTED, linestyle="--", label="half the quoted spread, time average"))
     spreads.margins(y=0.35)

@@ -46,7 +46,7 @@ def grid(
     return lots.T, (start, end, lowest - 0.5, lowest - 0.5 + step * lots.shape[1])
 
 
-def draw(story: Story, axes: Axes, start: int, end: int, *, zoom: bool) -> None:
+def draw_book(story: Story, axes: Axes, start: int, end: int, *, zoom: bool) -> None:
     """Depth, best quotes and trades of a stretch of time."""
     found = grid(story, start, end, 12 if zoom else REACH)
     axes.grid(visible=False)
@@ -123,7 +123,7 @@ def heatmap(story: Story) -> Figure:
     if not story.run.timesteps:
         empty(axes, "no whole timestep was recorded")
         return figure
-    draw(story, axes, 0, story.run.timesteps, zoom=False)
+    draw_book(story, axes, 0, story.run.timesteps, zoom=False)
     found = story.walls
     legend(axes, mark(story, axes, found.walls[:MOST_MARKED]))
     every = story.run.timesteps / min(COLUMNS, story.run.timesteps)
@@ -171,7 +171,7 @@ def zooms(story: Story) -> Figure:
     panels = (mosaic["busiest"], mosaic["thinnest"])
     starts = stretches(story)
     for axes, start, title in zip(panels, starts, ("Most lots traded", "Least depth near the mid"), strict=True):
-        draw(story, axes, start, start + width, zoom=True)
+        draw_book(story, axes, start, start + width, zoom=True)
         axes.set_title(f"{title}: timesteps {start:,} to {start + width:,}", pad=20)
     marked: dict[str, str] = {}
     for axes, start in zip(panels, starts, strict=True):

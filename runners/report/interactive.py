@@ -22,7 +22,7 @@ from market_env.engine.tables import DEPTH_LEVELS
 from runners.report import book
 from runners.report.opening import FORMS, UNITS
 from runners.report.story import Story
-from runners.report.style import ASK, BID, BUYER, INK, SELLER, binned, colour, number
+from runners.report.style import ASK, BID, BUYER, GREEN, INK, SELLER, binned, colour, number
 
 MOST_TRADES = 10_000
 """Trades that are drawn; of more, the largest."""
@@ -239,7 +239,7 @@ def flow(story: Story) -> go.Figure:
         subplot_titles=("Spread, ticks", f"Lots within {line.near_ticks} ticks of the mid", "Aggressors' net lots, running sum"),
     )  # fmt: skip
     for row, values, tint, label in (
-        (1, story.series("spread"), "#009E73", "spread"),
+        (1, story.series("spread"), GREEN, "spread"),
         (2, line.near_depth[:, 0].astype(np.float64), BID, "bid depth"),
         (2, line.near_depth[:, 1].astype(np.float64), ASK, "ask depth"),
         (3, np.cumsum(line.signed_flow), INK, "net lots"),

@@ -18,6 +18,7 @@ from runners.report.style import (  # fmt: skip
     BID,
     BUYER,
     CAUSE_COLOURS,
+    GREEN,
     INK,
     MUTED,
     SELLER,
@@ -57,7 +58,7 @@ def flow(story: Story) -> Figure:
         for axes in (spread, imbalance):
             empty(axes, "the book was never two-sided")
     else:
-        over_time(spread, story.series("spread"), "#009E73")
+        over_time(spread, story.series("spread"), GREEN)
         spread.set_ylim(bottom=0)
         over_time(imbalance, story.series("imbalance"), INK)
         imbalance.set_ylim(-1, 1)
@@ -91,7 +92,7 @@ def flow(story: Story) -> Figure:
     kinds = line.events["kind"]
     for label, rows, tint in (
         ("arrivals (turns)", kinds == KIND_TURN, INK), ("submissions", kinds == KIND_ACCEPT, BID),
-        ("cancels", kinds == KIND_CANCEL, ASK), ("trades", trade, "#009E73"),
+        ("cancels", kinds == KIND_CANCEL, ASK), ("trades", trade, GREEN),
     ):  # fmt: skip
         over_time(rates, line.per_timestep(rows), tint, label, band=False)
     rates.legend(loc="upper left", ncols=4)

@@ -14,7 +14,20 @@ from market_env.config import LEARNER_KIND, SEATS
 from runners.exchange import facts
 from runners.measures import liquidity, timeline, trading
 from runners.report.story import Story
-from runners.report.style import ASK, BID, INK, MUTED, OTHER_COLOURS, caption, number, over_time, page, rows, short
+from runners.report.style import (
+    ASK,
+    BID,
+    GREEN,
+    INK,
+    MUTED,
+    OTHER_COLOURS,
+    caption,
+    number,
+    over_time,
+    page,
+    rows,
+    short,
+)
 
 FORMS = {
     "last mid": ",.1f", "lowest mid": ",.1f", "highest mid": ",.1f", "mean spread": ".2f", "two-sided share": ".2%",
@@ -27,7 +40,7 @@ UNITS = {
     "lots sold by aggressors": " lots", "mean bid lots at the touch": " lots", "mean ask lots at the touch": " lots",
 }  # fmt: skip
 
-RUN_COLOURS = (INK, BID, ASK, "#009E73", "#CC79A7", *OTHER_COLOURS[:1])
+RUN_COLOURS = (INK, BID, ASK, GREEN, "#CC79A7", *OTHER_COLOURS[:1])
 
 
 def summary(story: Story) -> Figure:
@@ -101,7 +114,7 @@ def summary(story: Story) -> Figure:
     top = 0.55 - height
     figure.text(0.04, top, "Findings", fontsize=9.5, weight="bold", color=INK)
     top -= 0.012
-    marks = {True: ("seen", "#009E73"), False: ("not seen", ASK), None: ("open", MUTED)}
+    marks = {True: ("seen", GREEN), False: ("not seen", ASK), None: ("open", MUTED)}
     for finding in story.findings:
         word, tint = marks[finding.held]
         text = "\n".join(textwrap.wrap(finding.text, 168))
@@ -110,7 +123,7 @@ def summary(story: Story) -> Figure:
         top -= 0.0185 * (text.count("\n") + 1) + 0.005
     figure.text(0.04, top - 0.012, "Checks", fontsize=9.5, weight="bold", color=INK)
     top -= 0.024
-    marks = {True: ("passed", "#009E73"), False: ("FAILED", ASK), None: ("open", MUTED)}
+    marks = {True: ("passed", GREEN), False: ("FAILED", ASK), None: ("open", MUTED)}
     for check in story.checks:
         word, tint = marks[check.good]
         figure.text(0.04, top, word, va="top", fontsize=8, weight="bold", color=tint)

@@ -19,16 +19,16 @@ from scripted_agents.registry import KINDS
 STYLE = str(Path(__file__).with_name("report.mplstyle"))
 """Matplotlib's style file of all figures: ``matplotlib.style.use(STYLE)``."""
 
-BID, ASK, INK, MUTED, BAND = "#0072B2", "#D55E00", "#222222", "#888888", "#D9D9D9"
+BID, ASK, GREEN, INK, MUTED, BAND = "#0072B2", "#D55E00", "#009E73", "#222222", "#888888", "#D9D9D9"
 """Okabe and Ito's colours, which colour-blind readers can tell apart."""
 KIND_COLOURS = {name: kind.colour for name, kind in KINDS.items()}
 """The known kinds' colours, the same in every report."""
 OTHER_COLOURS = ("#332288", "#999933", "#882255", "#44AA99", "#AA4499", "#999999", "#661100", "#DDCC77")
 """Tol's muted colours, for kinds of one's own."""
 MAKER_SHADE, TAKER_SHADE = "#4D4D4D", "#B3B3B3"
-BUYER, SELLER = "#009E73", "#CC79A7"
+BUYER, SELLER = GREEN, "#CC79A7"
 """Trades by aggressor; apart from the colours of the two sides of the book."""
-CAUSE_COLOURS = {"trade": "#0072B2", "cancel": "#D55E00", "new quote": "#009E73"}
+CAUSE_COLOURS = {"trade": BID, "cancel": ASK, "new quote": GREEN}
 
 MOST_POINTS = 700
 """Points that a line over time has at most; longer runs show the mean and the range of several timesteps."""

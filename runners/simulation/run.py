@@ -7,12 +7,10 @@ whole timestep and keeps what was recorded. Cost: ``python -m benchmarks run``.
 from __future__ import annotations
 
 import contextlib
-import platform
 import sys
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +27,7 @@ from runners.files.folder import OWN_NAMES, check_folder, file_hashes, open_fold
 from runners.files.record import Recorder
 from runners.files.schema import VERSION
 from runners.files.summary import closing_table, summarise
+from runners.files.versions import versions_of
 from runners.files.whole import write_json
 from runners.report import write_report
 from runners.simulation.board import Board
@@ -41,17 +40,7 @@ from scripted_agents.frozen_ppo import FrozenPPO, locate, sha256
 from scripted_agents.policy import CompiledPolicy, Policy
 
 PACKAGES = ("market-env", "pettingzoo", "gymnasium", "stable-baselines3", "numpy", "numba", "torch", "pyarrow")
-
-
-def package_versions() -> dict[str, str | None]:
-    """Versions of what decides a run's bytes."""
-    found: dict[str, str | None] = {"python": platform.python_version()}
-    for name in PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            found[name] = None
-    return found
+"""Whose versions decide a run's bytes."""
 
 
 def parameter_hashes(policies: Mapping[str, Policy]) -> dict[str, str]:
@@ -71,7 +60,7 @@ def describe(run: RunConfig, policies: Mapping[str, Policy]) -> dict[str, Any]:
         "reward": to_json(run.reward),
         "models": {model: sha256(locate(model)) for model in models},
         "parameters": parameter_hashes(policies),
-        "versions": package_versions(),
+        "versions": versions_of(PACKAGES),
     }
 
 
@@ -169,7 +158,7 @@ def simulate(
     with Board(path / "tensorboard", run.market, run.seed) if tensorboard else contextlib.nullcontext() as board:
         if board:
             board.describe(description, path.name)
-        summary = play(run, path, policies, description, board, verbose=verbose)
+        summary = play_and_record(run, path, policies, description, board, verbose=verbose)
         try:
             with terminable():
                 if audit and summary["timesteps"]:
@@ -204,7 +193,7 @@ def audit_run(path: Path) -> tuple[int, int]:
     return rebuilt.checked.total(), rebuilt.failed.total()
 
 
-def play(
+def play_and_record(
     run: RunConfig,
     path: Path,
     policies: dict[str, Policy],

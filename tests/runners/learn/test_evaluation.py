@@ -58,9 +58,11 @@ def test_liquidation_never_pays_more_than_the_reference_price_in_a_two_sided_boo
 
 def test_the_interval_covers_the_mean_about_as_often_as_it_says() -> None:
     rng = np.random.default_rng(3)
-    covered = [low <= 5.0 <= high for low, high in (evaluation.interval(rng.normal(5, 2, 30)) for _ in range(60))]
+    covered = [
+        low <= 5.0 <= high for low, high in (evaluation.bootstrap_interval(rng.normal(5, 2, 30)) for _ in range(60))
+    ]
     assert 0.85 <= np.mean(covered) <= 1.0
-    assert evaluation.interval(np.full(4, 2.5)) == (2.5, 2.5)
+    assert evaluation.bootstrap_interval(np.full(4, 2.5)) == (2.5, 2.5)
 
 
 def test_bad_input_is_one_clear_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

@@ -312,7 +312,7 @@ def test_a_checkpoint_that_cannot_be_used_is_named_with_what_is_wrong(
     monkeypatch.setattr(checkpoint, "FORMAT", 2)
     refused(short, "expected format 2, found 1")
     monkeypatch.undo()
-    monkeypatch.setattr(schedule, "versions", lambda: {"torch": "0"})
+    monkeypatch.setattr(schedule, "versions_of", lambda packages: {"torch": "0"})
     refused(short, "with versions {'torch': '0'}")
     monkeypatch.undo()
     known = schedule.trained_for
