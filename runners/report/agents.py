@@ -13,6 +13,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from market_env.config import LEARNER_KIND
+from runners.files.run import Run
 from runners.measures import trading
 from runners.report.story import Story
 from runners.report.style import (  # fmt: skip
@@ -197,9 +198,22 @@ def learner(story: Story, seat: trading.Seat | None = None) -> Figure:
         [["inventory", "inventory", "inventory"], ["offsets", "offsets", "lots"], ["state", "net", "earned"]],
         height_ratios=(1, 1, 1.25),
     )
+    inventory_panel(panels["inventory"], run, seat)
+    offers_panels(panels["offsets"], panels["lots"], run, turns)
+    state_panels(panels["state"], panels["net"], seat)
+    earned_panel(panels["earned"], run, seat)
+    caption(
+        figure,
+        f"Orders in {number(seat.ordering, '.1%')} of turns, trades after {seat.trading:.1%}; beyond {NEAR_BOUND:.0%} of its bound in {seat.near_bound:.2%} of timesteps; "
+        f"against doing nothing {seat.wealth_change - seat.idle_change:+,.0f} tick-lots at the mid, {seat.liquidation_change - seat.idle_change:+,.0f} with its inventory closed through the book.",
+    )
+    return figure
+
+
+def inventory_panel(inventory: Axes, run: Run, seat: trading.Seat) -> None:
+    """The seat's inventory between its bounds."""
     bound = next(agent.inventory_bound for agent in run.market.agents if agent.id == seat.agent)
     accounts = run.agents.filter(pl.col("agent") == seat.agent)
-    inventory = panels["inventory"]
     place, mean, low, high = binned(accounts["inventory"].to_numpy().astype(np.float64))
     inventory.fill_between(place, low, high, color=colour(run, LEARNER_KIND), alpha=0.3, linewidth=0)
     inventory.plot(place, mean, color=colour(run, LEARNER_KIND))
@@ -211,7 +225,10 @@ def learner(story: Story, seat: trading.Seat | None = None) -> Figure:
         ylabel="lots",
         xlim=(0, max(1, run.timesteps)),
     )
-    offsets, lots = panels["offsets"], panels["lots"]
+
+
+def offers_panels(offsets: Axes, lots: Axes, run: Run, turns: pl.DataFrame) -> None:
+    """Prices over time and lots that the seat asked for."""
     steps = turns["timestep"].to_numpy()
     series = {}
     for side in ("bid", "ask"):
@@ -240,9 +257,14 @@ def learner(story: Story, seat: trading.Seat | None = None) -> Figure:
     else:
         empty(lots, "actions were not recorded:\nthe run was cut off")
         empty(offsets, "actions were not recorded: the run was cut off")
+
+
+def state_panels(state: Axes, net: Axes, seat: trading.Seat) -> None:
+    """What the seat does by its inventory and the imbalance of the book."""
+    turns = seat.turns
     chance, counts_by_state = trading.by_state(turns, "traded")
     state_table(
-        panels["state"],
+        state,
         chance,
         counts_by_state,
         BLUES,
@@ -251,13 +273,13 @@ def learner(story: Story, seat: trading.Seat | None = None) -> Figure:
         max(0.01, float(np.nanmax(chance))) if counts_by_state.any() else 1.0,
         "no turn found\na two-sided book",
     )
-    panels["state"].set_title("Share of turns with a trade")
+    state.set_title("Share of turns with a trade")
     unknown = "actions were not recorded:\nthe run was cut off"
-    net, counted = trading.by_state(turns.with_columns(net=pl.col("bid_lots") - pl.col("ask_lots")), "net")
-    most = float(np.nanmax(np.abs(net))) if counted.any() else 1.0
+    wanted, counted = trading.by_state(turns.with_columns(net=pl.col("bid_lots") - pl.col("ask_lots")), "net")
+    most = float(np.nanmax(np.abs(wanted))) if counted.any() else 1.0
     state_table(
-        panels["net"],
         net,
+        wanted,
         counted,
         DIVERGING,
         "+.1f",
@@ -265,8 +287,11 @@ def learner(story: Story, seat: trading.Seat | None = None) -> Figure:
         most or 1.0,
         unknown if seat.ordering is None else "no turn found\na two-sided book",
     )
-    panels["net"].set_title("Lots bid for less lots offered, a turn")
-    earned = panels["earned"]
+    net.set_title("Lots bid for less lots offered, a turn")
+
+
+def earned_panel(earned: Axes, run: Run, seat: trading.Seat) -> None:
+    """From whom the seat earns what, against doing nothing."""
     names = [*seat.edge, "holding"]
     amounts = [*seat.edge.values(), seat.holding - seat.idle_change]
     earned.barh(
@@ -277,12 +302,6 @@ def learner(story: Story, seat: trading.Seat | None = None) -> Figure:
     earned.axvline(0, color=INK, linewidth=0.7)
     earned.invert_yaxis()
     earned.set(title="What it earns against doing nothing", xlabel="tick-lots")
-    caption(
-        figure,
-        f"Orders in {number(seat.ordering, '.1%')} of turns, trades after {seat.trading:.1%}; beyond {NEAR_BOUND:.0%} of its bound in {seat.near_bound:.2%} of timesteps; "
-        f"against doing nothing {seat.wealth_change - seat.idle_change:+,.0f} tick-lots at the mid, {seat.liquidation_change - seat.idle_change:+,.0f} with its inventory closed through the book.",
-    )
-    return figure
 
 
 def state_table(

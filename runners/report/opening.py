@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from market_env.config import LEARNER_KIND, SEATS
 from runners.exchange import facts
+from runners.files.run import Run
 from runners.measures import liquidity, timeline, trading
 from runners.report.story import Story
 from runners.report.style import (
@@ -47,7 +48,37 @@ def summary(story: Story) -> Figure:
     """What was run, what came of it, what held, and what was checked."""
     run = story.run
     figure = Figure()
+    heading(figure, story)
+    what_was_run(figure, run)
+    figures = [
+        (name.capitalize(), number(value, FORMS.get(name, ",.0f"), UNITS.get(name, "")))
+        for name, value in story.figures.items()
+        if name != "timesteps"
+    ]
+    half = -(-len(figures) // 2)
+    rows(figure, (0.50, 0.635, 0.24, 0.21), "Key figures", ["figure", "value"], figures[:half], (0.52, 0.48), 8)
+    rows(figure, (0.75, 0.635, 0.22, 0.21), " ", ["figure", "value"], figures[half:], (0.68, 0.32), 8)
+    top = marked(
+        figure, kinds_of_agents(figure, run), "Findings", {True: ("seen", GREEN), False: ("not seen", ASK), None: ("open", MUTED)},
+        [(finding.held, finding.text) for finding in story.findings],
+    )  # fmt: skip
+    marked(
+        figure, top - 0.012, "Checks", {True: ("passed", GREEN), False: ("FAILED", ASK), None: ("open", MUTED)},
+        [(check.good, f"{check.name}: {check.text}") for check in story.checks],
+    )  # fmt: skip
     added = [kind for kind in run.kinds if kind not in SEATS]
+    caption(
+        figure,
+        "Prices in ticks, quantities in lots, money in tick-lots, time in timesteps. Wealth counts inventory at the mid. "
+        "Two-sided share: after the first 50 timesteps."
+        + (f" In addition to the four kinds ({', '.join(SEATS)}): {', '.join(added)}." if added else ""),
+    )
+    return figure
+
+
+def heading(figure: Figure, story: Story) -> None:
+    """Title, what the run is, and what it lacks."""
+    run = story.run
     figure.text(0.04, 0.94, "Market report", fontsize=20, weight="bold", color=INK)
     roster = ", ".join(f"{figures['agents']} {kind}" for kind, figures in run.summary["kinds"].items())
     figure.text(
@@ -65,11 +96,16 @@ def summary(story: Story) -> Figure:
             0.45 * (not run.summary["complete"]) + 0.04, 0.88, f"Not whole: {'; '.join(story.missing)}. ",
             fontsize=8.5, color=ASK, weight="bold",
         )  # fmt: skip
+
+
+def what_was_run(figure: Figure, run: Run) -> None:
+    """The table of what was run."""
     config = run.config
     before, after = (run.summary.get(f"parameters_{when}") or {} for when in ("before", "after"))
     learner = next((agent for agent in before if agent.startswith(f"{LEARNER_KIND}_")), next(iter(before), None))
     hashes = f"{learner} {before[learner][:10]} / {after.get(learner, 'unknown')[:10]}" if learner else "none"
     models = "; ".join(f"{Path(model).name} {digest[:12]}" for model, digest in config.get("models", {}).items())
+    versions = config.get("versions", {})
     rows(
         figure, (0.04, 0.635, 0.42, 0.21), "What was run", ["parameter", "value"],
         [
@@ -77,26 +113,21 @@ def summary(story: Story) -> Figure:
             ("First price, price band", f"{run.market.first_price:,} ticks, ± {run.market.price_band} ticks"),
             ("Protection of market orders", f"{run.market.protection_ticks} ticks"),
             ("Frozen models (sha256)", models or "none"),
-            ("numba, numpy, torch", ", ".join(str(config.get("versions", {}).get(name)) for name in ("numba", "numpy", "torch"))),
-            ("Python, market-env", ", ".join(str(config.get("versions", {}).get(name)) for name in ("python", "market-env"))),
+            ("numba, numpy, torch", ", ".join(str(versions.get(name)) for name in ("numba", "numpy", "torch"))),
+            ("Python, market-env", ", ".join(str(versions.get(name)) for name in ("python", "market-env"))),
             ("Policy, before / after", hashes),
         ],
         (0.42, 0.58),
     )  # fmt: skip
-    figures = [
-        (name.capitalize(), number(value, FORMS.get(name, ",.0f"), UNITS.get(name, "")))
-        for name, value in story.figures.items()
-        if name != "timesteps"
-    ]
-    half = -(-len(figures) // 2)
-    rows(figure, (0.50, 0.635, 0.24, 0.21), "Key figures", ["figure", "value"], figures[:half], (0.52, 0.48), 8)
-    rows(figure, (0.75, 0.635, 0.22, 0.21), " ", ["figure", "value"], figures[half:], (0.68, 0.32), 8)
-    lots = {agent["kind"]: agent for agent in run.summary["agents"].values()}
+
+
+def kinds_of_agents(figure: Figure, run: Run) -> float:
+    """The table of the kinds of agents; where the page goes on below it."""
     worst = {
         kind: max(
             (a["largest_inventory"], a["inventory_bound"]) for a in run.summary["agents"].values() if a["kind"] == kind
         )
-        for kind in lots
+        for kind in run.summary["kinds"]
     }
     cells = [
         (
@@ -111,31 +142,26 @@ def summary(story: Story) -> Figure:
         ["kind", "agents", "turns", "trades", "maker lots", "taker lots", "wealth change, tick-lots", "largest inventory / bound"],
         cells, (0.12, 0.08, 0.1, 0.1, 0.11, 0.11, 0.18, 0.20),
     )  # fmt: skip
-    top = 0.55 - height
-    figure.text(0.04, top, "Findings", fontsize=9.5, weight="bold", color=INK)
+    return 0.55 - height
+
+
+def marked(
+    figure: Figure,
+    top: float,
+    title: str,
+    marks: Mapping[bool | None, tuple[str, str]],
+    sentences: Iterable[tuple[bool | None, str]],
+) -> float:
+    """Sentences, each behind the word for whether it holds; where the page goes on below them."""
+    figure.text(0.04, top, title, fontsize=9.5, weight="bold", color=INK)
     top -= 0.012
-    marks = {True: ("seen", GREEN), False: ("not seen", ASK), None: ("open", MUTED)}
-    for finding in story.findings:
-        word, tint = marks[finding.held]
-        text = "\n".join(textwrap.wrap(finding.text, 168))
+    for held, sentence in sentences:
+        word, tint = marks[held]
+        text = "\n".join(textwrap.wrap(sentence, 168))
         figure.text(0.04, top, word, va="top", fontsize=8, weight="bold", color=tint)
         figure.text(0.095, top, text, va="top", fontsize=8, color=INK)
         top -= 0.0185 * (text.count("\n") + 1) + 0.005
-    figure.text(0.04, top - 0.012, "Checks", fontsize=9.5, weight="bold", color=INK)
-    top -= 0.024
-    marks = {True: ("passed", GREEN), False: ("FAILED", ASK), None: ("open", MUTED)}
-    for check in story.checks:
-        word, tint = marks[check.good]
-        figure.text(0.04, top, word, va="top", fontsize=8, weight="bold", color=tint)
-        figure.text(0.095, top, f"{check.name}: {check.text}", va="top", fontsize=8, color=INK)
-        top -= 0.02
-    caption(
-        figure,
-        "Prices in ticks, quantities in lots, money in tick-lots, time in timesteps. Wealth counts inventory at the mid. "
-        "Two-sided share: after the first 50 timesteps."
-        + (f" In addition to the four kinds ({', '.join(SEATS)}): {', '.join(added)}." if added else ""),
-    )
-    return figure
+    return top
 
 
 def comparison(stories: Sequence[Story]) -> Figure:
