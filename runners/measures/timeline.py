@@ -21,8 +21,9 @@ from runners.files.derive import derive
 from runners.files.read import load_events
 from runners.files.run import Run
 
-NEAR_SPREADS = 2
-"""How far from the mid depth still counts as near it, in median spreads of the run: what is near differs between markets."""
+NEAR_SPREADS = 1.5
+"""How far from the mid depth still counts as near it, in median spreads of the run: what is near differs between markets. The touch
+lies half a spread from the mid, so that is up to one spread behind it."""
 
 QUOTES = np.dtype(
     [("best_bid", "i4"), ("best_ask", "i4"), ("lots", "i4", (2,)), ("depth", "i4", (2,)), ("reference", "f8")],
