@@ -13,10 +13,10 @@ RIVALS: dict[str, PolicyConfig] = {
     "random": RandomActions(),
     "noise": NoiseTrader(),
     "momentum": MomentumTrader(),
-    # Found by `runners.learn.tuning.tune` on the first 16 validation seeds, for the seat of the PPO in the default population.
+    # Found by `python -m runners.tune --generations 10`, for the seat of the PPO in the default population.
     "maker": MarketMaker(
-        half_spread=13.3, volatility_weight=0.124, skew=50.5, lots=4.5, layers=6, layer_gap=7.21, tolerance=0.377,
-        shown=0.0393, memory=0.472,
+        half_spread=7.32, volatility_weight=0.0738, skew=5.92, lots=3.9, layers=1, layer_gap=2.62, tolerance=4.07,
+        shown=0.24, memory=0.278,
     ),
 }  # fmt: skip
 """What a policy is compared with in its own seat, by name."""
