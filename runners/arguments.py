@@ -47,7 +47,7 @@ class Population(Counts):  # type: ignore[misc]
     config: Path | None = None
     """JSON file to start from, any keys of a run's config.json; flags given beside it win."""
     model: str = DEFAULT_MODEL
-    """Frozen PPO policy: a Stable-Baselines3 .zip that scripted_agents.freeze wrote."""
+    """Frozen PPO policy: a Stable-Baselines3 .zip that scripted_agents.freeze wrote; unless given, the population's own."""
     timesteps: int = 5_000
     """Length of an episode in timesteps."""
 
@@ -80,7 +80,7 @@ class Start:
         self._shifts = int(known.shifts[:10])
         if self._shifts != 1 and has_roster(self._given):
             raise ConfigError(f"--shifts: {self.file} has a roster of its own (market.agents); give one or the other")
-        self._population: str = known.population or DEFAULT
+        self._population: str = DEFAULT if known.population is None else known.population
         self._model: str | None = known.model
         self.run = self._run({})
 

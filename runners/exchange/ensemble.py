@@ -99,7 +99,7 @@ def parts_of(
     value = fact["value"]
     if band:
         known = [window for window in fact["windows"] if window is not None]
-        value = float(np.median(known)) if known else None
+        value = float(np.median(known)) if known else None if fact["windows"] else value
     real = [band[0], band[2]] if band else days
     return [(name, value, fact["inside"], (min(real), max(real)) if real else None)]
 
@@ -175,14 +175,20 @@ def table(found: Sequence[Mapping[str, Any]], title: str) -> str:
         )
         for row in rows
     ]
-    lines = [f"{title}: {len(found)} seeds, {found[0]['seconds']:,.0f} timesteps each", ""]
+    lines = [f"{title}: {len(found)} seed{'s' * (len(found) > 1)}, {found[0]['seconds']:,.0f} timesteps each", ""]
     lines += [f"{a:<47}{b:>9}{c:>20}{d:>20}{e:>20}{f:>8}".rstrip() for a, b, c, d, e, f in (header, *cells)]
     banded, judged = counts(found, lambda row: row.half_hourly), counts(found, lambda row: row.judged > 0)
     of = sum(row.half_hourly for row in rows), sum(row.judged > 0 for row in rows)
     lines += [
         "",
-        f"within the real half hours (*): {np.mean(banded):.1f} of {of[0]} in the mean, {min(banded)} to {max(banded)}",
-        f"within the real range, all:     {np.mean(judged):.1f} of {of[1]} in the mean, {min(judged)} to {max(judged)}",
+        *(
+            [
+                f"within the real half hours (*): {np.mean(banded):.1f} of {of[0]} in the mean, {min(banded)} to {max(banded)}",
+                f"within the real range, all:     {np.mean(judged):.1f} of {of[1]} in the mean, {min(judged)} to {max(judged)}",
+            ]
+            if of[1]
+            else [f"not judged: shorter than one window of {facts.WINDOW_SECONDS:,} s"]
+        ),
         f"real: {found[0]['real_source']}",
         f"{facts.MIRRORED}: {facts.MIRROR_NOTE}",
         "",

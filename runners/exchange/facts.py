@@ -313,7 +313,9 @@ def table(found: dict[str, Any]) -> str:
         *(f"{n:<45}{v:>9}{w:>17}{h:>18}{d:>17}  {verdict}" for n, v, w, h, d, verdict in (header, *table_rows(found))),
     ]
     inside, judged = tally(found)
-    lines += ["", f"{inside} of {judged} within the real range"]
+    lines.append("")
+    if judged:
+        lines.append(f"{inside} of {judged} within the real range")
     banded = [fact["inside"] for fact in found["facts"].values() if fact["real_half_hours"] and fact["inside"]]
     if banded:
         lines[-1] += f", {banded.count('inside')} of the {len(banded)} that real half hours are known of"

@@ -81,6 +81,8 @@ def heading(figure: Figure, story: Story) -> None:
     run = story.run
     figure.text(0.04, 0.94, "Market report", fontsize=20, weight="bold", color=INK)
     roster = ", ".join(f"{figures['agents']} {kind}" for kind, figures in run.summary["kinds"].items())
+    shifts = max((agent.duty.shifts for agent in run.market.agents if agent.duty), default=1)
+    roster += f", in {shifts} shifts" if shifts > 1 else ""
     figure.text(
         0.04, 0.905,
         f"Run {run.path.name}: {run.timesteps:,} timesteps, seed {run.config['seed']}; {roster}; learning disabled",

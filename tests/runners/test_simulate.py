@@ -191,6 +191,7 @@ def test_an_interrupt_keeps_what_was_recorded_up_to_the_last_whole_timestep(tmp_
         (["--seed", "-1"], "seed: Input should be greater than or equal to 0, got -1"),
         (["--noise", "-2"], "number of noise agents: must be 0 or more, got -2"),
         (["--noise", "5000"], "agents: a market holds at most 1,024, got 5,016"),
+        (["--population", ""], "population: expected one of default, splitters, santa_fe, day6, got ''"),
         (["--shifts", "0"], "shifts: expected an integer above 0, got 0"),
         (["--shifts", "-2"], "--shifts: expected an integer above 0, got '-2'"),
         (["--shifts", "2.5"], "--shifts: expected an integer above 0, got '2.5'"),

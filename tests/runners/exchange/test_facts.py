@@ -340,10 +340,23 @@ def test_the_command_prints_a_table_or_json(
     printed = capsys.readouterr().out
     assert all(name in printed for name in (*MEASURES, *stylized.MEASURES))
     assert "not judged: shorter than one window of 1,800 s" in printed
+    assert "of 0 within" not in printed
     assert command.main([*map(str, files), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert set(found["facts"]) == set(MEASURES)
-    capsys.readouterr()
+    # Too short to judge, over seeds as well: measured, and nobody is told that it failed.
+    short = ["--population", "day6", "--timesteps", "300"]
+    assert command.main([*short, "--seeds", "1"]) == 0
+    printed = capsys.readouterr().out
+    assert "day6: 1 seed, 300 timesteps each" in printed
+    assert "not judged: shorter than one window of 1,800 s" in printed
+    assert "of 0 in the mean" not in printed
+    assert command.main([*short, "--seeds", "1", "2", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert {row["name"].split(":")[0] for row in found["facts"]} == set(MEASURES)
+    assert {row["name"].split(":")[0] for row in found["stylized"]} == set(stylized.MEASURES)
+    means = {row["name"]: row["mean"] for row in found["facts"]}
+    assert means["spread_ticks"] > 1.0
     for arguments, expected in (
         ([str(run), "--tick-size", "0.5"], "a run has its own tick"),
         ([*map(str, files), "--tick-size", "0"], "--tick-size: expected above 0, got 0"),
