@@ -10,11 +10,9 @@ import math
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from sortedcontainers import SortedDict
-
-from market_env.config import AgentConfig
 
 
 @dataclass
@@ -108,11 +106,35 @@ class TwinBook:
         return order
 
 
+class Limits(Protocol):
+    """What the exchange asks of a seat; :class:`market_env.config.AgentConfig` says what each means."""
+
+    @property
+    def inventory_bound(self) -> int:
+        """Lots."""
+
+    @property
+    def cash_floor(self) -> int:
+        """Tick-lots."""
+
+    @property
+    def max_open_orders(self) -> int:
+        """Resting orders."""
+
+    @property
+    def post_only(self) -> bool:
+        """Whether its limit orders may not trade on arrival."""
+
+    @property
+    def best_only(self) -> bool:
+        """Whether it takes no more than the best level shows."""
+
+
 @dataclass
 class TwinAccount:
     """Cash and lots of one agent, beside the limits of its seat."""
 
-    seat: AgentConfig
+    seat: Limits
     cash: int
     inventory: int
     orders: list[int] = field(default_factory=list)

@@ -25,7 +25,7 @@ from market_env.actions import WIDTH
 from market_env.config import SEATS, ConfigError, MarketConfig, checked
 from market_env.engine.kernel import policy_kernel
 from market_env.outside import load_json, read_bytes, shown
-from scripted_agents.kind import Kind
+from scripted_agents.kind import BLUISH_GREEN, Kind
 from scripted_agents.model_file import LARGEST_DATA, LARGEST_MODEL, ModelError, load_tensors, read_archive
 from scripted_agents.policy import OWN, CompiledPolicy
 
@@ -288,4 +288,4 @@ class FrozenPPO:
         return CompiledPolicy(frozen_network, config, load_parameters(locate(self.model), config))
 
 
-KIND = Kind("ppo", "frozen PPO agents", SEATS["ppo"], (FrozenPPO,), lambda seat: FrozenPPO(DAY6_MODEL), "#009E73")
+KIND = Kind("ppo", "frozen PPO agents", SEATS["ppo"], (FrozenPPO,), lambda seat: FrozenPPO(DAY6_MODEL), BLUISH_GREEN)

@@ -110,7 +110,7 @@ TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
         ),
     ),
     "turns": (
-        "A row a turn. Action and reward are recorded (null where a run was cut off before they were), the rest derived. The action is what the policy chose; off duty it is not carried out, and what is open is withdrawn.",
+        "A row a turn. Action and reward are recorded (null where a run was cut off before they were), the rest derived.",
         (
             Column("turn", pa.int64(), "", "0, 1, 2, … without gaps"),
             Column("time", pa.float64(), "timesteps", "market time"),

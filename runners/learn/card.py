@@ -24,10 +24,10 @@ from market_env.engine.observe import IMBALANCE, INVENTORY
 from runners.files.whole import whole_file
 from runners.learn import evaluation, rivals
 from runners.learn.settings import POLICY, Trained, read_training
-from runners.report.style import ASK, BID, MUTED
 from scripted_agents.baselines import DoNothing
 from scripted_agents.batch import Batch
 from scripted_agents.frozen_ppo import FrozenPPO, sha256
+from scripted_agents.kind import BLUE, GREY, ORANGE
 from scripted_agents.policy import CompiledPolicy, Policy, PolicyConfig
 from scripted_agents.populations import DEFAULT
 from scripted_agents.registry import build_others
@@ -139,7 +139,7 @@ def draw_curves(
     for trained, lean, curve in zip(trainings, leans, curves, strict=True):
         leaning = lean > standards.most_lean
         axes.plot(
-            [point["timesteps"] for point in curve], [point["liquidation_gain"] for point in curve], color=MUTED,
+            [point["timesteps"] for point in curve], [point["liquidation_gain"] for point in curve], color=GREY,
             linewidth=0.9, linestyle="--" if leaning else "-",
             label=f"seed {trained.training.seed}: ends leaning by {lean:.0%}, not published" if leaning
             else f"seed {trained.training.seed}",
@@ -147,20 +147,20 @@ def draw_curves(
         outside = [point for point in curve if not standards.within(point)]
         axes.plot(
             [point["timesteps"] for point in outside], [point["liquidation_gain"] for point in outside], "o",
-            color=MUTED, mfc="white", markersize=4,
+            color=GREY, mfc="white", markersize=4,
         )  # fmt: skip
-    axes.plot([], [], "o", color=MUTED, mfc="white", markersize=4, label="beyond the limits: no candidate")
+    axes.plot([], [], "o", color=GREY, mfc="white", markersize=4, label="beyond the limits: no candidate")
     common = [points for points in zip(*curves, strict=False) if len({point["timesteps"] for point in points}) == 1]
     if len(curves) > 1 and common:
         turns = [points[0]["timesteps"] for points in common]
         gains = np.array([[point["liquidation_gain"] for point in points] for points in common])
         axes.fill_between(
-            turns, gains.min(axis=1), gains.max(axis=1), color=BID, alpha=0.15, linewidth=0.0, label="their range"
+            turns, gains.min(axis=1), gains.max(axis=1), color=BLUE, alpha=0.15, linewidth=0.0, label="their range"
         )
-        axes.plot(turns, gains.mean(axis=1), color=BID, linewidth=1.8, label="their mean")
+        axes.plot(turns, gains.mean(axis=1), color=BLUE, linewidth=1.8, label="their mean")
     best = max((p for p in chosen.result["curve"] if standards.within(p)), key=lambda p: float(p["liquidation_gain"]))
-    axes.plot(best["timesteps"], best["liquidation_gain"], "*", color=ASK, markersize=13, label="chosen")
-    axes.axhline(0.0, color=MUTED, linewidth=0.8)
+    axes.plot(best["timesteps"], best["liquidation_gain"], "*", color=ORANGE, markersize=13, label="chosen")
+    axes.axhline(0.0, color=GREY, linewidth=0.8)
     axes.set(
         title=f"Deterministic policy on {len(standards.validation_seeds)} validation seeds, {len(curves)} training seed{'s' * (len(curves) > 1)}",
         xlabel="training turns", ylabel="mean liquidation gain, tick-lots",

@@ -19,6 +19,7 @@ from scipy import stats
 from market_env.config import ConfigError, MarketConfig, check_learners
 from runners.files.whole import whole_file
 from runners.learn.rivals import RIVALS
+from scripted_agents.kind import BLUE, GREY
 from scripted_agents.policy import Policy, PolicyConfig
 from scripted_agents.populations import Rules, alone
 from scripted_agents.registry import build_others
@@ -215,10 +216,7 @@ def table(results: Mapping[str, Mapping[str, Any]], rivals: Sequence[str]) -> st
 
 def draw_differences(results: Mapping[str, Mapping[str, Any]], rivals: Sequence[str], path: Path) -> None:
     """The paired differences in liquidation gain with their intervals, as a picture."""
-    # Half a second to import, and few ask for the picture.
-    from matplotlib.figure import Figure
-
-    from runners.report.style import BID, MUTED
+    from matplotlib.figure import Figure  # half a second to import, and few ask for the picture
 
     candidates = [name for name in results if name not in rivals]
     rows = [(name, rival) for name in candidates for rival in results[name]["above"]]
@@ -227,9 +225,9 @@ def draw_differences(results: Mapping[str, Mapping[str, Any]], rivals: Sequence[
     for place, (name, rival) in enumerate(rows):
         found = results[name]["above"][rival]["liquidation_gain"]
         low, high = found["interval"]
-        axes.plot([low, high], [place, place], color=BID, linewidth=2.0)
-        axes.plot(found["mean"], place, "o", color=BID, markersize=5)
-    axes.axvline(0.0, color=MUTED, linewidth=0.8)
+        axes.plot([low, high], [place, place], color=BLUE, linewidth=2.0)
+        axes.plot(found["mean"], place, "o", color=BLUE, markersize=5)
+    axes.axvline(0.0, color=GREY, linewidth=0.8)
     axes.set_yticks(range(len(rows)), [f"{name} less {rival}" for name, rival in rows])
     axes.invert_yaxis()
     axes.set(

@@ -14,13 +14,14 @@ from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from runners.files.run import Run
+from scripted_agents.kind import BLUE, BLUISH_GREEN, GREY, ORANGE
 from scripted_agents.registry import KINDS
 
 STYLE = str(Path(__file__).with_name("report.mplstyle"))
 """Matplotlib's style file of all figures: ``matplotlib.style.use(STYLE)``."""
 
-BID, ASK, GREEN, INK, MUTED, BAND = "#0072B2", "#D55E00", "#009E73", "#222222", "#888888", "#D9D9D9"
-"""Okabe and Ito's colours, which colour-blind readers can tell apart."""
+BID, ASK, GREEN, MUTED = BLUE, ORANGE, BLUISH_GREEN, GREY
+INK, BAND = "#222222", "#D9D9D9"
 KIND_COLOURS = {name: kind.colour for name, kind in KINDS.items()}
 """The known kinds' colours, the same in every report."""
 OTHER_COLOURS = ("#332288", "#999933", "#882255", "#44AA99", "#AA4499", "#999999", "#661100", "#DDCC77")

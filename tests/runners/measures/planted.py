@@ -13,7 +13,7 @@ from market_env.config import AgentConfig, Every, MarketConfig
 from runners.files.folder import open_folder
 from runners.files.whole import write_json
 from runners.simulation.config import RunConfig
-from runners.simulation.run import describe, play
+from runners.simulation.run import describe, play_and_record
 from scripted_agents.baselines import DoNothing
 
 KEEP, ALL = 0, 4
@@ -46,7 +46,7 @@ def record(path: Path, agents: list[AgentConfig], policies: dict[str, Any], time
     open_folder(path)
     description = describe(run, idle)
     write_json(path / "config.json", description)
-    play(run, path, idle | policies, description, None)
+    play_and_record(run, path, idle | policies, description, None)
     return path
 
 
