@@ -75,9 +75,11 @@ class Start:
             raise ConfigError(
                 f"--population: {self.file} has a roster of its own (market.agents); give one or the other"
             )
-        if not known.shifts.isascii() or not known.shifts.isdecimal():
-            raise ConfigError(f"--shifts: expected an integer above 0, got {shown(known.shifts)}")
-        self._shifts = int(known.shifts[:10])
+        if not (known.shifts.isascii() and known.shifts.isdecimal() and len(known.shifts) < 10):
+            raise ConfigError(
+                f"--shifts: expected an integer above 0 of at most nine digits, got {shown(known.shifts)}"
+            )
+        self._shifts = int(known.shifts)
         if self._shifts != 1 and has_roster(self._given):
             raise ConfigError(f"--shifts: {self.file} has a roster of its own (market.agents); give one or the other")
         self._population: str = DEFAULT if known.population is None else known.population

@@ -12,7 +12,7 @@ import json
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -39,7 +39,7 @@ def say(found: list[dict[str, Any]], title: str, *, as_json: bool) -> None:
         judged, others = ensemble.over_seeds(found), ensemble.stylized_over_seeds(found)
         print(
             json.dumps(
-                {"facts": [row._asdict() for row in judged], "stylized": [row._asdict() for row in others]}, indent=2
+                {"facts": [asdict(row) for row in judged], "stylized": [asdict(row) for row in others]}, indent=2
             )
         )
     else:

@@ -9,7 +9,8 @@ second for a seed of 5,000 timesteps.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
@@ -23,23 +24,38 @@ from scripted_agents.registry import build
 from scripted_agents.rollout import run_compiled
 
 
-class Row(NamedTuple):
-    """A fact, or a part of one, over seeds."""
+@dataclass(frozen=True)
+class Spread:
+    """Values over seeds."""
 
     name: str
     mean: float | None
-    """None where no seed has it."""
+    """None where no seed has one."""
     low: float | None
     """Of the interval of the mean; None below two seeds."""
     high: float | None
     least: float | None
     most: float | None
+
+
+@dataclass(frozen=True)
+class Row(Spread):
+    """A fact, or a part of one, over seeds."""
+
     real: tuple[float, float] | None
     inside: int
     judged: int
     """Seeds in which it could be judged."""
     half_hourly: bool
     """Whether it has a range over real half hours; the others are judged by two or three whole days."""
+
+
+@dataclass(frozen=True)
+class Unjudged(Spread):
+    """A stylized fact, or a part of one, over seeds; see :mod:`runners.exchange.stylized`."""
+
+    real: dict[str, float | None]
+    """By market."""
 
 
 def facts_of_seeds(
@@ -59,28 +75,18 @@ def facts_of_seeds(
         yield facts.measure(pair, float(pairs.OPENING), end, config.tick_size * pairs.PRICE_UNITS)
 
 
-class Spread(NamedTuple):
-    """Values over seeds."""
-
-    mean: float | None
-    """None where no seed has one."""
-    low: float | None
-    """Of the interval of the mean; None below two seeds."""
-    high: float | None
-    least: float | None
-    most: float | None
-
-
-def spread(values: Sequence[float | None]) -> Spread:
-    """Mean, its 95 % interval and the range of the values that are known."""
+def spread(
+    values: Sequence[float | None],
+) -> tuple[float | None, float | None, float | None, float | None, float | None]:
+    """Mean, its 95 % interval (low, high), least and most of the values that are known."""
     known = np.array([value for value in values if value is not None], np.float64)
     if not len(known):
-        return Spread(None, None, None, None, None)
+        return None, None, None, None, None
     mean, least, most = float(known.mean()), float(known.min()), float(known.max())
     if len(known) < 2:
-        return Spread(mean, None, None, least, most)
+        return (mean, None, None, least, most)
     reach = float(stats.t.ppf(0.975, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known)))
-    return Spread(mean, mean - reach, mean + reach, least, most)
+    return (mean, mean - reach, mean + reach, least, most)
 
 
 def parts_of(
@@ -124,19 +130,6 @@ def over_seeds(found: Sequence[Mapping[str, Any]]) -> list[Row]:
                 )
             )
     return rows
-
-
-class Unjudged(NamedTuple):
-    """A stylized fact, or a part of one, over seeds; see :mod:`runners.exchange.stylized`."""
-
-    name: str
-    mean: float | None
-    low: float | None
-    high: float | None
-    least: float | None
-    most: float | None
-    real: dict[str, float | None]
-    """By market."""
 
 
 def stylized_over_seeds(found: Sequence[Mapping[str, Any]]) -> list[Unjudged]:
