@@ -16,28 +16,61 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from market_env.actions import CANCELS
+from market_env.actions import CANCELS, WIDTH
 from market_env.config import MarketConfig
 from market_env.engine import state
 from market_env.engine.tables import DEPTH_LEVELS
 from runners.files.derive import Rows, Tables, derive, news
-from runners.files.schema import VERSION, arrow_schema
+from runners.files.schema import TABLES, VERSION, arrow_schema
 from runners.files.whole import whole_file
 
 PART_TIMESTEPS = 500
 """Timesteps of one part of the event log."""
 
 
-def write_table(path: Path, name: str, columns: dict[str, Any], version: int = VERSION) -> None:
-    """Write a table of the schema, whole or not at all."""
+def arrow_table(name: str, columns: dict[str, Any], version: int = VERSION) -> pa.Table:
+    """A table of the schema."""
     schema = arrow_schema(name, version)
     arrays = [
         values if isinstance(values, (pa.Array, pa.ChunkedArray)) else pa.array(values, field.type)
         for field in schema
         for values in [columns[field.name]]
     ]
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def table_columns(
+    name: str,
+    config: MarketConfig,
+    seed: int,
+    events: Rows,
+    tables: Tables,
+    actions: NDArray[np.int64],
+    rewards: NDArray[np.float64],
+) -> dict[str, Any]:
+    """Columns of a table of the schema, by its name: made from events, actions and rewards; the news are the seed's."""
+    match name:
+        case "events":
+            return event_columns(events, config.agent_ids)
+        case "trades":
+            return trade_columns(events, config.agent_ids)
+        case "quotes":
+            return quote_columns(tables.quotes)
+        case "depth":
+            return depth_columns(tables.depth)
+        case "agents":
+            return agent_columns(tables, config.agent_ids)
+        case "turns":
+            return turn_columns(events, config, actions, rewards)
+        case "news":
+            return news(config, seed, len(tables.quotes))._asdict()
+    raise KeyError(name)
+
+
+def write_table(path: Path, name: str, columns: dict[str, Any], version: int = VERSION) -> None:
+    """Write a table of the schema, whole or not at all."""
     with whole_file(path) as partial:
-        pq.write_table(pa.Table.from_arrays(arrays, schema=schema), partial, compression="zstd", compression_level=3)
+        pq.write_table(arrow_table(name, columns, version), partial, compression="zstd", compression_level=3)
 
 
 def text(codes: NDArray[np.integer[Any]], words: Sequence[str]) -> pa.DictionaryArray:
@@ -132,7 +165,7 @@ def turn_columns(
     turns = events[events["kind"] == state.KIND_TURN]
     count = len(turns)
     known = np.arange(count) < len(actions)
-    codes = np.zeros((count, 5), np.int64)
+    codes = np.zeros((count, WIDTH), np.int64)
     codes[: len(actions)] = actions[:count]
     reward = np.full(count, np.nan)
     reward[: len(rewards)] = rewards[:count]
@@ -223,20 +256,14 @@ class Recorder:
                 for reward, settled in zip(self.rewards, self._settled, strict=True)
             ]
         tables = derive(self.config, events, timesteps)
-        self.write_tables(events, tables, timesteps)
+        self.write_tables(events, tables)
         return events, tables
 
-    def write_tables(self, events: Rows, tables: Tables, timesteps: int) -> None:
+    def write_tables(self, events: Rows, tables: Tables) -> None:
         """Write the tables that are derived from events, and the news, which are from the seed."""
-        ids = self.config.agent_ids
-        actions = np.array(self.actions, np.int64).reshape(-1, 5)
+        actions = np.array(self.actions, np.int64).reshape(-1, WIDTH)
         rewards = np.array(self.rewards, np.float64)
-        for name, columns in (
-            ("trades", trade_columns(events, ids)),
-            ("quotes", quote_columns(tables.quotes)),
-            ("depth", depth_columns(tables.depth)),
-            ("agents", agent_columns(tables, ids)),
-            ("turns", turn_columns(events, self.config, actions, rewards)),
-            ("news", news(self.config, self.seed, timesteps)._asdict()),
-        ):
-            write_table(self.path / f"{name}.parquet", name, columns)
+        for name in TABLES:
+            if name != "events":
+                columns = table_columns(name, self.config, self.seed, events, tables, actions, rewards)
+                write_table(self.path / f"{name}.parquet", name, columns)

@@ -1,6 +1,7 @@
 """Read a run: ``load_run(path)`` gives its tables as polars data frames, and the book at any time.
 
-A table is read when first asked for. The files are plain Parquet, so any reader works on them directly too.
+A table is read when first asked for. The files are plain Parquet, so any reader works on them directly too. :class:`History` is
+what a run on disk and one just played (:class:`Played`) have in common, so that one code measures both.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from typing import Any
 
 import polars as pl
 
-from market_env.config import ConfigError
+from market_env.config import ConfigError, MarketConfig
 from runners.files import derive
 from runners.files.config import read_config
+from runners.files.derive import Rows
 from runners.files.read import load_events, read_parts, recorded_timesteps
 from runners.files.schema import TABLES, tables_of
 from runners.files.summary import read_summary
@@ -21,7 +23,72 @@ from runners.files.summary import read_summary
 IF_CUT_OFF = "if the run was cut off: python -m runners.replay {} --complete"
 
 
-class Run:
+class History:
+    """What happened in a market, from the log: a run on disk, or one that was just played."""
+
+    market: MarketConfig
+    """Rules and roster."""
+    timesteps: int
+    """Timesteps recorded."""
+    name: str
+    """As errors call it."""
+
+    @property
+    def log(self) -> Rows:
+        """The log of the recorded timesteps as the engine writes it: rows of :data:`market_env.engine.state.EVENT`."""
+        raise NotImplementedError
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Its figures, see :class:`runners.files.summary.Summary`."""
+        raise NotImplementedError
+
+    def table(self, name: str) -> pl.DataFrame:
+        """A table of the schema by name."""
+        raise NotImplementedError
+
+    @functools.cached_property
+    def trades(self) -> pl.DataFrame:
+        """A row a trade."""
+        return self.table("trades")
+
+    @functools.cached_property
+    def quotes(self) -> pl.DataFrame:
+        """L1 at the end of every timestep."""
+        return self.table("quotes")
+
+    @functools.cached_property
+    def depth(self) -> pl.DataFrame:
+        """L2 at the end of every timestep."""
+        return self.table("depth")
+
+    @functools.cached_property
+    def agents(self) -> pl.DataFrame:
+        """Accounts, a row an agent at the end of every timestep."""
+        return self.table("agents")
+
+    @functools.cached_property
+    def turns(self) -> pl.DataFrame:
+        """A row a turn, with action and reward."""
+        return self.table("turns")
+
+    @functools.cached_property
+    def news(self) -> pl.DataFrame:
+        """News about the value, a row a piece; none in a market without one."""
+        return self.table("news")
+
+    @functools.cached_property
+    def events(self) -> pl.DataFrame:
+        """The log, a row an event."""
+        return self.table("events")
+
+    @property
+    def kinds(self) -> list[str]:
+        """Kinds of agents in the roster's order."""
+        return list(dict.fromkeys(agent.kind for agent in self.market.agents))
+
+
+class Run(History):
     """A recorded run; a table that is missing or damaged is an error when it is asked for.
 
     Args:
@@ -33,76 +100,51 @@ class Run:
 
     def __init__(self, path: Path | str) -> None:
         self.path = Path(path)
+        self.name = f"run {self.path}"
         self.config: dict[str, Any]
         """What ``config.json`` holds."""
         self.config, self.market = read_config(self.path)
         if not (self.path / "summary.json").is_file():
             raise ConfigError(f"run {self.path}: summary.json is missing; {IF_CUT_OFF.format(self.path)}")
-        self.summary = read_summary(self.path, self.market)
+        self._summary = read_summary(self.path, self.market)
+        self.timesteps = int(self._summary["timesteps"])
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """What ``summary.json`` holds."""
+        return self._summary
 
     @property
     def tables(self) -> list[str]:
         """Names of its tables beside the events."""
         return tables_of(self.config["schema"])
 
+    @property
+    def log(self) -> Rows:
+        """The log of the recorded timesteps; read anew each time.
+
+        Raises:
+            ConfigError: a part is missing, damaged or out of order.
+        """
+        events = load_events(self.path)
+        return events[events["timestep"] < self.timesteps]
+
     def __repr__(self) -> str:
         """Where it lies and how long it is."""
         return f"Run({str(self.path)!r}, {self.timesteps:,} timesteps, {', '.join(self.tables)}, events)"
 
-    def _table(self, name: str) -> pl.DataFrame:
+    def table(self, name: str) -> pl.DataFrame:
+        """A table of the schema by name; of news, none in runs of before there were."""
+        if name == "events":
+            return pl.concat([rows for _, rows in read_parts(self.path)])
+        if name == "news" and name not in self.tables:
+            return pl.DataFrame({column.name: pl.Series([], dtype=pl.Float64) for column in TABLES["news"][1]})
         if not (self.path / f"{name}.parquet").is_file():
             raise ConfigError(f"run {self.path}: {name}.parquet is missing; {IF_CUT_OFF.format(self.path)}")
         try:
             return pl.read_parquet(self.path / f"{name}.parquet")
         except (OSError, pl.exceptions.PolarsError) as error:
             raise ConfigError(f"run {self.path}: {name}.parquet is damaged: {str(error).splitlines()[0]}") from None
-
-    @functools.cached_property
-    def trades(self) -> pl.DataFrame:
-        """A row a trade."""
-        return self._table("trades")
-
-    @functools.cached_property
-    def quotes(self) -> pl.DataFrame:
-        """L1 at the end of every timestep."""
-        return self._table("quotes")
-
-    @functools.cached_property
-    def depth(self) -> pl.DataFrame:
-        """L2 at the end of every timestep."""
-        return self._table("depth")
-
-    @functools.cached_property
-    def agents(self) -> pl.DataFrame:
-        """Accounts, a row an agent at the end of every timestep."""
-        return self._table("agents")
-
-    @functools.cached_property
-    def turns(self) -> pl.DataFrame:
-        """A row a turn, with action and reward."""
-        return self._table("turns")
-
-    @functools.cached_property
-    def news(self) -> pl.DataFrame:
-        """News about the value, a row a piece; none in a market without one, and in runs of before there was."""
-        if "news" not in self.tables:
-            return pl.DataFrame({column.name: pl.Series([], dtype=pl.Float64) for column in TABLES["news"][1]})
-        return self._table("news")
-
-    @functools.cached_property
-    def events(self) -> pl.DataFrame:
-        """The log, all parts."""
-        return pl.concat([rows for _, rows in read_parts(self.path)])
-
-    @property
-    def timesteps(self) -> int:
-        """Timesteps recorded."""
-        return int(self.summary["timesteps"])
-
-    @property
-    def kinds(self) -> list[str]:
-        """Kinds of agents in the roster's order."""
-        return list(dict.fromkeys(agent.kind for agent in self.market.agents))
 
     def state_at(self, timestep: int) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The book (side, price, lots, orders; best first) and the accounts at the end of a timestep, from the log.

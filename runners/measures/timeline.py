@@ -18,8 +18,7 @@ from market_env.engine.kernel import kernel
 from market_env.engine.state import BUY, KIND_CANCEL, KIND_TRADE, KIND_TURN, NONE, REASON_IOC, SELL
 from market_env.market import configure
 from runners.files.derive import derive
-from runners.files.read import load_events
-from runners.files.run import Run
+from runners.files.run import History
 
 NEAR_SPREADS = 1.5
 """How far from the mid depth still counts as near it, in median spreads of the run: what is near differs between markets. The touch
@@ -173,7 +172,7 @@ def near_depth(market, kinds, near_ticks, row):
 class Timeline:
     """A run's log with the market beside every event."""
 
-    run: Run
+    run: History
     events: NDArray[np.void]
     """EVENT rows of the recorded timesteps."""
     quotes: NDArray[np.void]
@@ -183,7 +182,7 @@ class Timeline:
     near: NDArray[np.int64]
     """Resting lots within ``near_ticks`` of the mid at the end of each timestep, shape (timesteps, 2, kinds)."""
     near_ticks: int
-    """What :func:`near_ticks` says of the run."""
+    """See :func:`near_ticks`."""
     liquidation: NDArray[np.float64]
     """Each agent's wealth at the end, its inventory closed through the others' resting orders, tick-lots."""
 
@@ -263,29 +262,27 @@ class Timeline:
         return np.cumsum(grid, axis=0, dtype=np.int32)[:-1]
 
 
-def near_ticks(run: Run, events: NDArray[np.void]) -> int:
-    """:data:`NEAR_SPREADS` times the run's median spread at the ends of two-sided timesteps, in ticks and at least one."""
-    quotes = derive(run.market, events, run.timesteps).quotes
+def near_ticks(quotes: NDArray[np.void]) -> int:
+    """:data:`NEAR_SPREADS` times a run's median spread at the ends of two-sided timesteps, in ticks and at least one."""
     spreads = (quotes["best_ask"] - quotes["best_bid"])[(quotes["best_bid"] > 0) & (quotes["best_ask"] > 0)]
     return max(1, round(NEAR_SPREADS * float(np.median(spreads)))) if len(spreads) else 1
 
 
-def timeline(run: Run) -> Timeline:
+def timeline(run: History) -> Timeline:
     """Follow a run's log.
 
     Raises:
         ConfigError: its log is damaged, or no market wrote it.
     """
-    events = load_events(run.path)
-    events = events[events["timestep"] < run.timesteps]
+    events = run.log
     kinds = np.array([run.kinds.index(agent.kind) for agent in run.market.agents])
     accepted = int(np.count_nonzero(events["kind"] == state.KIND_ACCEPT))
     quotes = np.zeros(len(events), QUOTES)
     stretches = np.zeros(len(events) + 1, STRETCH)
     try:
-        near = near_ticks(run, events)
+        near = near_ticks(derive(run.market, events, run.timesteps).quotes)
     except ConfigError as error:
-        raise ConfigError(f"run {run.path}: {error}") from None
+        raise ConfigError(f"{run.name}: {error}") from None
     lots_near = np.zeros((run.timesteps, 2, len(run.kinds)), np.int64)
     liquidation = np.zeros(len(run.market.agents))
     count = fill_tables(
@@ -293,7 +290,5 @@ def timeline(run: Run) -> Timeline:
         near, quotes, stretches, np.zeros(accepted + 1, np.int64), lots_near, liquidation,
     )  # fmt: skip
     if count < 0:
-        raise ConfigError(
-            f"run {run.path}: seq {-1 - count}: the log cannot go on so; python -m runners.replay says more"
-        )
+        raise ConfigError(f"{run.name}: seq {-1 - count}: the log cannot go on so; python -m runners.replay says more")
     return Timeline(run, events, quotes, stretches[:count], lots_near, near, liquidation)

@@ -16,8 +16,9 @@ from market_env.config import LEARNER_KIND, ConfigError
 from market_env.engine.state import BUY, KIND_TURN, SELL
 from runners.exchange import facts
 from runners.files.run import Run
-from runners.measures import discovery, liquidity, timeline, worth
+from runners.measures import discovery, liquidity
 from runners.measures import trading as terms
+from runners.measures.measured import Measured
 from scripted_agents.standards import MOST_NEAR_BOUND, NEAR_BOUND
 
 
@@ -37,55 +38,17 @@ class Check(NamedTuple):
     text: str
 
 
-class Story:
-    """A run's measures.
+class Story(Measured):
+    """A recorded run's measures, and what is told of them.
 
     Args:
         run: a recorded run, or its folder.
     """
 
+    run: Run
+
     def __init__(self, run: Run | Path | str) -> None:
-        self.run = run if isinstance(run, Run) else Run(run)
-
-    @functools.cached_property
-    def line(self) -> timeline.Timeline:
-        """The market at every event."""
-        return timeline.timeline(self.run)
-
-    @functools.cached_property
-    def walls(self) -> liquidity.Walls:
-        """Liquidity walls."""
-        return liquidity.walls(self.line)
-
-    @functools.cached_property
-    def pressure(self) -> liquidity.Pressure | None:
-        """Depth under pressure."""
-        return liquidity.pressure(self.line)
-
-    @functools.cached_property
-    def recovery(self) -> liquidity.Recovery | None:
-        """Depth after large orders."""
-        return liquidity.recovery(self.line)
-
-    @functools.cached_property
-    def thinning(self) -> liquidity.Thinning:
-        """Episodes of thin liquidity."""
-        return liquidity.thinning(self.line)
-
-    @functools.cached_property
-    def moves(self) -> discovery.Moves:
-        """How the price moved."""
-        return discovery.moves(self.line)
-
-    @functools.cached_property
-    def worth(self) -> worth.Worth | None:
-        """The price beside the value; None in a market without one."""
-        return worth.worth(self.line)
-
-    @functools.cached_property
-    def trading(self) -> terms.Trading:
-        """Terms and counterparties."""
-        return terms.trading(self.line)
+        super().__init__(run if isinstance(run, Run) else Run(run))
 
     @functools.cached_property
     def seats(self) -> list[terms.Seat]:
