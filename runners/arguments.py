@@ -38,18 +38,24 @@ POPULATIONS = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Population(Counts):  # type: ignore[misc]
-    """Who trades."""
+class Rules(Counts):  # type: ignore[misc]
+    """Where and for how long."""
 
     population: Annotated[str, tyro.conf.arg(help=POPULATIONS)] = DEFAULT
     shifts: int = 1
     """How often all but the learner are there, one shift on duty at a time: 37 make a thousand agents of the default."""
     config: Path | None = None
     """JSON file to start from, any keys of a run's config.json; flags given beside it win."""
-    model: str = DEFAULT_MODEL
-    """Frozen PPO policy: a Stable-Baselines3 .zip that scripted_agents.freeze wrote; unless given, the population's own."""
     timesteps: int = 5_000
     """Length of an episode in timesteps."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Population(Rules):
+    """Who trades."""
+
+    model: str = DEFAULT_MODEL
+    """Frozen PPO policy: a Stable-Baselines3 .zip that scripted_agents.freeze wrote; unless given, the population's own."""
 
 
 class Start:
@@ -57,15 +63,16 @@ class Start:
 
     Args:
         argv: the command line.
+        one_model: whether ``--model`` names the one policy of the learners' seats.
 
     Raises:
         ConfigError: the file cannot be read.
     """
 
-    def __init__(self, argv: Sequence[str] | None) -> None:
+    def __init__(self, argv: Sequence[str] | None, *, one_model: bool = True) -> None:
         first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         first.add_argument("--config", type=Path)
-        first.add_argument("--model")
+        first.add_argument("--model" if one_model else "--no-model")
         first.add_argument("--population")
         first.add_argument("--shifts", default="1")
         known, _ = first.parse_known_args(argv)
@@ -83,26 +90,33 @@ class Start:
         if self._shifts != 1 and has_roster(self._given):
             raise ConfigError(f"--shifts: {self.file} has a roster of its own (market.agents); give one or the other")
         self._population: str = DEFAULT if known.population is None else known.population
-        self._model: str | None = known.model
-        self.run = self._run({})
+        self._one_model = one_model
+        self._model: str | None = known.model if one_model else None
+        self.run = self.run_with({})
 
-    def _run(self, counts: Mapping[str, int]) -> RunConfig:
+    @property
+    def has_roster(self) -> bool:
+        """Whether the file names its agents itself."""
+        return has_roster(self._given)
+
+    def run_with(self, counts: Mapping[str, int]) -> RunConfig:
+        """The run with so many agents of some kinds, in place of the population's own numbers."""
         return run_of(self._given, population(self._population, counts, shifts=self._shifts), self.file)
 
     def flags(self) -> dict[str, Any]:
-        """What the flags of :class:`Population` begin as."""
+        """What the flags of :class:`Population`, or of :class:`Rules`, begin as."""
         kinds = Counter(agent.kind for agent in self.run.market.agents)
         models = [policy.model for policy in self.run.policies.values() if isinstance(policy, FrozenPPO)]
         return {
             "config": self.file,
             "population": self._population,
-            "model": models[0] if models else DEFAULT_MODEL,
+            **({"model": models[0] if models else DEFAULT_MODEL} if self._one_model else {}),
             "timesteps": self.run.market.timesteps,
             "shifts": self._shifts,
             **{kind: kinds[kind] // (1 if kind == LEARNER_KIND else self._shifts) for kind in KINDS},
         }
 
-    def populated(self, flags: Population) -> RunConfig:
+    def populated(self, flags: Rules) -> RunConfig:
         """The run with the flags' population and length.
 
         Raises:
@@ -116,7 +130,7 @@ class Start:
             raise ConfigError(
                 f"--{next(iter(changed))}: {self.file} has a roster of its own (market.agents); give one or the other"
             )
-        run = self._run(changed) if changed else self.run
+        run = self.run_with(changed) if changed else self.run
         market = amend(run.market, timesteps=flags.timesteps)
         policies = dict(run.policies)
         if self._model is None:

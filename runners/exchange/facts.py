@@ -204,29 +204,7 @@ def measure(pair: pairs.Pair, start: float, end: float, tick: float) -> dict[str
         judges.
     """
     whole = sample_of(pair, start, end, tick)
-    starts = np.arange(start, end - WINDOW_SECONDS + 1e-9, WINDOW_SECONDS)
-    windows = [sample_of(pair, begin, begin + WINDOW_SECONDS, tick) for begin in starts]
-    facts = {}
-    for name, how in MEASURES.items():
-        real = REAL["facts"][name]
-        value = how(whole)
-        band = real.get("half_hour_min_median_max")
-        within = [how(part) for part in windows] if band else None
-        days = list(real.get("whole_day", {}).values())
-        note = real.get("note")
-        if name == MIRRORED:
-            days += [[1.0 - share for share in reversed(day)] for day in days]
-            note = MIRROR_NOTE
-        seen = pair.levels >= LEVELS or name not in NEED_ALL_LEVELS
-        facts[name] = {
-            "definition": real["definition"],
-            "value": value,
-            "windows": within,
-            "real_half_hours": band,
-            "real_days": days,
-            "inside": verdicts(value, within, band, days, judged=bool(windows) and seen),
-            **({"note": note} if note else {}),
-        }
+    windows = windows_of(pair, start, end, tick)
     return {
         "name": pair.name,
         "seconds": end - start,
@@ -235,8 +213,45 @@ def measure(pair: pairs.Pair, start: float, end: float, tick: float) -> dict[str
         "levels": min(pair.levels, LEVELS),
         "real_source": REAL["source"],
         "real_limits": REAL["limits"],
-        "facts": facts,
+        "facts": {name: measure_one(name, whole, windows, pair.levels) for name in MEASURES},
         "stylized": stylized.measure(whole),
+    }
+
+
+def windows_of(pair: pairs.Pair, start: float, end: float, tick: float) -> list[Sample]:
+    """The whole windows of :data:`WINDOW_SECONDS` of a stretch, one after the other."""
+    starts = np.arange(start, end - WINDOW_SECONDS + 1e-9, WINDOW_SECONDS)
+    return [sample_of(pair, begin, begin + WINDOW_SECONDS, tick) for begin in starts]
+
+
+def measure_one(name: str, whole: Sample, windows: Sequence[Sample], levels: int) -> dict[str, Any]:
+    """One fact, beside the real ones; see :func:`measure`.
+
+    Args:
+        name: one of :data:`MEASURES`.
+        whole: all of it.
+        windows: its windows.
+        levels: how many of the book's levels are known.
+    """
+    real = REAL["facts"][name]
+    how = MEASURES[name]
+    value = how(whole)
+    band = real.get("half_hour_min_median_max")
+    within = [how(part) for part in windows] if band else None
+    days = list(real.get("whole_day", {}).values())
+    note = real.get("note")
+    if name == MIRRORED:
+        days += [[1.0 - share for share in reversed(day)] for day in days]
+        note = MIRROR_NOTE
+    seen = levels >= LEVELS or name not in NEED_ALL_LEVELS
+    return {
+        "definition": real["definition"],
+        "value": value,
+        "windows": within,
+        "real_half_hours": band,
+        "real_days": days,
+        "inside": verdicts(value, within, band, days, judged=bool(windows) and seen),
+        **({"note": note} if note else {}),
     }
 
 

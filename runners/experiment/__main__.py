@@ -1,0 +1,158 @@
+"""Arms of a market over many seeds, paired: ``python -m runners.experiment --vary maker=8,4,0 --seeds 1..32``."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import tyro
+
+from market_env.config import ConfigError, MarketConfig, amend
+from market_env.outside import shown
+from runners.arguments import Rules, Start
+from runners.command import command
+from runners.experiment.arms import Base, crossed, of_models, parse_variation, read_arms
+from runners.experiment.compare import table
+from runners.experiment.draw import draw
+from runners.experiment.experiment import chosen, parse_block, parse_seeds, run_experiment
+from runners.experiment.measures import DEFAULT, Measure, listing
+from runners.files.folder import fresh_folder
+from scripted_agents.policy import PolicyConfig
+from scripted_agents.registry import KINDS
+
+OTHERS = ("claims", "impact", "calibrate")
+"""Commands beside this one, each in a module of its name."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arguments(Rules):
+    """Play arms of a market over many seeds, paired by seed, and compare them; what is in the folder is not played again.
+
+    Beside it: python -m runners.experiment claims, impact or calibrate, each with a --help of its own.
+    """
+
+    vary: Annotated[
+        tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="PATH=VALUE,...", help_behavior_hint="")
+    ] = ()
+    """What makes the arms, the first value the base: a kind's number (maker=8,4,0), a policy's parameter
+    (policies.maker.half_spread=3,6), a rule (market.value.jump=4.7,9) or a seat's field (market.agents.noise.cash=1000,2000); *2
+    multiplies what each has. Several cross."""
+    arms: Path | None = None
+    """JSON file of named arms instead: {"base": {}, "half": {"maker": 4}}, the first one the base."""
+    model: Annotated[
+        tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="FILE.zip", help_behavior_hint="")
+    ] = ()
+    """Frozen PPO policies, an arm each, in the learners' seats; give it several times."""
+    seeds: tuple[str, ...] = ("1..32",)
+    """Numbers, ranges such as 1..64, or both; the same for all arms."""
+    measure: tuple[str, ...] = DEFAULT
+    """What is measured: names that --list shows, or module:name of a function of your own that runners.experiment.measures.measure made."""
+    list: bool = False
+    """Show all measures with units and meanings, and end."""
+    out: Path | None = None
+    """Folder of the experiment, runs/experiment-<n> by default; give one that is there to go on with it."""
+    block: str = "1/1"
+    """Play only a block of the seeds, such as 3/10; rows of all blocks meet in --out, and the command without it joins them."""
+
+
+def measures_of(names: Sequence[str]) -> list[str | Measure]:
+    """Names, with a user's own measures in place of ``module:name``; several names may stand in one word, with commas between.
+
+    Raises:
+        ConfigError: a module has no such measure.
+    """
+    found: list[str | Measure] = []
+    for name in (
+        part for word in names for part in (word.split(",") if not word.startswith("facts.") else [word]) if part
+    ):
+        module, colon, attribute = name.partition(":")
+        if not colon or name.startswith("facts."):
+            found.append(name)
+            continue
+        sys.path.insert(0, "")  # the user's own modules lie where the user is
+        try:
+            own = getattr(importlib.import_module(module), attribute)
+        except (ModuleNotFoundError, AttributeError) as error:
+            raise ConfigError(f"measure {shown(name)[1:-1]}: {error}") from None
+        finally:
+            sys.path.remove("")
+        if not isinstance(own, Measure):
+            raise ConfigError(
+                f"measure {shown(name)[1:-1]}: expected one that measure(name, unit, meaning) made, got {type(own).__name__}"
+            )
+        found.append(own)
+    return found
+
+
+def base_of(start: Start, flags: Rules) -> Base:
+    """What the arms are variations of: the command's population, with the flags' numbers of agents and length."""
+    run = start.populated(flags)
+    if start.has_roster:
+        return Base(lambda counts: (run.market, run.policies), f"{start.file}")
+    begun = start.flags()
+    own = {kind: getattr(flags, kind) for kind in begun if hasattr(flags, kind) and kind in KINDS}
+
+    def recount(counts: Mapping[str, int]) -> tuple[MarketConfig, Mapping[str, PolicyConfig]]:
+        changed = {kind: count for kind, count in {**own, **counts}.items() if count != begun[kind]}
+        made = start.run_with(changed)
+        return amend(made.market, timesteps=flags.timesteps), made.policies
+
+    return Base(recount)
+
+
+@command
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; return its exit status."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    if words and words[0] in OTHERS:
+        status: int = importlib.import_module(f"runners.experiment.{words[0]}").main(words[1:])
+        return status
+    if words and not words[0].startswith("-"):
+        raise ConfigError(f"expected a flag or one of {', '.join(OTHERS)}, got {shown(words[0])}")
+    start = Start(words, one_model=False)
+    arguments = tyro.cli(Arguments, args=words, default=Arguments(**start.flags()), prog="python -m runners.experiment")
+    if arguments.list:
+        print(listing())
+        return 0
+    block = parse_block(arguments.block)
+    seeds = parse_seeds(arguments.seeds)
+    base = base_of(start, arguments)
+    variations = {}
+    for text in arguments.vary:
+        path, values = parse_variation(text)
+        if path in variations:
+            raise ConfigError(f"--vary {shown(path)[1:-1]}: expected each path once")
+        variations[path] = values
+    if arguments.model:
+        variations |= of_models(base, arguments.model)
+    if arguments.arms and variations:
+        raise ConfigError("--arms: give the file, or --vary and --model, not both")
+    arms = read_arms(base, arguments.arms) if arguments.arms else crossed(base, variations)
+    measures = chosen(measures_of(arguments.measure), arms)
+    out = arguments.out or fresh_folder("experiment")
+    try:
+        result = run_experiment(arms, seeds, out, measures, block=block)
+    except KeyboardInterrupt:
+        print(f"\nwhat was played is kept; go on with --out {out}", file=sys.stderr)
+        raise
+    if block[1] > 1:
+        print(
+            f"block {block[0]} of {block[1]} is in {out}: {result.rows.height:,} of {len(arms) * len(seeds):,} rows are there; without --block the rest is played and all is compared"
+        )
+        return 0
+    names = [arm.name for arm in arms]
+    print(table(result.comparisons, names, len(seeds), arms[0].market.timesteps))
+    title = f"{len(seeds)} seeds of {arms[0].market.timesteps:,} timesteps an arm, population {arguments.population}"
+    written = draw(out, result.comparisons, {arm.name: arm.changes for arm in arms}, title)
+    print()
+    for file in (out / "results.parquet", out / "comparisons.json", *written):
+        print(f"wrote {file}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

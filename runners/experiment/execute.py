@@ -1,0 +1,79 @@
+"""Executors: a block of jobs in, rows out.
+
+A job is one arm on one seed; each is the market that ``run_simulation.py`` plays with that configuration and seed, event by
+event. :func:`in_threads` plays them in this process, several at once: the market's kernels and most of the measures' hold no
+interpreter's lock. A job array runs a part of the same jobs on each of several machines (``--block 3/10``), and the rows meet in
+one folder.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+from runners.experiment.arms import Arm
+from runners.experiment.measures import Measure, Seen
+from runners.files.played import play
+from scripted_agents.policy import Policy
+from scripted_agents.registry import build
+
+Row = dict[str, float | None]
+"""A run's measures by name."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One arm on one seed."""
+
+    arm: Arm
+    key: str
+    """The arm's."""
+    seed: int
+    measures: tuple[Measure, ...]
+    """Those that are asked of it."""
+
+
+Executor = Callable[[Sequence[Job]], Iterable[tuple[Job, Row]]]
+"""Plays jobs, in any order, and gives each one's row as it comes."""
+
+
+def row_of(job: Job, policies: dict[str, Policy]) -> Row:
+    """Play one job and measure it."""
+    seen = Seen(play(job.arm.market, policies, job.seed))
+    return {measure.name: measure(seen) for measure in job.measures}
+
+
+def in_threads(jobs: Sequence[Job], workers: int | None = None) -> Iterator[tuple[Job, Row]]:
+    """Play jobs in this process, as many at once as there are processors.
+
+    Args:
+        jobs: what to play.
+        workers: how many at once.
+
+    Raises:
+        ConfigError: a policy cannot be built or is not compiled; before anything is played.
+    """
+    built: dict[str, dict[str, Policy]] = {}
+    for job in jobs:
+        if job.key not in built:
+            built[job.key] = build(job.arm.market, job.arm.policies)
+    count = workers or len(os.sched_getaffinity(0))
+    waiting = iter(jobs)
+    running: dict[Future[Row], Job] = {}
+    with ThreadPoolExecutor(count) as pool:
+        try:
+            while True:
+                for job in waiting:
+                    running[pool.submit(row_of, job, built[job.key])] = job
+                    if len(running) >= 2 * count:
+                        break
+                if not running:
+                    return
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield running.pop(future), future.result()
+        finally:
+            for future in running:
+                future.cancel()
