@@ -10,7 +10,6 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy import stats
 
-from market_env.config import LEARNER, LEARNER_KIND, AgentConfig, Hawkes, MarketConfig, amend
+from market_env.config import LEARNER, LEARNER_KIND
 from market_env.market import Market
 from runners.exchange import ensemble
+from runners.experiment.ablations import ablated
 from runners.files.derive import news
 from runners.files.run import load_run
 from runners.files.whole import whole_file
@@ -34,7 +34,6 @@ from runners.simulation.run import simulate
 from scripted_agents.baselines import DoNothing
 from scripted_agents.policy import PolicyConfig
 from scripted_agents.populations import RECIPES, Population, population
-from scripted_agents.quoter import Quoter
 from scripted_agents.registry import build
 from scripted_agents.rollout import run_compiled
 from scripted_agents.standards import STANDARDS
@@ -106,65 +105,6 @@ def size() -> None:
     print(
         f"{len(FEWEST)} seeds of 5,000 timesteps, the policy's seat empty; microseconds are medians of their compiled runs"
     )
-
-
-def changed(
-    of: Population,
-    agents: Callable[[AgentConfig], AgentConfig | None] = lambda agent: agent,
-    policies: Callable[[str, PolicyConfig], PolicyConfig] = lambda agent, own: own,
-    **rules: Any,
-) -> Population:
-    """A population with each seat, each policy and some rules changed; a seat that is None is left out."""
-    kept = [seat for agent in of.market.agents if (seat := agents(agent)) is not None]
-    own = {seat.id: policies(seat.id, of.policies[seat.id]) for seat in kept}
-    return replace(of, market=amend(of.market, agents=tuple(kept), **rules), policies=own)
-
-
-def arriving(agent: AgentConfig, **fields: Any) -> AgentConfig:
-    """A seat whose Hawkes group is another, if it has one."""
-    return replace(agent, arrivals=replace(agent.arrivals, **fields)) if isinstance(agent.arrivals, Hawkes) else agent
-
-
-def without_value(agent: AgentConfig) -> AgentConfig:
-    """A seat in a market without a value."""
-    return arriving(replace(agent, signal=None), news=0.0)
-
-
-def ablated() -> dict[str, Population]:
-    """The default without each of its mechanisms."""
-    of = population()
-    value = of.market.value
-    assert value is not None
-    plain = MarketConfig()
-
-    def quoting(**fields: Any) -> Population:
-        return changed(of, policies=lambda _, own: replace(own, **fields) if isinstance(own, Quoter) else own)
-
-    return {
-        "default": of,
-        "no value": changed(of, without_value, value=None),
-        "makers do not see the value": changed(of, lambda a: replace(a, signal=None) if a.kind == "maker" else a),
-        "no informed traders": population("default", {"informed": 0}),
-        "news wake nobody": changed(of, lambda a: arriving(a, news=0.0)),
-        "the same, base rates x 6": changed(
-            of,
-            lambda a: arriving(a, news=0.0, rate=6 * a.arrivals.rate) if a.kind in ("maker", "informed") else a,  # type: ignore[union-attr]
-        ),
-        "bursts slow (decay 0.5)": changed(of, lambda a: arriving(a, decay=0.5)),
-        "takers take all levels": changed(of, lambda a: replace(a, best_only=False)),
-        "smooth value (2 news a timestep)": changed(
-            of, value=replace(value, rate=2.0, jump=value.jump * (value.rate / 2.0) ** 0.5)
-        ),
-        "news not clustered": changed(of, value=replace(value, branching_ratio=0.0)),
-        "jumps without a heavy tail": changed(of, value=replace(value, tail=100.0)),
-        "makers never flicker": quoting(flicker=0.0),
-        "makers neither join nor better": quoting(join=0.0, better=0.0),
-        "no patient makers": changed(of, lambda a: None if of.policies[a.id] == of.policies["maker_3"] else a),
-        "no noise traders": population("default", {"noise": 0}),
-        "no momentum trader": population("default", {"momentum": 0}),
-        "grids of day6": changed(of, offsets=plain.offsets, lots=plain.lots),
-        "price and lot of day6": changed(of, first_price=plain.first_price, lot_size=plain.lot_size),
-    }
 
 
 def ablations() -> None:

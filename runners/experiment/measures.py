@@ -309,6 +309,11 @@ def _(run: Seen) -> float | None:
     return len(run.sample.messages) / run.run.timesteps
 
 
+@known("flow", "turns", "count", "turns a timestep")
+def _(run: Seen) -> float | None:
+    return ratio(run.run.summary["events"]["turn"], run.run.timesteps)
+
+
 @known("flow", "trades_noise", "count", "trades with a noise trader in them")
 def _(run: Seen) -> float | None:
     found = run.run.summary["kinds"].get("noise")
@@ -530,6 +535,15 @@ DEFAULT = (
     "pressure", "gain_makers", "policy_liquidation",
 )  # fmt: skip
 """What is measured unless something else is asked for: the usual questions."""
+
+
+@known("facts", "facts_inside", "count", "facts within the range of real half hours, of the 18 that have one")
+def _(run: Seen) -> float | None:
+    if not len(run.pair.messages):
+        return 0.0
+    banded = [name for name in facts.MEASURES if "half_hour_min_median_max" in facts.REAL["facts"][name]]
+    found = [facts.measure_one(name, run.sample, run.windows, LEVELS) for name in banded]
+    return float(sum(fact["inside"] == "inside" for fact in found)) if run.windows else None
 
 
 def _summary_paths(data: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
