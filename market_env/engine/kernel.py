@@ -22,6 +22,7 @@ import hashlib
 import os
 import pickle
 import sys
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -77,9 +78,13 @@ def _names(code: CodeType) -> Iterator[str]:
             yield from _names(constant)
 
 
+_NAMES = "records by content"
+"""How machine code is named; what was kept under other names is not loaded."""
+
+
 def code_hash(function: Callable[..., Any]) -> str:
     """Hash of all that is compiled into ``function``: bytecode, by name or through modules, constants, versions."""
-    parts: set[str] = {numba.__version__, np.__version__, sys.version}
+    parts: set[str] = {numba.__version__, np.__version__, sys.version, _NAMES}
     seen: set[int] = set()
 
     def reach(reached: Callable[..., Any], options: Any) -> None:
@@ -264,8 +269,22 @@ def _compiled(function: Callable[..., Any], *, parallel: bool) -> Any:
     return dispatcher
 
 
+def _record_name(kind: Any) -> tuple[str, tuple[str]]:
+    return type(kind).__name__, (hashlib.sha256(kind.name.encode()).hexdigest()[:16],)
+
+
+# Machine code is linked by names that hold the types of its arguments. Numba names a record by a number that it counts in each
+# process, so kept code for two kinds of records can bear one name, and a process that loads both runs one's code on the other.
+# Named by what they are made of, no two are alike.
+setattr(numba.types.Record, "mangling_args", property(_record_name))  # noqa: B010  (numba's stubs declare a method)
+
+_one_at_a_time = threading.RLock()
+"""Held while a policy is compiled: two threads that did it at once would each have machine code, and the one that is kept last
+frees what the other's address points to."""
+
+
 class PolicyFunction:
-    """A compiled policy: a C function of :data:`POLICY_SIGNATURE`, compiled or loaded when first asked for."""
+    """A compiled policy: a C function of :data:`POLICY_SIGNATURE`, compiled or loaded when first asked for, by any thread."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.__name__ = function.__name__
@@ -273,27 +292,34 @@ class PolicyFunction:
         self.__module__ = function.__module__
         self.__doc__ = function.__doc__
         self._function = function
+        self._compiled: Any = None
+        self._address = 0
 
-    @functools.cached_property
+    @property
     def compiled(self) -> Any:
         """Numba's compiled C function."""
-        options = {"nogil": True}
-        self._function._kernel_options = {"policy": options}  # type: ignore[attr-defined]
-        compiled: Any = CFunc(
-            self._function, (POLICY_SIGNATURE.args, POLICY_SIGNATURE.return_type), locals={}, options=options
-        )
-        compiled._cache = _LazyCache(self._function)
-        compiled.compile()
-        return compiled
+        with _one_at_a_time:
+            if self._compiled is None:
+                options = {"nogil": True}
+                self._function._kernel_options = {"policy": options}  # type: ignore[attr-defined]
+                compiled: Any = CFunc(
+                    self._function, (POLICY_SIGNATURE.args, POLICY_SIGNATURE.return_type), locals={}, options=options
+                )
+                compiled._cache = _LazyCache(self._function)
+                compiled.compile()
+                self._compiled = compiled
+            return self._compiled
 
     def __reduce__(self) -> str:
         # Pickled by its name, as a function is: an address means nothing in another process.
         return self.__qualname__
 
-    @functools.cached_property
+    @property
     def address(self) -> int:
         """Where its machine code lies in this process."""
-        return int(self.compiled.address)
+        if not self._address:
+            self._address = int(self.compiled.address)
+        return self._address
 
 
 def policy_kernel(function: Callable[..., Any]) -> PolicyFunction:

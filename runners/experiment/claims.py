@@ -69,11 +69,13 @@ def timed(executor: Executor, runs: int) -> Executor:
 
     def play_timed(jobs: Sequence[Job]) -> Iterator[tuple[Job, Row]]:
         nonlocal said, left
-        begun = time.perf_counter()
-        for number, done in enumerate(executor(jobs), 1):
+        begun = 0.0
+        for number, done in enumerate(executor(jobs)):
             yield done
             left -= 1
-            if number == probe and not said:
+            if number == 0:
+                begun = time.perf_counter()
+            elif number == probe and not said:
                 said = True
                 seconds = (time.perf_counter() - begun) / number * left
                 print(f"about {max(1, round(seconds / 60))} minutes to go", file=sys.stderr)

@@ -75,8 +75,10 @@ def text(value: float | None) -> str:
     """A figure with four significant digits."""
     if value is None:
         return "-"
+    if value == 0:
+        return "0"
     size = abs(value)
-    digits = 0 if size >= 1_000 else 1 if size >= 100 else 2 if size >= 10 else 3 if size >= 1 or size == 0 else 4
+    digits = 0 if size >= 1_000 else 1 if size >= 100 else 2 if size >= 10 else 3 if size >= 1 else 4
     return f"{value:,.{digits}f}"
 
 

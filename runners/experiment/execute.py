@@ -9,15 +9,21 @@ one folder.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from market_env.config import amend
+from market_env.engine.kernel import announced
+from market_env.market import capacity_of
 from runners.experiment.arms import Arm
 from runners.experiment.measures import Measure, Seen
 from runners.files.played import play
 from scripted_agents.policy import Policy
 from scripted_agents.registry import build
+
+SHORT = 100
+"""Timesteps of the market that is played so that all is compiled."""
 
 Row = dict[str, float | None]
 """A run's measures by name."""
@@ -45,6 +51,16 @@ def row_of(job: Job, policies: dict[str, Policy]) -> Row:
     return {measure.name: measure(seen) for measure in job.measures}
 
 
+def compile_first(jobs: Sequence[Job], built: Mapping[str, dict[str, Policy]]) -> None:
+    """Compile what the jobs need, or load it, and say so where it takes long: a short market of each size, measured."""
+    sizes = {capacity_of(job.arm.market): job for job in reversed(jobs)}
+    measures = {measure.name: measure for job in jobs for measure in job.measures}
+    with announced("markets and measures"):
+        for job in sizes.values():
+            arm = replace(job.arm, market=amend(job.arm.market, timesteps=min(job.arm.market.timesteps, SHORT)))
+            row_of(replace(job, arm=arm, measures=tuple(measures.values())), built[job.key])
+
+
 def in_threads(jobs: Sequence[Job], workers: int | None = None) -> Iterator[tuple[Job, Row]]:
     """Play jobs in this process, as many at once as there are processors.
 
@@ -59,6 +75,7 @@ def in_threads(jobs: Sequence[Job], workers: int | None = None) -> Iterator[tupl
     for job in jobs:
         if job.key not in built:
             built[job.key] = build(job.arm.market, job.arm.policies)
+    compile_first(jobs, built)
     count = workers or len(os.sched_getaffinity(0))
     waiting = iter(jobs)
     running: dict[Future[Row], Job] = {}

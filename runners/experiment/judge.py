@@ -73,20 +73,23 @@ def judge_part(part: Part, found: Difference) -> bool | None:
         return (
             None if not found.n else found.verdict == "same" or (found.mean == 0.0 and found.deviation in (0.0, None))
         )
-    if found.verdict == "none":
+    if found.verdict == "none" or found.mean is None:
         return None
     if part.way == "apart":
-        if found.verdict in ("higher", "lower"):
-            return True
-        inside = (
-            found.low is not None and found.high is not None and -part.least < found.low and found.high < part.least
-        )
-        return False if inside else None
+        return True if found.verdict in ("higher", "lower") else False if shown_small(part, found) else None
     if found.verdict == "same":
         return False  # neither above nor below, in any seed
     if found.verdict == "undecided":
-        return None
+        return False if shown_small(part, found) else None
     return (found.verdict == "higher") == (part.way == "above")
+
+
+def shown_small(part: Part, found: Difference) -> bool:
+    """Whether the interval leaves out all that counts."""
+    if found.low is None or found.high is None or not part.least:
+        return False
+    up, down = found.high < part.least, found.low > -part.least
+    return up if part.way == "above" else down if part.way == "below" else up and down
 
 
 def judge(claim: Claim, name: str, values: Values) -> Verdict:

@@ -167,7 +167,8 @@ def draw_curve(axes: Axes, curve: Curve, decided: Decided) -> None:
     axes.plot(places, means, "o-", color=BLUE, markersize=4)
     axes.set_xticks(places, [str(lag) for lag in curve.lags])
     axes.set_xlabel("timesteps later", fontsize=8)
-    axes.set_title(f"correlation: {curve.title}", fontsize=8.5)
+    axes.set_title(curve.title, fontsize=8.5)
+    axes.set_ylabel("correlation", fontsize=8)
     axes.tick_params(labelsize=7.5)
 
 

@@ -37,9 +37,9 @@ ARMS: dict[str, dict[str, Made]] = {
         "half the noise traders": {"noise": 6},
         "no noise traders": {"noise": 0},
         "arrivals not clustered": ablations.unclustered,
-        "no momentum": {"momentum": 0},
-        "momentum traders": {"momentum": 8},
-        "herding": {"policies.noise.herding": 0.6},
+        "no trend follower": {"momentum": 0},
+        "eight trend followers": {"momentum": 8},
+        "noise traders herd": {"policies.noise.herding": 0.6},
         "no informed traders": {"informed": 0},
         "no value": ablations.without_value_at_all,
         "news wake nobody": ablations.unwoken,
@@ -54,9 +54,9 @@ ARMS: dict[str, dict[str, Made]] = {
         "noise traders doubled": {"noise": 40},
         "half the noise traders": {"noise": 10},
         "arrivals not clustered": ablations.unclustered,
-        "no momentum": {"momentum": 0},
-        "momentum traders": {"momentum": 8},
-        "herding": {"policies.noise.herding": 0.9},
+        "no trend follower": {"momentum": 0},
+        "eight trend followers": {"momentum": 8},
+        "noise traders herd": {"policies.noise.herding": 0.9},
     },
 }
 """By population the arms that claims name."""
@@ -100,7 +100,7 @@ class Part:
     more: float = 0.0
     """Of a difference: by so large a part of the other arm's value it may be higher."""
     least: float = 0.0
-    """Of ``apart``: within so much of 0 it counts as shown to be none."""
+    """What counts at least: a figure that is shown to be less far from 0 that way is shown to be none."""
     weight: str | None = None
     """Measure by which seeds count."""
 
@@ -174,11 +174,11 @@ CLAIMS = (
         "selective",
         "The PPO policy trades selectively and avoids extreme inventory.",
         DAY6_PAGE,
-        f"it trades on fewer than {STANDARDS.least_trading:.0%} or more than {STANDARDS.most_trading:.0%} of its turns, or spends {MOST_NEAR_BOUND:.0%} of the time beyond 80 % of its bound",
+        f"it trades on fewer than {100 * STANDARDS.least_trading:g} % or more than {100 * STANDARDS.most_trading:g} % of its turns, or spends {100 * MOST_NEAR_BOUND:g} % of the time beyond 80 % of its bound",
         (
-            Part(f"it trades on more than {STANDARDS.least_trading:.0%} of its turns", "policy_trading", "above", less=STANDARDS.least_trading),
-            Part(f"it trades on fewer than {STANDARDS.most_trading:.0%} of its turns", "policy_trading", "below", less=STANDARDS.most_trading),
-            Part(f"it is beyond 80 % of its bound less than {MOST_NEAR_BOUND:.0%} of the time", "policy_near_bound", "below", less=MOST_NEAR_BOUND),
+            Part(f"it trades on more than {100 * STANDARDS.least_trading:g} % of its turns", "policy_trading", "above", less=STANDARDS.least_trading),
+            Part(f"it trades on fewer than {100 * STANDARDS.most_trading:g} % of its turns", "policy_trading", "below", less=STANDARDS.most_trading),
+            Part(f"it is beyond 80 % of its bound less than {100 * MOST_NEAR_BOUND:g} % of the time", "policy_near_bound", "below", less=MOST_NEAR_BOUND),
         ),
         (("policy_trading", MAKERS[1:]), ("policy_near_bound", MAKERS[1:]), ("policy_largest", MAKERS[1:])),
         (("policy_largest", "its largest inventory, of its bound"), ("policy_liquidation", "its gain, inventory closed, tick-lots")),
@@ -187,7 +187,7 @@ CLAIMS = (
         "noise",
         "Noise traders bring flow without destabilising the market.",
         DAY6_PAGE,
-        f"flow does not grow with their number, or with twice as many volatility, tails or thin times grow by more than {NO_MORE:.0%}",
+        f"flow does not grow with their number, or with twice as many volatility, tails or thin times grow by more than {100 * NO_MORE:g} %",
         (
             Part("lots traded grow with their number", "traded_lots", "above", along=BY_NOISE),
             Part("with twice as many volatility is not a tenth higher", "volatility", "below", "noise traders doubled", BASE, more=NO_MORE),
@@ -208,7 +208,7 @@ CLAIMS = (
             ("pressure", "bid less ask lots near the mid, heavy buying against heavy selling (above 0: the side that is taken from thins)"),
             ("pressure_share", "the same as a part of the depth near the mid"),
         ),
-        (Curve("flow_depth_", FLOW_LAGS, "signed flow with (ask - bid depth) later"),),
+        (Curve("flow_depth_", FLOW_LAGS, "ask less bid depth, signed flow"),),
     ),
     Claim(
         "thinning",
@@ -217,7 +217,8 @@ CLAIMS = (
         "turns are not more frequent as episodes of thin liquidity begin, or depth varies no less where arrivals are as many and do not cluster",
         (
             Part("turns are more frequent as thin episodes begin (seeds by their episodes)", "thin_arrivals", "above", weight="thin_episodes"),
-            Part("the low tenth of the depth lies nearer its median where arrivals do not cluster", "depth_10th", "above", "arrivals not clustered", BASE),
+            Part("more so than where arrivals do not cluster", "thin_arrivals", "above", against="arrivals not clustered"),
+            Part("the low tenth of the depth lies nearer its median where arrivals do not cluster, by two points at least", "depth_10th", "above", "arrivals not clustered", BASE, least=0.02),
         ),
         (("depth_10th", (BASE, "arrivals not clustered")), ("thin_arrivals", (BASE, "arrivals not clustered")), ("turns", (BASE, "arrivals not clustered"))),
         (
@@ -238,7 +239,7 @@ CLAIMS = (
         ),
         (("cancel_trade", (BASE, "arrivals not clustered")), ("recovery", MAKERS[1:])),
         (("cancel_trade", "correlation of lots traded with lots cancelled in a timestep"), ("recovery", "depth left just after a large order, of that before")),
-        (Curve("flow_spread_", FLOW_LAGS, "absolute flow with the spread later"), Curve("flow_depth_", FLOW_LAGS, "signed flow with (ask - bid depth) later")),
+        (Curve("flow_spread_", FLOW_LAGS, "spread, absolute flow"), Curve("flow_depth_", FLOW_LAGS, "ask less bid depth, signed flow")),
     ),
     Claim(
         "provision",
@@ -261,13 +262,13 @@ CLAIMS = (
         "with eight trend followers in place of none, or with noise traders who herd, moves are followed by no more volume, go on no longer, and have no heavier tails",
         (
             Part("after large moves more is traded than otherwise", "volume_after_moves", "above", less=1.0),
-            Part("with eight trend followers moves go on for longer than with none", "variance_ratio", "above", "momentum traders", "no momentum"),
-            Part("and have heavier tails", "kurtosis", "above", "momentum traders", "no momentum"),
-            Part("where noise traders herd moves go on for longer", "variance_ratio", "above", "herding", BASE),
+            Part("with eight trend followers moves go on for longer than with none", "variance_ratio", "above", "eight trend followers", "no trend follower"),
+            Part("and have heavier tails", "kurtosis", "above", "eight trend followers", "no trend follower"),
+            Part("where noise traders herd moves go on for longer", "variance_ratio", "above", "noise traders herd", BASE),
         ),
         (
-            ("variance_ratio", ("no momentum", BASE, "momentum traders", "herding")), ("kurtosis", ("no momentum", BASE, "momentum traders", "herding")),
-            ("volume_after_moves", ("no momentum", BASE, "momentum traders", "herding")),
+            ("variance_ratio", ("no trend follower", BASE, "eight trend followers", "noise traders herd")), ("kurtosis", ("no trend follower", BASE, "eight trend followers", "noise traders herd")),
+            ("volume_after_moves", ("no trend follower", BASE, "eight trend followers", "noise traders herd")),
         ),
     ),
     Claim(

@@ -6,9 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
+
+from market_env.engine.kernel import PolicyFunction, policy_kernel
 
 ROOT = Path(__file__).parents[3]
 
@@ -247,3 +251,63 @@ def test_a_kernel_typed_at_a_prompt_compiles() -> None:
     program = "from market_env.engine.kernel import kernel\n@kernel\ndef f(x):\n    return x + 1\nprint(f(1))\n"
     done = subprocess.run([sys.executable, "-"], input=program, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "2"
+
+
+def test_a_policy_that_several_threads_ask_for_at_once_is_compiled_once() -> None:
+    def policy(observation, parameters, memory, stream, action):  # type: ignore[no-untyped-def]
+        action[0] = 1
+
+    for _ in range(5):
+        made = policy_kernel(policy)
+        together = threading.Barrier(8)
+
+        def ask(made: PolicyFunction = made, together: threading.Barrier = together) -> tuple[int, int]:
+            together.wait()
+            return made.address, id(made.compiled)
+
+        with ThreadPoolExecutor(8) as pool:
+            found = {future.result() for future in [pool.submit(ask) for _ in range(8)]}
+        # One piece of machine code: a second one would be freed, and its address asked for by whoever came first.
+        assert len(found) == 1
+
+
+TWO_SHAPES = """
+import sys
+import numpy as np
+from market_env.engine.kernel import kernel
+
+@kernel
+def total(row, depth):
+    found = 0
+    for i in range(len(row.values)):
+        found += row.values[i]
+    if depth > 0:
+        found += total(row, depth - 1) + total(row, depth - 2)
+    return found
+
+@kernel
+def outer(rows, depth):
+    return total(rows[0], depth)
+
+for size in map(int, sys.argv[1:]):
+    rows = np.zeros(1, np.dtype([("values", "i8", (size,))], align=True))
+    rows["values"] = 1
+    print(outer(rows, 0), end=" ")
+print(sum(outer.stats.cache_hits.values()))
+"""
+
+
+def test_kept_code_for_records_of_two_shapes_does_not_meet(tmp_path: Path) -> None:
+    (tmp_path / "program.py").write_text(TWO_SHAPES)
+    environment = {**os.environ, "MARKET_ENV_CACHE": str(tmp_path / "cache"), "PYTHONPATH": str(ROOT)}
+
+    def run_with(*sizes: str) -> str:
+        return subprocess.run(
+            [sys.executable, "program.py", *sizes], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+        ).stdout.strip()  # fmt: skip
+
+    # Each is compiled by a process of its own, in which the other is not known; then one loads both.
+    assert run_with("3") == "3 0"
+    assert run_with("5") == "5 0"
+    assert run_with("3", "5") == "3 5 2"
+    assert run_with("5", "3") == "5 3 2"
