@@ -19,6 +19,7 @@ from market_env.engine.streams import uniform
 from scripted_agents.kind import Kind
 from scripted_agents.policy import OWN, CompiledPolicy, market_code
 from scripted_agents.sizes import chances_below, drawn_lots_code
+from scripted_agents.twap import Twap
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -96,4 +97,4 @@ SEAT = AgentConfig(
     best_only=True,
     arrivals=Poisson(1.0),
 )
-KIND = Kind("splitter", "splitters", SEAT, (Splitter,), lambda seat: Splitter(), "#8B4513")
+KIND = Kind("splitter", "splitters", SEAT, (Splitter, Twap), lambda seat: Splitter(), "#8B4513")

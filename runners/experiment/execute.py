@@ -11,9 +11,8 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
-from market_env.config import amend
 from market_env.engine.kernel import announced
 from market_env.market import capacity_of
 from runners.experiment.arms import Arm
@@ -22,14 +21,11 @@ from runners.files.played import play
 from scripted_agents.policy import Policy
 from scripted_agents.registry import build
 
-SHORT = 100
-"""Timesteps of the market that is played so that all is compiled."""
-
 Row = dict[str, float | None]
 """A run's measures by name."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Job:
     """One arm on one seed."""
 
@@ -51,14 +47,11 @@ def row_of(job: Job, policies: dict[str, Policy]) -> Row:
     return {measure.name: measure(seen) for measure in job.measures}
 
 
-def compile_first(jobs: Sequence[Job], built: Mapping[str, dict[str, Policy]]) -> None:
-    """Compile what the jobs need, or load it, and say so where it takes long: a short market of each size, measured."""
-    sizes = {capacity_of(job.arm.market): job for job in reversed(jobs)}
-    measures = {measure.name: measure for job in jobs for measure in job.measures}
+def compiled_first(jobs: Sequence[Job], built: Mapping[str, dict[str, Policy]]) -> dict[Job, Row]:
+    """The first job of each size of market, played alone: whatever must be compiled is, and said so where it takes long."""
+    first = {capacity_of(job.arm.market): job for job in reversed(jobs)}
     with announced("markets and measures"):
-        for job in sizes.values():
-            arm = replace(job.arm, market=amend(job.arm.market, timesteps=min(job.arm.market.timesteps, SHORT)))
-            row_of(replace(job, arm=arm, measures=tuple(measures.values())), built[job.key])
+        return {job: row_of(job, built[job.key]) for job in first.values()}
 
 
 def in_threads(jobs: Sequence[Job], workers: int | None = None) -> Iterator[tuple[Job, Row]]:
@@ -75,9 +68,10 @@ def in_threads(jobs: Sequence[Job], workers: int | None = None) -> Iterator[tupl
     for job in jobs:
         if job.key not in built:
             built[job.key] = build(job.arm.market, job.arm.policies)
-    compile_first(jobs, built)
+    played = compiled_first(jobs, built)
+    yield from played.items()
     count = workers or len(os.sched_getaffinity(0))
-    waiting = iter(jobs)
+    waiting = (job for job in jobs if job not in played)
     running: dict[Future[Row], Job] = {}
     with ThreadPoolExecutor(count) as pool:
         try:
