@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import importlib
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import tyro
 
-from market_env.config import ConfigError, MarketConfig, amend
+from market_env.config import ConfigError
 from market_env.outside import shown
 from runners.arguments import Rules, Start
 from runners.command import command
-from runners.experiment.arms import Base, crossed, of_models, parse_variation, read_arms
+from runners.experiment.arms import crossed, of_models, parse_variation, read_arms
+from runners.experiment.command import base_of
 from runners.experiment.compare import table
 from runners.experiment.draw import draw
 from runners.experiment.experiment import chosen, parse_block, parse_seeds, run_experiment
 from runners.experiment.measures import DEFAULT, Measure, listing
 from runners.files.folder import fresh_folder
-from scripted_agents.policy import PolicyConfig
-from scripted_agents.registry import KINDS
 
 OTHERS = ("claims", "impact", "calibrate")
 """Commands beside this one, each in a module of its name."""
@@ -86,22 +85,6 @@ def measures_of(names: Sequence[str]) -> list[str | Measure]:
             )
         found.append(own)
     return found
-
-
-def base_of(start: Start, flags: Rules) -> Base:
-    """What the arms are variations of: the command's population, with the flags' numbers of agents and length."""
-    run = start.populated(flags)
-    if start.has_roster:
-        return Base(lambda counts: (run.market, run.policies), f"{start.file}")
-    begun = start.flags()
-    own = {kind: getattr(flags, kind) for kind in begun if hasattr(flags, kind) and kind in KINDS}
-
-    def recount(counts: Mapping[str, int]) -> tuple[MarketConfig, Mapping[str, PolicyConfig]]:
-        changed = {kind: count for kind, count in {**own, **counts}.items() if count != begun[kind]}
-        made = start.run_with(changed)
-        return amend(made.market, timesteps=flags.timesteps), made.policies
-
-    return Base(recount)
 
 
 @command

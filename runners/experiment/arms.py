@@ -312,6 +312,35 @@ def read_arms(base: Base, path: Path) -> list[Arm]:
         raise ConfigError(f"{where}: {error}") from None
 
 
+def numbers_at(base: Base, path: str) -> float:
+    """The number that stands at a path, the mean over the agents that it names.
+
+    Raises:
+        ConfigError: the path is none, or no number stands there.
+    """
+    market, policies = base.recount({})
+    root, *parts = path.split(".")
+    if path in KINDS:
+        return float(sum(agent.kind == path for agent in market.agents))
+    data: list[Any] = [to_json(market)]
+    if root == "policies" and len(parts) > 1:
+        own = resolve(market, policies)
+        data = [to_json(own[agent]) for agent in _agents(market, path, parts[0])]
+        parts = parts[1:]
+        data = [policy for policy in data if parts[0] in policy] or data
+    elif root == "market" and parts[:1] == ["agents"] and len(parts) > 2:
+        chosen = _agents(market, path, parts[1])
+        data = [agent for agent in data[0]["agents"] if agent["id"] in chosen]
+        parts = parts[2:]
+    for part in parts:
+        if not all(isinstance(place, dict) and part in place for place in data):
+            raise _unknown(path, part, data[0] if data and isinstance(data[0], dict) else [])
+        data = [place[part] for place in data]
+    if not data or not all(isinstance(value, int | float) and not isinstance(value, bool) for value in data):
+        raise ConfigError(f"{path}: expected a number there, found {shown(data[0]) if data else 'no agent'}")
+    return float(sum(data) / len(data))
+
+
 def of_models(base: Base, models: Sequence[str]) -> dict[str, list[Any]]:
     """The variation that seats each of some frozen policies with the learners.
 
