@@ -29,6 +29,7 @@ from market_env.market import configure
 from market_env.outside import shown
 from runners.exchange import window
 from runners.files.config import read_config
+from runners.files.once import once
 from runners.files.read import load_events
 from runners.files.whole import whole_file
 
@@ -53,10 +54,13 @@ class Pair:
     """:data:`runners.exchange.window.MESSAGE`, shape (rows,)."""
     books: NDArray[np.int64]
     """Ask price, ask size, bid price, bid size of each level, shape (rows, 4 K)."""
-    prices: NDArray[np.int64]
-    """All different prices in ``books``, in any order."""
     before: NDArray[np.int64] | None = None
     """The book before the first message, shape (4 K,), where it is known."""
+
+    @once
+    def prices(self) -> NDArray[np.int64]:
+        """All different prices in ``books``, in any order."""
+        return different(pl.Series(self.books[:, column]) for column in range(0, self.books.shape[1], 2))
 
     @property
     def levels(self) -> int:
@@ -78,7 +82,7 @@ def read_pair(message: Path, orderbook: Path) -> Pair:
     books = read_books(orderbook)
     if len(messages) != books.height:
         raise FormatError(f"{orderbook}: expected {len(messages):,} rows as in {message}, got {books.height:,}")
-    return Pair(message.name, messages, books.to_numpy(order="c"), different(books[:, ::2]))
+    return Pair(message.name, messages, books.to_numpy(order="c"))
 
 
 def read_messages(path: Path) -> NDArray[np.void]:
@@ -234,8 +238,7 @@ def pair_of_events(config: MarketConfig, events: NDArray[np.void], levels: int, 
     """
     messages, books = visible(config, events, levels)
     empty = np.tile([window.NO_ASK, 0, window.NO_BID, 0], levels)
-    prices = different(pl.Series(books[:, column]) for column in range(0, 4 * levels, 2))
-    return Pair(name, messages, books, prices, empty)
+    return Pair(name, messages, books, empty)
 
 
 def visible(config: MarketConfig, events: NDArray[np.void], levels: int) -> tuple[NDArray[np.void], NDArray[np.int64]]:

@@ -6,7 +6,6 @@ asked for.
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass
 
@@ -15,6 +14,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from runners.exchange import pairs, window
+from runners.files.once import once
 
 LEVELS = 10
 """Levels that are looked at; more of a pair are left out, with the messages behind them."""
@@ -40,7 +40,7 @@ class Sample:
     end: float
     tick: float
 
-    @functools.cached_property
+    @once
     def sides(self) -> dict[int, tuple[Floats, Floats]]:
         """By direction: prices in ticks and sizes, shape (rows + 1, K), NaN where a level is empty."""
         found = {}
@@ -51,7 +51,7 @@ class Sample:
             found[direction] = (prices, sizes)
         return found
 
-    @functools.cached_property
+    @once
     def mid(self) -> Floats:
         """Mid after each message in ticks, the last one where a side is empty; shape (rows + 1,)."""
         mid = (self.sides[1][0][:, 0] + self.sides[-1][0][:, 0]) / 2
@@ -59,7 +59,7 @@ class Sample:
         filled: Floats = mid[known]
         return filled
 
-    @functools.cached_property
+    @once
     def weights(self) -> Floats:
         """Seconds for which each book stood, shape (rows + 1,)."""
         return np.diff(np.concatenate([[self.start], self.messages["time"], [self.end]]))
@@ -74,7 +74,7 @@ class Sample:
         """Log mid returns."""
         return np.diff(np.log(self.mid_at(seconds)))
 
-    @functools.cached_property
+    @once
     def counts(self) -> Floats:
         """Messages in each second."""
         bins = int(self.end - self.start)
@@ -85,7 +85,7 @@ class Sample:
         """Which messages are of these types."""
         return np.isin(self.messages["type"], types)
 
-    @functools.cached_property
+    @once
     def orders(self) -> NDArray[np.int64]:
         """Rows where a market order begins to trade; visible executions of one moment and side are one order's."""
         rows = np.flatnonzero(self.of_type(window.EXECUTE))
@@ -94,7 +94,7 @@ class Sample:
         new[1:] = (np.diff(prints["time"]) > 0) | (np.diff(prints["direction"]) != 0)
         return rows[new]
 
-    @functools.cached_property
+    @once
     def signs(self) -> Floats:
         """Signs of market orders, buys 1."""
         return -self.messages["direction"][self.orders].astype(np.float64)

@@ -8,7 +8,6 @@ nothing is computed that no chosen measure reads.
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,6 +24,7 @@ from runners.exchange.ensemble import parts_of
 from runners.exchange.sample import LEVELS, Sample, excess_kurtosis, hill, sample_of
 from runners.experiment.arms import near
 from runners.files.derive import derive
+from runners.files.once import once
 from runners.files.played import Played
 from runners.files.summary import summarise
 from runners.measures.intervals import Floats
@@ -38,7 +38,7 @@ class Seen(Measured):
 
     run: Played
 
-    @functools.cached_property
+    @once
     def pair(self) -> pairs.Pair:
         """Messages and the first levels, as LOBSTER would show them."""
         return pairs.pair_of_events(self.run.market, self.run.log, LEVELS, self.run.name)
@@ -48,12 +48,12 @@ class Seen(Measured):
         start = float(pairs.OPENING)
         return start, start + self.run.timesteps, self.run.market.tick_size * pairs.PRICE_UNITS
 
-    @functools.cached_property
+    @once
     def sample(self) -> Sample:
         """The run as the facts look at it."""
         return sample_of(self.pair, *self._span)
 
-    @functools.cached_property
+    @once
     def windows(self) -> list[Sample]:
         """Its half hours."""
         return facts.windows_of(self.pair, *self._span)
@@ -68,12 +68,12 @@ class Seen(Measured):
         found = facts.measure_one(name, self.sample, self.windows, LEVELS)
         return {part: value for part, value, _, _ in parts_of(found, name)}
 
-    @functools.cached_property
+    @once
     def policy(self) -> Seat | None:
         """What the learner's seat did."""
         return next((seat for seat in self.seats if seat.agent == LEARNER), None)
 
-    @functools.cached_property
+    @once
     def side_depth(self) -> Floats:
         """Lots on the first ten levels of each side at the ends of timesteps, shape (timesteps, 2)."""
         ladders = self.run.derived.depth

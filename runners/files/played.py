@@ -5,7 +5,6 @@ Cost: a table is made when first asked for, each in some milliseconds for 5,000 
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +15,7 @@ from market_env.actions import WIDTH
 from market_env.config import MarketConfig
 from market_env.market import Market
 from runners.files.derive import Rows, Tables, derive
+from runners.files.once import once
 from runners.files.record import arrow_table, table_columns
 from runners.files.run import History
 from runners.files.summary import summarise
@@ -47,12 +47,12 @@ class Played(History):
         """Rows of :data:`market_env.engine.state.EVENT`."""
         return self._log
 
-    @functools.cached_property
+    @once
     def derived(self) -> Tables:
         """The state at the end of each timestep as numpy rows."""
         return derive(self.market, self._log)
 
-    @functools.cached_property
+    @once
     def _summary(self) -> dict[str, Any]:
         return summarise(self.market, self._log, self.derived)
 

@@ -6,7 +6,6 @@ what a run on disk and one just played (:class:`Played`) have in common, so that
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from market_env.config import ConfigError, MarketConfig
 from runners.files import derive
 from runners.files.config import read_config
 from runners.files.derive import Rows
+from runners.files.once import once
 from runners.files.read import load_events, read_parts, recorded_timesteps
 from runners.files.schema import TABLES, tables_of
 from runners.files.summary import read_summary
@@ -47,37 +47,37 @@ class History:
         """A table of the schema by name."""
         raise NotImplementedError
 
-    @functools.cached_property
+    @once
     def trades(self) -> pl.DataFrame:
         """A row a trade."""
         return self.table("trades")
 
-    @functools.cached_property
+    @once
     def quotes(self) -> pl.DataFrame:
         """L1 at the end of every timestep."""
         return self.table("quotes")
 
-    @functools.cached_property
+    @once
     def depth(self) -> pl.DataFrame:
         """L2 at the end of every timestep."""
         return self.table("depth")
 
-    @functools.cached_property
+    @once
     def agents(self) -> pl.DataFrame:
         """Accounts, a row an agent at the end of every timestep."""
         return self.table("agents")
 
-    @functools.cached_property
+    @once
     def turns(self) -> pl.DataFrame:
         """A row a turn, with action and reward."""
         return self.table("turns")
 
-    @functools.cached_property
+    @once
     def news(self) -> pl.DataFrame:
         """News about the value, a row a piece; none in a market without one."""
         return self.table("news")
 
-    @functools.cached_property
+    @once
     def events(self) -> pl.DataFrame:
         """The log, a row an event."""
         return self.table("events")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import functools
-
 from market_env.config import LEARNER_KIND
+from runners.files.once import once
 from runners.files.run import History
 from runners.measures import discovery, liquidity, timeline
 from runners.measures import trading as terms
@@ -21,47 +20,47 @@ class Measured:
     def __init__(self, run: History) -> None:
         self.run = run
 
-    @functools.cached_property
+    @once
     def line(self) -> timeline.Timeline:
         """The market at every event."""
         return timeline.timeline(self.run)
 
-    @functools.cached_property
+    @once
     def walls(self) -> liquidity.Walls:
         """Liquidity walls."""
         return liquidity.walls(self.line)
 
-    @functools.cached_property
+    @once
     def pressure(self) -> liquidity.Pressure | None:
         """Depth under pressure."""
         return liquidity.pressure(self.line)
 
-    @functools.cached_property
+    @once
     def recovery(self) -> liquidity.Recovery | None:
         """Depth after large orders."""
         return liquidity.recovery(self.line)
 
-    @functools.cached_property
+    @once
     def thinning(self) -> liquidity.Thinning:
         """Episodes of thin liquidity."""
         return liquidity.thinning(self.line)
 
-    @functools.cached_property
+    @once
     def moves(self) -> discovery.Moves:
         """How the price moved."""
         return discovery.moves(self.line)
 
-    @functools.cached_property
+    @once
     def worth(self) -> values.Worth | None:
         """The price beside the value; None in a market without one."""
         return values.worth(self.line)
 
-    @functools.cached_property
+    @once
     def trading(self) -> terms.Trading:
         """Terms and counterparties."""
         return terms.trading(self.line)
 
-    @functools.cached_property
+    @once
     def seats(self) -> list[terms.Seat]:
         """The turns of each learner that had any."""
         ids = [agent.id for agent in self.run.market.agents if agent.kind == LEARNER_KIND]

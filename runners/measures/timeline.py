@@ -6,7 +6,6 @@ walking through the log again.
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +17,7 @@ from market_env.engine.kernel import kernel
 from market_env.engine.state import BUY, KIND_CANCEL, KIND_TRADE, KIND_TURN, NONE, REASON_IOC, SELL
 from market_env.market import configure
 from runners.files.derive import derive
+from runners.files.once import once
 from runners.files.run import History
 
 NEAR_SPREADS = 1.5
@@ -191,18 +191,18 @@ class Timeline:
         """Kinds in the order of the last axis of ``near``."""
         return self.run.kinds
 
-    @functools.cached_property
+    @once
     def kind_of(self) -> NDArray[np.int64]:
         """Number of each agent's kind."""
         return np.array([self.kinds.index(agent.kind) for agent in self.run.market.agents])
 
-    @functools.cached_property
+    @once
     def near_depth(self) -> NDArray[np.int64]:
         """Lots near the mid by side (bids, asks), shape (timesteps, 2)."""
         total: NDArray[np.int64] = self.near.sum(axis=2)
         return total
 
-    @functools.cached_property
+    @once
     def ends(self) -> NDArray[np.void]:
         """:data:`QUOTES` at the end of each timestep."""
         last = np.searchsorted(self.events["timestep"], np.arange(self.run.timesteps), side="right") - 1
@@ -211,12 +211,12 @@ class Timeline:
         found["reference"][last < 0] = self.run.market.first_price
         return found
 
-    @functools.cached_property
+    @once
     def mid(self) -> NDArray[np.float64]:
         """Mid at the end of each timestep, ticks."""
         return np.ascontiguousarray(self.ends["reference"])
 
-    @functools.cached_property
+    @once
     def spread(self) -> NDArray[np.float64]:
         """Spread at the end of each timestep, ticks; NaN unless two-sided."""
         two_sided = (self.ends["best_bid"] > 0) & (self.ends["best_ask"] > 0)
@@ -228,12 +228,12 @@ class Timeline:
         two_sided = (bids > 0) & (asks > 0)
         return np.where(two_sided, (bids - asks) / np.where(two_sided, bids + asks, 1.0), np.nan)
 
-    @functools.cached_property
+    @once
     def trades(self) -> NDArray[np.int64]:
         """Indices of the trades among the events."""
         return np.flatnonzero(self.events["kind"] == KIND_TRADE)
 
-    @functools.cached_property
+    @once
     def trade_signs(self) -> NDArray[np.float64]:
         """1 where the aggressor bought, -1 where it sold, shape (trades,)."""
         return np.where(self.events["side"][self.trades] == BUY, 1.0, -1.0)
@@ -243,7 +243,7 @@ class Timeline:
         when = self.events["timestep"][rows]
         return np.bincount(when, weights, self.run.timesteps).astype(np.float64)
 
-    @functools.cached_property
+    @once
     def signed_flow(self) -> NDArray[np.float64]:
         """Lots that aggressors bought less sold, a timestep."""
         lots = self.trade_signs * self.events["lots"][self.trades]

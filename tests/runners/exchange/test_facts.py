@@ -307,7 +307,7 @@ def planted(seconds: int, counts: list[int]) -> Pair:
             rows.append((100.0 + second + 0.01 * place, window.NEW, number, 5, 1_000, 1))
     books = np.tile([1_100, 10, 1_000, 0, *[0] * 36], (len(rows), 1))
     books[:, 3] = 5 * np.arange(1, len(rows) + 1)
-    return Pair("planted", np.array(rows, window.MESSAGE), books, np.array([1_000, 1_100]))
+    return Pair("planted", np.array(rows, window.MESSAGE), books)
 
 
 def test_windows_are_whole_half_hours_and_their_median_is_judged() -> None:
