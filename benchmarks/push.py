@@ -10,11 +10,11 @@ import sys
 from typing import NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from market_env.config import LEARNER
 from market_env.market import Market
 from runners.files.derive import derive
+from runners.measures.over_seeds import mean_of
 from scripted_agents.baselines import DoNothing
 from scripted_agents.populations import population
 from scripted_agents.pusher import Pusher
@@ -65,9 +65,10 @@ def push(name: str, seeds: range = SEEDS) -> Push:
 
 def over_seeds(values: list[float]) -> tuple[float, float, float]:
     """Mean and the ends of its 95 % interval (Student's t)."""
-    reach = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
-    mean = float(np.mean(values))
-    return mean, mean - reach, mean + reach
+    found = mean_of(np.array(values))
+    if found.mean is None or found.low is None or found.high is None:
+        raise ValueError(f"too few seeds: {len(values)}")
+    return found.mean, found.low, found.high
 
 
 def presence(name: str, seeds: range = SEEDS) -> tuple[float, float, float]:

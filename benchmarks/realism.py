@@ -17,7 +17,6 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
-from scipy import stats
 
 from market_env.config import LEARNER, LEARNER_KIND
 from market_env.market import Market
@@ -27,6 +26,7 @@ from runners.files.derive import news
 from runners.files.run import load_run
 from runners.files.whole import whole_file
 from runners.measures import discovery, liquidity, worth
+from runners.measures.over_seeds import mean_of
 from runners.measures.timeline import timeline
 from runners.report.style import ASK, BAND, BID, MUTED, STYLE
 from runners.simulation.config import RunConfig
@@ -46,10 +46,8 @@ EMPTY: dict[str, PolicyConfig] = {"ppo": DoNothing()}
 
 def mean(values: Sequence[float] | NDArray[np.float64], form: str = ",.1f") -> str:
     """Mean and its 95 % interval over seeds (Student's t)."""
-    numbers = np.asarray(values, np.float64)
-    reach = stats.t.ppf(0.975, len(numbers) - 1) * numbers.std(ddof=1) / np.sqrt(len(numbers))
-    low, high = numbers.mean() - reach, numbers.mean() + reach
-    return f"{numbers.mean():{form}} [{low:{form}}, {high:{form}}]"
+    found = mean_of(np.asarray(values, np.float64))
+    return f"{found.mean:{form}} [{found.low:{form}}, {found.high:{form}}]"
 
 
 def facts(of: Population, seeds: Sequence[int], *, empty: bool = False) -> list[Any]:

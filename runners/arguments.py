@@ -11,11 +11,13 @@ from typing import Annotated, Any
 
 import tyro
 
-from market_env.config import LEARNER_KIND, ConfigError, amend
+from market_env.config import LEARNER_KIND, ConfigError, MarketConfig, amend
 from market_env.outside import shown
+from runners.experiment.arms import Base
 from runners.simulation.config import RunConfig, has_roster, read_file, run_of
 from scripted_agents import registry
 from scripted_agents.frozen_ppo import DEFAULT_MODEL, FrozenPPO, locate, sha256
+from scripted_agents.policy import PolicyConfig
 from scripted_agents.populations import DEFAULT, RECIPES, population
 from scripted_agents.registry import KINDS
 
@@ -159,3 +161,19 @@ class Start:
                 raise ConfigError(
                     f"model {model}: expected sha256 {shown(wanted)[1:-1]} as {self.file} says; give {other} to use another"
                 )
+
+
+def base_of(start: Start, flags: Rules) -> Base:
+    """What the arms are variations of: the command's population, with the flags' numbers of agents and length."""
+    run = start.populated(flags)
+    if start.has_roster:
+        return Base(lambda counts: (run.market, run.policies), f"{start.file}")
+    begun = start.flags()
+    own = {kind: getattr(flags, kind) for kind in begun if hasattr(flags, kind) and kind in KINDS}
+
+    def recount(counts: Mapping[str, int]) -> tuple[MarketConfig, Mapping[str, PolicyConfig]]:
+        changed = {kind: count for kind, count in {**own, **counts}.items() if count != begun[kind]}
+        made = start.run_with(changed)
+        return amend(made.market, timesteps=flags.timesteps), made.policies
+
+    return Base(recount)

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from market_env.config import MarketConfig
 from market_env.market import Market
 from runners.exchange import facts, pairs, stylized
 from runners.exchange.sample import LEVELS, number
+from runners.measures.over_seeds import mean_of
 from scripted_agents.policy import PolicyConfig
 from scripted_agents.registry import build
 from scripted_agents.rollout import run_compiled
@@ -32,7 +32,7 @@ class Spread:
     mean: float | None
     """None where no seed has one."""
     low: float | None
-    """Of the interval of the mean; None below two seeds."""
+    """Of the interval of the mean; None below eight seeds."""
     high: float | None
     least: float | None
     most: float | None
@@ -79,14 +79,11 @@ def spread(
     values: Sequence[float | None],
 ) -> tuple[float | None, float | None, float | None, float | None, float | None]:
     """Mean, its 95 % interval (low, high), least and most of the values that are known."""
-    known = np.array([value for value in values if value is not None], np.float64)
-    if not len(known):
-        return None, None, None, None, None
-    mean, least, most = float(known.mean()), float(known.min()), float(known.max())
-    if len(known) < 2:
-        return (mean, None, None, least, most)
-    reach = float(stats.t.ppf(0.975, len(known) - 1) * known.std(ddof=1) / np.sqrt(len(known)))
-    return (mean, mean - reach, mean + reach, least, most)
+    numbers = np.array([np.nan if value is None else value for value in values], np.float64)
+    known = numbers[~np.isnan(numbers)]
+    found = mean_of(numbers)
+    ends = (float(known.min()), float(known.max())) if len(known) else (None, None)
+    return found.mean, found.low, found.high, *ends
 
 
 def parts_of(

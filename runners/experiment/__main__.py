@@ -13,10 +13,9 @@ import tyro
 
 from market_env.config import ConfigError
 from market_env.outside import shown
-from runners.arguments import Rules, Start
+from runners.arguments import Rules, Start, base_of
 from runners.command import command
 from runners.experiment.arms import crossed, of_models, parse_variation, read_arms
-from runners.experiment.command import base_of
 from runners.experiment.compare import table
 from runners.experiment.draw import draw
 from runners.experiment.experiment import chosen, parse_block, parse_seeds, run_experiment

@@ -13,17 +13,16 @@ import tyro
 from tqdm import tqdm
 
 from market_env.config import ConfigError
-from runners.arguments import Rules, Start
+from runners.arguments import Rules, Start, base_of
 from runners.command import command
 from runners.experiment.arms import make_arm
 from runners.experiment.calibration import Search, measures_of, pair_target, parse_range, real_target
 from runners.experiment.calibration import unmet as facts_unmet
-from runners.experiment.command import base_of
 from runners.experiment.compare import text
 from runners.experiment.experiment import parse_seeds, run_experiment
-from runners.experiment.statistics import mean_of
 from runners.files.folder import fresh_folder
 from runners.files.whole import write_json
+from runners.measures.over_seeds import mean_of
 from scripted_agents.standards import STANDARDS
 
 TUNED = (

@@ -23,7 +23,8 @@ from market_env.config import ConfigError
 from market_env.outside import load_json, read_bytes, read_json, shown
 from runners.exchange import facts
 from runners.experiment.arms import Arm, Base, make_arm, numbers_at
-from runners.experiment.execute import Executor, Job, in_threads
+from runners.experiment.execute import in_threads
+from runners.experiment.jobs import Executor, Job
 from runners.experiment.measures import Measure, find
 from runners.experiment.store import code_hash
 from runners.files.folder import make_folder

@@ -17,8 +17,9 @@ import tyro
 from market_env.config import ConfigError
 from runners.command import command
 from runners.experiment.compare import by_seed
-from runners.experiment.execute import Executor, Job, Row, in_threads
+from runners.experiment.execute import in_threads
 from runners.experiment.experiment import parse_block, parse_seeds, play
+from runners.experiment.jobs import Executor, Job, Row
 from runners.experiment.judge import judge
 from runners.experiment.measures import Measure, find
 from runners.experiment.page import Decided, in_words, number_of, write

@@ -10,7 +10,7 @@ import numpy as np
 import polars as pl
 
 from runners.experiment.measures import Measure
-from runners.experiment.statistics import (
+from runners.measures.over_seeds import (
     FEWEST_SEEDS,
     MOST_SEEDS,
     Difference,

@@ -1,44 +1,22 @@
-"""Executors: a block of jobs in, rows out.
+"""The executor of this process: jobs played in threads, several at once.
 
-A job is one arm on one seed; each is the market that ``run_simulation.py`` plays with that configuration and seed, event by
-event. :func:`in_threads` plays them in this process, several at once: the market's kernels and most of the measures' hold no
-interpreter's lock. A job array runs a part of the same jobs on each of several machines (``--block 3/10``), and the rows meet in
-one folder.
+Each is the market that ``run_simulation.py`` plays with that configuration and seed, event by event. The market's kernels and most
+of the measures' hold no interpreter's lock. Cost: ``python -m benchmarks.experiments speed``.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
 
 from market_env.engine.kernel import announced
 from market_env.market import capacity_of
-from runners.experiment.arms import Arm
-from runners.experiment.measures import Measure, Seen
+from runners.experiment.jobs import Job, Row
+from runners.experiment.measures import Seen
 from runners.files.played import play
 from scripted_agents.policy import Policy
 from scripted_agents.registry import build
-
-Row = dict[str, float | None]
-"""A run's measures by name."""
-
-
-@dataclass(frozen=True, eq=False)
-class Job:
-    """One arm on one seed."""
-
-    arm: Arm
-    key: str
-    """The arm's."""
-    seed: int
-    measures: tuple[Measure, ...]
-    """Those that are asked of it."""
-
-
-Executor = Callable[[Sequence[Job]], Iterable[tuple[Job, Row]]]
-"""Plays jobs, in any order, and gives each one's row as it comes."""
 
 
 def row_of(job: Job, policies: dict[str, Policy]) -> Row:

@@ -21,7 +21,8 @@ from market_env.market import check_seed
 from market_env.outside import shown
 from runners.experiment.arms import Arm, different
 from runners.experiment.compare import Comparison, as_data, compare
-from runners.experiment.execute import Executor, in_threads
+from runners.experiment.execute import in_threads
+from runners.experiment.jobs import Executor
 from runners.experiment.measures import DEFAULT, Measure, find
 from runners.experiment.store import Store
 from runners.files.whole import write_json

@@ -10,7 +10,7 @@ import numpy as np
 
 from runners.experiment.compare import text
 from runners.experiment.registry import BASE, Claim, Part
-from runners.experiment.statistics import FEWEST_SEEDS, MOST_SEEDS, Difference, Floats, corrected, difference_of
+from runners.measures.over_seeds import FEWEST_SEEDS, MOST_SEEDS, Difference, Floats, corrected, difference_of
 
 Values = Mapping[str, Mapping[str, Floats]]
 """By measure and arm the figure on each seed, NaN where there is none: shape (seeds,)."""

@@ -20,7 +20,7 @@ from market_env.engine.state import KIND_TRADE
 from runners.experiment.arms import Arm
 from runners.experiment.compare import by_seed
 from runners.experiment.measures import Measure, Seen
-from runners.experiment.statistics import LEVEL, Floats, Mean, mean_of
+from runners.measures.over_seeds import LEVEL, Floats, Mean, mean_of
 from scripted_agents.baselines import DoNothing
 from scripted_agents.policy import PolicyConfig
 from scripted_agents.populations import population

@@ -18,8 +18,8 @@ from runners.experiment.draw import panel, wrapped
 from runners.experiment.judge import Judged, Values, Verdict, decides
 from runners.experiment.measures import Measure, find
 from runners.experiment.registry import BASE, CLAIMS, Claim, Curve
-from runners.experiment.statistics import difference_of, mean_of
 from runners.files.whole import whole_file, write_json, write_text
+from runners.measures.over_seeds import difference_of, mean_of
 from runners.report.style import MUTED, STYLE
 from scripted_agents.kind import BLUE, GREY
 

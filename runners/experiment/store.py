@@ -18,7 +18,7 @@ import polars as pl
 from market_env.config import ConfigError
 from market_env.outside import load_json, read_bytes, read_json, shown
 from runners.experiment.arms import Arm
-from runners.experiment.execute import Job, Row
+from runners.experiment.jobs import Job, Row
 from runners.experiment.measures import Measure
 from runners.files.folder import make_folder
 from runners.files.versions import versions_of

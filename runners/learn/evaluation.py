@@ -8,52 +8,24 @@ nothing gains exactly 0.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from market_env.config import ConfigError, MarketConfig, check_learners
+from runners.experiment.jobs import Job, Row
+from runners.experiment.seat import FIGURES, in_batch, rows_of, seat_arm
 from runners.files.whole import whole_file
 from runners.learn.rivals import RIVALS
+from runners.measures.over_seeds import FEWEST_SEEDS, bootstrap_interval
 from scripted_agents.kind import BLUE, GREY
 from scripted_agents.policy import Policy, PolicyConfig
 from scripted_agents.populations import Rules, alone
-from scripted_agents.registry import build_others
-from scripted_agents.tally import tally_episodes
-
-FEWEST_SEEDS = 8
-"""Seeds below which a bootstrap interval means nothing."""
-
-
-@dataclass(frozen=True)
-class Episode:
-    """What one policy did in one market."""
-
-    seed: int
-    gain: float
-    """Change in wealth, tick-lots."""
-    liquidation_gain: float
-    """Change in wealth with the inventory closed against the others' orders, tick-lots."""
-    trading_turns: float
-    """Share of turns, the last one left out, before whose successor one of its orders traded."""
-    near_bound: float
-    """Share of timesteps that ended with more than 80 % of the inventory bound."""
-    traded_lots: int
-    mean_abs_inventory: float
-    """Lots."""
-    lean: float
-    """Mean inventory as a share of its bound, either way: large where a policy sits on one side of the market."""
-    refused_turns: float
-    """Share of turns in which risk checks refused an order or a part of one."""
-
 
 PICTURES = (".png", ".svg", ".pdf")
 """Kinds of pictures that :func:`draw` makes."""
-FIGURES = tuple(name for name in Episode.__dataclass_fields__ if name != "seed")
 GAINS = ("gain", "liquidation_gain")
 
 
@@ -64,8 +36,8 @@ def play_seeds(
     seeds: Sequence[int],
     others: Mapping[str, Policy] | None = None,
     policies: Mapping[str, PolicyConfig] | None = None,
-) -> list[Episode]:
-    """Play ``chosen`` in ``agent``'s seat over many seeds.
+) -> list[Row]:
+    """Play ``chosen`` in ``agent``'s seat over many seeds; a row of :data:`runners.experiment.seat.FIGURES` each.
 
     Args:
         config: rules and roster.
@@ -78,29 +50,12 @@ def play_seeds(
     Raises:
         ConfigError: the agent is not in the market, or another's policy is not compiled.
     """
-    own = {**(others or {}), agent: chosen}
-    rows = tally_episodes(config, {**build_others(config, list(own), policies), **own}, agent, seeds)
-    seat = config.agents[config.agent_ids.index(agent)]
-    start = seat.cash + seat.inventory * config.first_price
-    return [
-        Episode(
-            seed,
-            float(row["wealth"] - start),
-            float(row["liquidation_wealth"] - start),
-            float(row["trading_turns"] / max(row["settled_turns"], 1)),
-            float(row["near_timesteps"] / config.timesteps),
-            int(row["maker_lots"] + row["taker_lots"]),
-            float(row["inventory_sum"] / config.timesteps),
-            abs(float(row["net_sum"] / config.timesteps)) / seat.inventory_bound,
-            float(row["refused_turns"] / max(row["turns"], 1)),
-        )
-        for seed, row in zip(seeds, rows, strict=True)
-    ]
+    return rows_of(seat_arm("own", config, agent, chosen, others, policies), agent, seeds)
 
 
-def column(episodes: Sequence[Episode], name: str) -> NDArray[np.float64]:
+def column(rows: Sequence[Row], name: str) -> NDArray[np.float64]:
     """One figure of all episodes."""
-    return np.array([getattr(episode, name) for episode in episodes], np.float64)
+    return np.array([row[name] for row in rows], np.float64)
 
 
 def mean_over_deviation(values: NDArray[np.float64], axis: int = -1) -> Any:
@@ -109,15 +64,7 @@ def mean_over_deviation(values: NDArray[np.float64], axis: int = -1) -> Any:
     return np.divide(mean, deviation, out=np.zeros_like(mean), where=deviation > 0.0)
 
 
-def bootstrap_interval(values: NDArray[np.float64], statistic: Any = np.mean) -> tuple[float, float]:
-    """95 % bootstrap interval of a statistic, bias-corrected and accelerated; the value twice if all are equal."""
-    if np.ptp(values) == 0.0:
-        return float(values[0]), float(values[0])
-    found = stats.bootstrap((values,), statistic, n_resamples=9_999, rng=np.random.default_rng(0)).confidence_interval
-    return float(found.low), float(found.high)
-
-
-def figures_of(episodes: Sequence[Episode], rivals: Mapping[str, Sequence[Episode]]) -> dict[str, Any]:
+def figures_of(episodes: Sequence[Row], rivals: Mapping[str, Sequence[Row]]) -> dict[str, Any]:
     """Means over seeds, and paired differences to each rival, with intervals."""
     figures: dict[str, Any] = {name: float(column(episodes, name).mean()) for name in FIGURES}
     gains = column(episodes, "liquidation_gain")
@@ -175,7 +122,10 @@ def compare(
         built[name] = policy.build(config) if hasattr(policy, "build") else policy
         if not (hasattr(built[name], "act") and hasattr(built[name], "reset")):
             raise ConfigError(f"policy {name}: expected reset(stream, memory) and act(observation), or build(config)")
-    played = {name: play_seeds(config, agent, policy, seeds, others, policies) for name, policy in built.items()}
+    arms = [seat_arm(name, config, agent, policy, others, policies) for name, policy in built.items()]
+    played: dict[str, list[Row]] = {arm.name: [] for arm in arms}
+    for job, row in in_batch(agent)([Job(arm, arm.name, seed, ()) for arm in arms for seed in seeds]):
+        played[job.arm.name].append(row)
     return {name: figures_of(rows, {r: played[r] for r in rivals if r != name}) for name, rows in played.items()}
 
 

@@ -14,6 +14,7 @@ from matplotlib import pyplot as plt
 from market_env.config import ConfigError, MarketConfig
 from runners import evaluate
 from runners.learn import evaluation, rivals
+from runners.measures import over_seeds
 from scripted_agents import DoNothing, MarketMaker, population
 
 mpl.use("Agg")
@@ -23,12 +24,7 @@ CONFIG = MarketConfig(timesteps=300)
 
 def test_doing_nothing_gains_exactly_nothing() -> None:
     for episode in evaluation.play_seeds(CONFIG, "ppo_0", DoNothing().build(CONFIG), range(3)):
-        assert (episode.gain, episode.liquidation_gain, episode.trading_turns, episode.traded_lots) == (
-            0.0,
-            0.0,
-            0.0,
-            0,
-        )
+        assert [episode[name] for name in ("gain", "liquidation_gain", "trading_turns", "traded_lots")] == [0.0] * 4
 
 
 def test_a_maker_in_the_seat_is_paired_with_every_rival_by_seed() -> None:
@@ -45,7 +41,7 @@ def test_a_maker_in_the_seat_is_paired_with_every_rival_by_seed() -> None:
     assert results["random"]["near_bound"] > mine["near_bound"]
     assert "mean_over_deviation" not in results["nothing"]
     episodes = evaluation.play_seeds(CONFIG, "ppo_0", MarketMaker(half_spread=5.0).build(CONFIG), range(8))
-    gains = [episode.liquidation_gain for episode in episodes]
+    gains = [episode["liquidation_gain"] for episode in episodes]
     assert mine["mean_over_deviation"]["mean"] == pytest.approx(np.mean(gains) / np.std(gains, ddof=1))
     low, high = mine["mean_over_deviation"]["interval"]
     assert low < mine["mean_over_deviation"]["mean"] < high
@@ -53,16 +49,16 @@ def test_a_maker_in_the_seat_is_paired_with_every_rival_by_seed() -> None:
 
 def test_liquidation_never_pays_more_than_the_reference_price_in_a_two_sided_book() -> None:
     episodes = evaluation.play_seeds(CONFIG, "ppo_0", MarketMaker().build(CONFIG), range(6))
-    assert all(episode.liquidation_gain <= episode.gain for episode in episodes)
+    assert all(evaluation.column(episodes, "liquidation_gain") <= evaluation.column(episodes, "gain"))
 
 
 def test_the_interval_covers_the_mean_about_as_often_as_it_says() -> None:
     rng = np.random.default_rng(3)
     covered = [
-        low <= 5.0 <= high for low, high in (evaluation.bootstrap_interval(rng.normal(5, 2, 30)) for _ in range(60))
+        low <= 5.0 <= high for low, high in (over_seeds.bootstrap_interval(rng.normal(5, 2, 30)) for _ in range(60))
     ]
     assert 0.85 <= np.mean(covered) <= 1.0
-    assert evaluation.bootstrap_interval(np.full(4, 2.5)) == (2.5, 2.5)
+    assert over_seeds.bootstrap_interval(np.full(4, 2.5)) == (2.5, 2.5)
 
 
 def test_bad_input_is_one_clear_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -173,7 +169,7 @@ def test_the_rival_in_the_makers_name_is_the_tuned_one() -> None:
     tuned, default = (
         np.mean(
             [
-                e.liquidation_gain
+                e["liquidation_gain"]
                 for e in evaluation.play_seeds(
                     of.market, "ppo_0", policy.build(of.market), range(8), policies=of.policies
                 )
