@@ -9,7 +9,6 @@ multiplies what each has.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,6 +18,7 @@ from typing import Any
 
 from market_env.config import LEARNER_KIND, ConfigError, MarketConfig, amend, checked, parse_json, to_json
 from market_env.outside import load_json, read_json, shown
+from runners.files.config import setting_key
 from scripted_agents.frozen_ppo import FrozenPPO, locate, sha256
 from scripted_agents.policy import PolicyConfig
 from scripted_agents.populations import Population, population
@@ -52,10 +52,18 @@ class Arm:
     def key(self) -> str:
         """Hash of all that decides what it plays, models' bytes included: 16 hexadecimal digits."""
         data = self.describe()
-        for policy in data["policies"].values():
-            if "model" in policy:
-                policy["model"] = sha256(locate(policy["model"]))
-        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
+        return setting_key(data["market"], data["policies"], self._models())
+
+    @property
+    def place(self) -> str:
+        """The same for episodes of any length."""
+        data = self.describe()
+        del data["market"]["timesteps"]
+        return setting_key(data["market"], data["policies"], self._models())
+
+    def _models(self) -> dict[str, str]:
+        models = {policy.model for policy in self.policies.values() if isinstance(policy, FrozenPPO)}
+        return {model: sha256(locate(model)) for model in models}
 
     def describe(self) -> dict[str, Any]:
         """As ``run_simulation.py --config`` takes it."""

@@ -79,7 +79,7 @@ def timed(executor: Executor, runs: int) -> Executor:
             elif number == probe and not said:
                 said = True
                 seconds = (time.perf_counter() - begun) / number * left
-                print(f"about {max(1, round(seconds / 60))} minutes to go", file=sys.stderr)
+                print(f"about {seconds / 60:.1f} minutes to go", file=sys.stderr)
 
     return play_timed
 

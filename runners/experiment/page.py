@@ -135,10 +135,10 @@ def markdown(all_decided: Sequence[Decided], pictures: Mapping[str, str], comman
 
 
 def standings(all_decided: Sequence[Decided]) -> dict[str, Any]:
-    """What reports quote: by population the arm's key, seeds, and each claim's standing."""
+    """What reports quote: by population the key of its place, seeds, and each claim's standing."""
     return {
         decided.population: {
-            "key": decided.arms[BASE].key,
+            "place": decided.arms[BASE].place,
             "seeds": decided.seeds,
             "timesteps": decided.timesteps,
             "claims": {

@@ -23,7 +23,7 @@ BASE = "as it is"
 Made = Mapping[str, Any] | Callable[[Population], Population]
 """An arm: changes by path, or a function of the population."""
 
-DAY6_PAGE = "the Day-6 page"
+DAY6_PAGE = "the Day-6 page (what the measurement run is to show)"
 
 ARMS: dict[str, dict[str, Made]] = {
     "default": {

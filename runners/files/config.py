@@ -6,7 +6,9 @@ run does, the last three describe what it ran with. Runs of the schema version b
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any
@@ -44,6 +46,22 @@ class Description:
     """SHA-256 of the parameters of each agent's policy before the run."""
     versions: dict[str, str | None] = field(default_factory=dict)
     """Of what decides a run's bytes."""
+
+
+def setting_key(market: Mapping[str, Any], policies: Mapping[str, Mapping[str, Any]], models: Mapping[str, str]) -> str:
+    """Hash of all that decides what a market plays but the seed: 16 hexadecimal digits.
+
+    Args:
+        market: rules and roster as plain data.
+        policies: parameters by agent id as plain data.
+        models: SHA-256 of each model file that they name.
+    """
+    played = {
+        agent: {name: models.get(value, value) if name == "model" else value for name, value in policy.items()}
+        for agent, policy in policies.items()
+    }
+    text = json.dumps({"market": market, "policies": played}, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def upgraded(data: dict[str, Any], where: str) -> dict[str, Any]:

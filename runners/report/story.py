@@ -19,6 +19,7 @@ from runners.files.run import Run
 from runners.measures import discovery, liquidity
 from runners.measures import trading as terms
 from runners.measures.measured import Measured
+from runners.report.standing import quoted
 from scripted_agents.standards import MOST_NEAR_BOUND, NEAR_BOUND
 
 
@@ -188,9 +189,17 @@ class Story(Measured):
     def findings(self) -> list[Finding]:
         """Three to five sentences, written from the data, thresholds stated."""
         found = []
-        for look in (self._of_walls, self._of_moves, self._of_pressure, self._of_learner, self._of_thinning):
+        for claim, look in (
+            ("walls", self._of_walls),
+            ("teleport", self._of_moves),
+            ("asymmetry", self._of_pressure),
+            ("selective", self._of_learner),
+            ("thinning", self._of_thinning),
+        ):
             try:
-                found += look()
+                seen = look()
+                said = quoted(self.run, claim)
+                found += [own._replace(text=f"{own.text} {said}".rstrip()) for own in seen]
             except ConfigError as error:
                 if not self.missing:
                     raise
