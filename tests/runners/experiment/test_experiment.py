@@ -1,0 +1,318 @@
+"""An experiment: the same rows in one go, in blocks, from several processes and after a kill; and the folder is nobody else's."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from market_env.config import ConfigError
+from runners.experiment.__main__ import main
+from runners.experiment.arms import Arm, Base, crossed
+from runners.experiment.execute import in_threads
+from runners.experiment.experiment import parse_block, parse_seeds, run_experiment
+from runners.experiment.jobs import Job, Row
+from runners.experiment.measures import Seen, measure
+from runners.files.run import load_run
+from runners.files.whole import RunFolderError
+
+BASE = Base.of("day6", 200)
+MEASURES = ("spread", "traded_lots", "thin_time")
+
+
+def arms() -> list[Arm]:
+    return crossed(BASE, {"maker": [4, 2]})
+
+
+def results(path: Path) -> bytes:
+    return (path / "results.parquet").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("experiments") / "whole"
+    run_experiment(arms(), range(1, 11), path, MEASURES, progress=False)
+    return path
+
+
+def test_a_row_a_seed_and_arm_with_its_config_and_measures(whole: Path) -> None:
+    rows = pl.read_parquet(whole / "results.parquet")
+    assert rows.columns == ["arm", "seed", "config", *MEASURES]
+    assert rows["arm"].to_list() == ["maker=4"] * 10 + ["maker=2"] * 10
+    assert rows["seed"].to_list() == [*range(1, 11)] * 2
+    assert rows["config"].n_unique() == 2
+    said = json.loads((whole / "experiment.json").read_text())
+    assert [arm["key"] for arm in said["arms"]] == rows["config"].unique(maintain_order=True).to_list()
+    assert {m["name"]: m["unit"] for m in said["measures"]} == {
+        "spread": "ticks",
+        "traded_lots": "lots",
+        "thin_time": "share",
+    }
+    compared = json.loads((whole / "comparisons.json").read_text())
+    spread = rows.pivot("arm", index="seed", values="spread")
+    difference = compared[0]["differences"]["maker=2"]
+    assert difference["mean"] == pytest.approx((spread["maker=2"] - spread["maker=4"]).mean())
+    assert difference["n"] == 10
+
+
+def test_what_an_arm_plays_is_what_run_simulation_writes(whole: Path, tmp_path: Path) -> None:
+    key = json.loads((whole / "experiment.json").read_text())["arms"][1]["config"]
+    done = subprocess.run(
+        [sys.executable, "run_simulation.py", "--config", str(whole / key), "--seed", "3", "--run-dir", str(tmp_path / "run"),
+         "--no-report", "--no-tensorboard"], capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+    @measure("log", "bytes", "hash of the log")
+    def log(run: Seen) -> float:
+        kept.append(run.run.log.tobytes())
+        return 0.0
+
+    kept: list[bytes] = []
+    list(in_threads([Job(arms()[1], "", 3, (log,))]))
+    run = load_run(tmp_path / "run")
+    assert kept == [run.log.tobytes()]
+    row = pl.read_parquet(whole / "results.parquet").filter((pl.col("arm") == "maker=2") & (pl.col("seed") == 3))
+    assert row["traded_lots"].item() == run.summary["traded_lots"]
+
+
+def test_blocks_one_by_one_give_the_rows_of_one_run(whole: Path, tmp_path: Path) -> None:
+    for number in (3, 1, 10, 2, 9, 4, 5, 8, 6, 7):
+        found = run_experiment(arms(), range(1, 11), tmp_path, MEASURES, block=(number, 10), progress=False)
+    assert results(tmp_path) == results(whole)
+    assert found.rows.height == 20
+
+
+def test_any_number_of_threads_gives_the_same_rows(whole: Path, tmp_path: Path) -> None:
+    def one_thread(jobs: Sequence[Job]) -> Iterator[tuple[Job, Row]]:
+        return in_threads(jobs, 1)
+
+    def five(jobs: Sequence[Job]) -> Iterator[tuple[Job, Row]]:
+        return in_threads(jobs, 5)
+
+    for number, executor in enumerate((one_thread, five)):
+        run_experiment(arms(), range(1, 11), tmp_path / str(number), MEASURES, executor=executor, progress=False)
+        assert results(tmp_path / str(number)) == results(whole)
+
+
+def test_more_seeds_and_more_measures_play_only_what_is_missing(tmp_path: Path) -> None:
+    played: list[tuple[str, int, list[str]]] = []
+
+    def counting(jobs: Sequence[Job]) -> Iterator[tuple[Job, Row]]:
+        played.extend((job.arm.name, job.seed, [own.name for own in job.measures]) for job in jobs)
+        return in_threads(jobs)
+
+    def run(last: int, *names: str) -> pl.DataFrame:
+        played.clear()
+        return run_experiment(arms(), range(1, last), tmp_path, names, executor=counting, progress=False).rows
+
+    run(3, "spread")
+    assert sorted(played) == [(arm, seed, ["spread"]) for arm in ("maker=2", "maker=4") for seed in (1, 2)]
+    run(4, "spread")
+    assert sorted(played) == [("maker=2", 3, ["spread"]), ("maker=4", 3, ["spread"])]
+    rows = run(4, "spread", "trades")
+    assert {tuple(names) for _, _, names in played} == {("trades",)}
+    assert rows.null_count().sum_horizontal().item() == 0
+    run(4, "spread", "trades")
+    assert played == []
+
+
+COMMAND = [
+    "-m",
+    "runners.experiment",
+    "--population",
+    "day6",
+    "--vary",
+    "maker=4,2",
+    "--seeds",
+    "1..40",
+    "--timesteps",
+    "1000",
+]
+
+
+@pytest.mark.long
+def test_killed_in_the_middle_and_gone_on_with_it_writes_the_same_file(tmp_path: Path) -> None:
+    for name in ("killed", "straight"):
+        command = [sys.executable, *COMMAND, "--out", str(tmp_path / name)]
+        if name == "killed":
+            process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+            while len(list((tmp_path / name / "rows").glob("*.json"))) < 5:
+                assert process.poll() is None
+                os.sched_yield()
+            process.send_signal(signal.SIGKILL)
+            process.wait()
+            assert not (tmp_path / name / "results.parquet").exists()
+            kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / name / "rows").glob("*.json")}
+            assert 5 <= len(kept) < 80
+        done = subprocess.run(command, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        if name == "killed":  # what was there was not played again
+            assert all((tmp_path / name / "rows" / row).stat().st_mtime_ns == when for row, when in kept.items())
+        assert "paired; differences are to maker=4" in done.stdout
+    assert results(tmp_path / "killed") == results(tmp_path / "straight")
+    for picture in ("arms.png", "differences.png", "experiment.pdf"):
+        assert (tmp_path / "straight" / picture).stat().st_size > 10_000
+
+
+def test_an_interrupt_keeps_what_was_played_and_says_how_to_go_on(tmp_path: Path) -> None:
+    command = [sys.executable, *COMMAND, "--out", str(tmp_path / "run")]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 120
+    while len(list((tmp_path / "run" / "rows").glob("*.json"))) < 3:
+        assert process.poll() is None
+        assert time.monotonic() < deadline
+        os.sched_yield()
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate()
+    assert process.returncode == 130
+    assert f"what was played is kept; go on with --out {tmp_path / 'run'}" in errors
+    assert "Traceback" not in errors
+    for row in (tmp_path / "run" / "rows").glob("*.json"):
+        json.loads(row.read_text())
+
+
+@measure("mine", "lots", "a measure of this file's")
+def mine(run: Seen) -> float:
+    return float(run.run.trades["lots"].sum())
+
+
+def test_the_command_takes_a_users_own_measure_and_several_names_in_a_word(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own = f"{mine_module()}:mine"
+    given = ["--population", "day6", "--timesteps", "100", "--seeds", "1..8", "--measure", "spread,trades", own]
+    assert main([*given, "--out", str(tmp_path)]) == 0
+    printed = capsys.readouterr().out
+    for words in ("spread (ticks): mean spread", "trades (count)", "mine (lots): a measure of this file's", "arms.png"):
+        assert words in printed
+
+
+def mine_module() -> str:
+    return __name__
+
+
+def test_another_experiments_folder_is_left_as_it_is(whole: Path, tmp_path: Path) -> None:
+    before = {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()}
+
+    @measure("spread2", "ticks", "one")
+    def first(run: Seen) -> float:
+        return 1.0
+
+    @measure("spread2", "ticks", "one")
+    def second(run: Seen) -> float:
+        return 2.0
+
+    for others, measures, said in (
+        (crossed(Base.of("day6", 201), {"maker": [4, 2]}), MEASURES, "its arm 'maker=4' is another configuration"),
+        (crossed(BASE, {"noise": [5, 6]}), MEASURES, "expected some of the arms"),
+    ):
+        with pytest.raises(ConfigError, match=said):
+            run_experiment(others, range(1, 11), whole, measures, progress=False)
+    run_experiment(arms(), [1], tmp_path / "own", [first], progress=False)
+    with pytest.raises(ConfigError, match="its measure 'spread2' was another function"):
+        run_experiment(arms(), [1], tmp_path / "own", [second], progress=False)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "notes.txt").write_text("mine")
+    with pytest.raises(ConfigError, match="expected an experiment's folder, an empty one or none"):
+        run_experiment(arms(), [1], tmp_path / "other", MEASURES, progress=False)
+    assert {path: path.read_bytes() for path in whole.rglob("*") if path.is_file()} == before
+
+
+def test_rows_of_other_code_are_not_taken_for_ones_own(whole: Path, tmp_path: Path) -> None:
+    run_experiment(arms(), [1], tmp_path, MEASURES, progress=False)
+    said = json.loads((tmp_path / "experiment.json").read_text())
+    for name, value in (("code", "0" * 16), ("versions", {"numpy": "1.0"}), ("experiment", 99), ("code", ["<script>"])):
+        (tmp_path / "experiment.json").write_text(json.dumps(said | {name: value}))
+        with pytest.raises(ConfigError, match=f"its rows were made with {name} "):
+            run_experiment(arms(), [1], tmp_path, MEASURES, progress=False)
+
+
+@pytest.mark.parametrize("content", ["", "[]", '{"spread": "x"}', '{"spread": true}', '{"spread"', '{"spread": {}}'])
+def test_a_damaged_row_is_one_error_that_names_its_file(content: str, tmp_path: Path) -> None:
+    run_experiment(arms(), [1], tmp_path, MEASURES, progress=False)
+    row = next((tmp_path / "rows").iterdir())
+    row.write_text(content)
+    with pytest.raises(ConfigError, match=row.name):
+        run_experiment(arms(), [1], tmp_path, MEASURES, progress=False)
+
+
+def test_a_folder_that_cannot_be_written_is_one_error(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises((RunFolderError, ConfigError), match="file"):
+        run_experiment(arms(), [1], tmp_path / "file" / "run", MEASURES, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        (["--vary", "makr=3"], "unknown 'makr'; nearest: maker"),
+        (["--vary", "maker=3", "--vary", "maker=4"], "--vary maker: expected each path once"),
+        (["--vary", "policies.maker.half_spread=-1"], "half_spread"),
+        (["--measure", "spred"], "unknown 'spred'; nearest: spread"),
+        (["--measure", "spread,spread"], "expected each name once"),
+        (["--measure", "nowhere:mine"], "measure nowhere:mine: No module named 'nowhere'"),
+        (["--measure", "json:dumps"], "expected one that measure(name, unit, meaning) made, got function"),
+        (["--seeds", "3..1"], "seeds: expected a range"),
+        (["--seeds", "1..x"], "seeds: expected numbers or a range"),
+        (["--seeds", "1", "1..2"], "expected each once"),
+        (["--seeds"], "seeds: expected some"),
+        (["--block", "0/3"], "--block: expected a block of several"),
+        (["--block", "4/3"], "--block: expected a block of several"),
+        (["--block", "x"], "--block: expected a block of several"),
+        (["--model", "none.zip"], "none.zip"),
+        (["--model", "models/ppo_day5.zip", "--ppo", "0"], "there is no ppo agent to use it"),
+        (["--arms", "none.json"], "none.json"),
+        (["claim"], "expected a flag or one of claims, impact, calibrate"),
+        (["claims", "wals"], "claim: unknown 'wals'; nearest: walls"),
+        (["claims", "11"], "or its number, 1 to 10"),
+        (["claims", "--populations", "santa_fe"], "--populations: expected some of default, day6"),
+        (["claims", "informed", "--populations", "day6"], "none of informed is about day6"),
+        (["impact", "--sizes", "4", "2"], "--sizes: expected some lots"),
+        (["impact", "--turns", "3"], "--turns: expected at least 10"),
+        (["impact", "--population", "nowhere"], "population: expected one of"),
+        (["calibrate", "--tune", "policies.maker.half_spread=3"], "--tune: expected path=low..high"),
+        (["calibrate", "--tune", "policies.maker.half_spread=3..1"], "expected a low end below the high one"),
+        (["calibrate", "--tune", "policies.maker.half_spred=1..3"], "nearest: half_spread"),
+        (["calibrate", "--tune", "policies.maker.half_spread=-1..3"], "half_spread"),
+        (["calibrate", "--pair", "a.csv"], "--pair: expected a message and an order-book file, got 1 files"),
+        (["calibrate", "--pair", "none.csv", "none2.csv"], "none.csv: cannot be read"),
+        (["calibrate", "--seeds", "1000000"], "expected others than those held out"),
+        (["calibrate", "--generations", "0"], "--generations: expected at least 1"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line_before_anything_is_played(
+    given: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    assert main([*given, "--out", str(out)] if given[0] != "claim" else given) == 2
+    errors = capsys.readouterr().err
+    assert errors.count("\n") == 1
+    assert errors.startswith("error: ")
+    assert said in errors
+    assert not (out / "rows").exists()
+
+
+def test_seeds_and_blocks_read_as_they_are_written() -> None:
+    assert parse_seeds(["1..4", "9"]) == [1, 2, 3, 4, 9]
+    assert parse_block("3/10") == (3, 10)
+
+
+def test_a_bug_in_a_users_measure_is_a_traceback_and_keeps_what_was_played(tmp_path: Path) -> None:
+    @measure("buggy", "none", "fails on the third seed")
+    def buggy(run: Seen) -> float:
+        if run.run.seed == 3:
+            raise ZeroDivisionError
+        return 1.0
+
+    with pytest.raises(ZeroDivisionError):
+        run_experiment(crossed(BASE, {}), range(1, 9), tmp_path, [buggy], progress=False)
+    assert 1 <= len(list((tmp_path / "rows").iterdir())) < 8
