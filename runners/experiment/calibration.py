@@ -1,6 +1,6 @@
 """Calibration: a population's parameters sought so that its facts come near a target.
 
-The search is CMA-ES (Hansen 2016, arXiv:1604.00772; the ``cmaes`` package with its step adapted to noise) over named parameters with ranges. A
+The search is CMA-ES (Hansen 2016, arXiv:1604.00772; the ``cmaes`` package) over named parameters with ranges. A
 trial plays some seeds and measures the facts that have a range over real half hours; its loss is the mean over the facts of
 how far each lies from the target, in half widths of the real range, beyond a part of it that costs nothing. The target
 is the middle of the real ranges, or the facts of a LOBSTER pair. Trials are kept a generation a file, so an interrupted search
@@ -195,7 +195,7 @@ class Search:
         start = np.array([own.share(1.0 if own.times else numbers_at(base, own.path)) for own in ranges])
         self._measures = tuple(find(f"facts.{name}", []) for name in target.centre)
         bounds = np.tile([0.0, 1.0], (len(ranges), 1))
-        self._search = CMA(mean=np.clip(start, 0.02, 0.98), sigma=0.15, bounds=bounds, seed=seed, lr_adapt=True)
+        self._search = CMA(mean=np.clip(start, 0.02, 0.98), sigma=0.2, bounds=bounds, seed=seed)
         self.start = self._changes(start)
         self._open(seed)
         self.trials: list[Trial] = []

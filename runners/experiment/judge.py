@@ -75,12 +75,12 @@ def judge_part(part: Part, found: Difference) -> bool | None:
         )
     if found.verdict == "none" or found.mean is None:
         return None
-    if part.way == "apart":
-        return True if found.verdict in ("higher", "lower") else False if shown_small(part, found) else None
-    if found.verdict == "same":
-        return False  # neither above nor below, in any seed
+    if shown_small(part, found) or found.verdict == "same":  # neither above nor below, in any seed
+        return False
     if found.verdict == "undecided":
-        return False if shown_small(part, found) else None
+        return None
+    if part.way == "apart":
+        return True
     return (found.verdict == "higher") == (part.way == "above")
 
 

@@ -15,6 +15,7 @@ from runners.experiment import claims as command
 from runners.experiment.judge import Standing, Values, judge
 from runners.experiment.page import in_words
 from runners.experiment.registry import ARMS, BASE, CLAIMS, Claim, Part, arms_of, wanted
+from runners.measures.over_seeds import Floats
 from runners.report.standing import standings
 from scripted_agents import population
 
@@ -27,13 +28,16 @@ def claim_of(*parts: Part) -> Claim:
 
 
 def values_of(**measures: dict[str, tuple[float, float]]) -> Values:
-    """By measure and arm mean and deviation over 32 seeds; arms share what is common to a seed."""
-    common = RNG.normal(0.0, 1.0, 32)
+    """By measure and arm exact mean and deviation over 32 seeds; arms share most of what is a seed's own."""
+    rng = np.random.default_rng(4)
+
+    def noise() -> Floats:
+        drawn = rng.normal(0.0, 1.0, 32)
+        return (drawn - drawn.mean()) / drawn.std(ddof=1)
+
+    common = noise()
     return {
-        name: {
-            arm: mean + deviation * (0.8 * common + 0.6 * RNG.normal(0.0, 1.0, 32))
-            for arm, (mean, deviation) in arms.items()
-        }
+        name: {arm: mean + deviation * (0.8 * common + 0.6 * noise()) for arm, (mean, deviation) in arms.items()}
         for name, arms in measures.items()
     }
 
@@ -43,7 +47,7 @@ def values_of(**measures: dict[str, tuple[float, float]]) -> Values:
     [
         (Part("", "x", "above", less=0.5), (0.7, 0.1), (0.0, 0.0), "supported"),
         (Part("", "x", "above", less=0.5), (0.3, 0.1), (0.0, 0.0), "refuted"),
-        (Part("", "x", "above", less=0.5), (0.5, 0.5), (0.0, 0.0), "undecided"),
+        (Part("", "x", "above", less=0.5), (0.55, 0.5), (0.0, 0.0), "undecided"),
         (Part("", "x", "below", less=0.01), (0.0, 0.0), (0.0, 0.0), "supported"),
         (Part("", "x", "below", "other", BASE), (5.0, 1.0), (3.0, 1.0), "supported"),
         (Part("", "x", "below", "other", BASE), (5.0, 1.0), (7.0, 1.0), "refuted"),
@@ -54,7 +58,7 @@ def values_of(**measures: dict[str, tuple[float, float]]) -> Values:
         (Part("", "x", "below", along=(("other", 0.0), (BASE, 1.0))), (5.0, 0.3), (3.0, 0.3), "refuted"),
         (Part("", "x", "apart", least=0.1), (-0.5, 0.2), (0.0, 0.0), "supported"),
         (Part("", "x", "apart", least=0.5), (0.0, 0.2), (0.0, 0.0), "refuted"),
-        (Part("", "x", "apart", least=0.01), (0.0, 1.0), (0.0, 0.0), "undecided"),
+        (Part("", "x", "apart", least=0.01), (0.1, 1.0), (0.0, 0.0), "undecided"),
         (Part("", "x", "above", least=2.0), (0.3, 1.0), (0.0, 0.0), "refuted"),
         (Part("", "x", "never"), (0.0, 0.0), (0.0, 0.0), "supported"),
         (Part("", "x", "never"), (1.0, 0.0), (0.0, 0.0), "refuted"),
@@ -80,7 +84,7 @@ def test_a_single_jump_in_a_single_seed_refutes() -> None:
 
 def test_one_part_that_fails_refutes_and_one_that_is_open_leaves_it_undecided() -> None:
     holds, fails, is_open = (Part(name, name, "above") for name in ("a", "b", "c"))
-    values = values_of(a={BASE: (9.0, 1.0)}, b={BASE: (-9.0, 1.0)}, c={BASE: (0.0, 1.0)})
+    values = values_of(a={BASE: (9.0, 1.0)}, b={BASE: (-9.0, 1.0)}, c={BASE: (0.1, 1.0)})
     assert judge(claim_of(holds, fails, is_open), "planted", values).standing == "refuted"
     assert judge(claim_of(holds, is_open), "planted", values).standing == "undecided"
     assert judge(claim_of(holds), "planted", values).standing == "supported"

@@ -273,7 +273,7 @@ def test_a_folder_that_cannot_be_written_is_one_error(tmp_path: Path) -> None:
         (["--arms", "none.json"], "none.json"),
         (["claim"], "expected a flag or one of claims, impact, calibrate"),
         (["claims", "wals"], "claim: unknown 'wals'; nearest: walls"),
-        (["claims", "11"], "or its number, 1 to 10"),
+        (["claims", "11"], "or its number, 1 to 11"),
         (["claims", "--populations", "santa_fe"], "--populations: expected some of default, day6"),
         (["claims", "informed", "--populations", "day6"], "none of informed is about day6"),
         (["impact", "--sizes", "4", "2"], "--sizes: expected some lots"),

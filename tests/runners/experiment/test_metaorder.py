@@ -68,36 +68,22 @@ def test_a_metaorder_trades_its_lots_in_its_time_and_no_other() -> None:
         assert sorted(halves["lots"].to_list()) == [20, 20]
 
 
-def test_the_market_without_it_is_the_population_as_it_is_to_the_others() -> None:
-    from scripted_agents import population
-
-    plan = Plan((4,), 50)
-    none = arms_of("day6", plan)[0]
-    of = population("day6", timesteps=plan.timesteps)
-    with_seat = play(none.market, build(none.market, none.policies), 5)
-    without = play(of.market, build(of.market, of.policies), 5)
-    assert with_seat.quotes.equals(without.quotes)
+def test_arms_are_one_market_until_the_metaorder_begins() -> None:
+    plan = Plan((64,), 50)
+    quotes = []
+    for arm in arms_of("day6", plan):
+        quotes.append(play(arm.market, build(arm.market, arm.policies), 5).quotes)
+    for other in quotes[1:]:
+        assert other[:BEGIN].equals(quotes[0][:BEGIN])
+        assert not other.equals(quotes[0])
     assert len(measures_of(plan)) == len(plan.looks) + 2
 
 
 @pytest.mark.long
 def test_the_command_says_and_draws_what_it_saw(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    given = [
-        "--population",
-        "day6",
-        "--sizes",
-        "10",
-        "40",
-        "160",
-        "--turns",
-        "50",
-        "--seeds",
-        "1..8",
-        "--out",
-        str(tmp_path),
-    ]
-    assert command.main(given) == 0
+    given = ["--population", "day6", "--sizes", "60", "200", "600", "--turns", "100", "--seeds", "1..8"]
+    assert command.main([*given, "--out", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
-    for words in ("day6: metaorders worked by TWAP over 50 timesteps", "impact ~ lots ^ ", "square-root law"):
+    for words in ("day6: metaorders worked by TWAP over 100 timesteps", "impact ~ lots ^ ", "square-root law"):
         assert words in printed
     assert (tmp_path / "impact.png").stat().st_size > 10_000
