@@ -58,6 +58,14 @@ tune: $(READY) ## tune the market maker that learned policies are compared with
 evaluate: $(READY) ## compare policies in one seat, paired by seed
 	$(BIN)/python -m runners.evaluate $(ARGS)
 
+.PHONY: experiment
+experiment: $(READY) ## arms of a market over many seeds, paired: make experiment ARGS="--vary maker=8,4,0 --seeds 1..32"
+	$(BIN)/python -m runners.experiment $(ARGS)
+
+.PHONY: claims
+claims: $(READY) ## decide the claims about this market anew, and write docs/claims.md
+	$(BIN)/python -m runners.experiment claims --publish $(ARGS)
+
 .PHONY: replay
 replay: $(READY) ## audit a run against its own log: make replay ARGS=runs/seed-1-0
 	$(BIN)/python -m runners.replay $(ARGS)

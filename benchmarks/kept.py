@@ -21,6 +21,8 @@ from runners.files.whole import write_json
 FOLDER = Path("docs/figures")
 RUN = "runs/seed-1-0"
 """Stands for a run of the default market in the commands that need one."""
+OUT = "runs/experiment"
+"""Stands for a folder of an experiment's own."""
 COMMANDS = {
     "performance": ["benchmarks"],
     "audits": ["benchmarks.integrity", "audits"],
@@ -33,6 +35,11 @@ COMMANDS = {
     "earnings": ["benchmarks.realism", "earnings"],
     "page": ["benchmarks.realism", "page"],
     "push": ["benchmarks.push"],
+    "null": ["benchmarks.experiments", "null"],
+    "pairing": ["benchmarks.experiments", "pairing"],
+    "speed": ["benchmarks.experiments", "speed"],
+    "impact": ["runners.experiment", "impact", "--out", OUT, "--picture", "docs/impact.png"],
+    "impact_day6": ["runners.experiment", "impact", "--population", "day6", "--out", OUT],
 }
 """By name the command whose output is kept."""
 
@@ -54,9 +61,10 @@ def measure(name: str) -> None:
             path.parent.mkdir(parents=True)
             quick = ["--no-report", "--no-tensorboard", "--no-audit", "--run-dir", str(path)]
             subprocess.run([sys.executable, "-m", "runners.simulate", *quick], check=True, stdout=subprocess.DEVNULL)
-        given = [str(Path(folder) / RUN) if argument == RUN else argument for argument in arguments]
+        given = [str(Path(folder) / argument) if argument in (RUN, OUT) else argument for argument in arguments]
         done = subprocess.run([sys.executable, "-m", module, *given], check=True, stdout=subprocess.PIPE, text=True)
-        lines = done.stdout.replace(f"{folder}/", "").rstrip().split("\n")
+        said = done.stdout.replace(f"{folder}/", "").rstrip().split("\n")
+        lines = [line for line in said if not line.startswith("wrote ")]
     kept = {
         "command": " ".join(["python -m", module, *arguments]),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),

@@ -16,6 +16,7 @@ from runners.experiment.compare import Comparison, numbers_of
 from runners.files.whole import whole_file
 from runners.report.style import MUTED, STYLE
 from scripted_agents.kind import BLUE, GREY, ORANGE
+from scripted_agents.registry import KINDS
 
 COLUMNS = 3
 A_PAGE = 12
@@ -81,7 +82,7 @@ def arms_pages(comparisons: Sequence[Comparison], changes: Mapping[str, Mapping[
             if ladder:
                 axes.set_xticks(sorted(places))
                 axes.set_xticklabels([f"{place:g}" for place in sorted(places)])
-                axes.set_xlabel(ladder[0], fontsize=8)
+                axes.set_xlabel(KINDS[ladder[0]].people if ladder[0] in KINDS else ladder[0], fontsize=8)
             else:
                 axes.set_xticks(places, [wrapped(arm) for arm in arms])
                 axes.set_xlim(-0.5, len(arms) - 0.5)

@@ -10,6 +10,7 @@ import matplotlib as mpl
 import numpy as np
 import tyro
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, NullFormatter
 
 from market_env.config import ConfigError
 from runners.command import command
@@ -35,6 +36,9 @@ from runners.report.style import MUTED, STYLE
 from scripted_agents.kind import BLUE, GREY, ORANGE
 from scripted_agents.populations import DEFAULT
 from scripted_agents.standards import STANDARDS
+
+FLOOR = 0.1
+"""Ticks at which the picture of impact begins; an interval that reaches 0 goes down to it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,9 +71,13 @@ def draw(found: Sequence[Impact], law: Law | None, plan: Plan, name: str) -> Fig
         for size, own in zip(sizes, found, strict=True):
             value = getattr(own, attribute)
             if value.low is not None and value.mean > 0:
-                axes.plot([size, size], [max(value.low, 1e-3), value.high], color=BLUE, linewidth=2)
+                axes.plot([size, size], [max(value.low, FLOOR), value.high], color=BLUE, linewidth=2)
                 axes.plot(size, value.mean, "o", color=BLUE, markersize=5)
         axes.set(xscale="log", yscale="log", xlabel="lots executed", ylabel="ticks", title=title)
+        axes.yaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0)))
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.yaxis.set_minor_formatter(NullFormatter())
+    against.set_ylim(bottom=FLOOR)
     if law:
         span = np.array([sizes[0], sizes[-1]])
         against.plot(

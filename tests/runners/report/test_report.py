@@ -24,6 +24,10 @@ from runners import replay, report, simulate
 from runners.files.run import load_run
 from runners.files.schema import tables_of
 from runners.report import Story, opening
+from runners.report.standing import population_of, standings
+from runners.simulation.config import RunConfig
+from runners.simulation.run import simulate as record
+from scripted_agents import population
 from tests.runners.measures import planted
 
 
@@ -396,3 +400,21 @@ def test_a_folder_that_is_no_run_is_one_clear_error(tmp_path: Path, capsys: pyte
     config = json.loads((path / "config.json").read_text()) | {"schema": 99}
     (path / "config.json").write_text(json.dumps(config))
     assert "expected schema version 1 to 3, got 99" in error_of(path)
+
+
+def test_findings_quote_the_claims_standing_of_the_population_that_the_run_played(tmp_path: Path) -> None:
+    for name, changes in (("default", {}), ("day6", {}), ("default", {"maker": 7})):
+        of = population(name, changes, timesteps=300)
+        path = tmp_path / f"{name}-{len(changes)}"
+        run = RunConfig(market=of.market, policies=dict(of.policies), reward=of.reward)
+        record(run, path, audit=False, report=False, tensorboard=False, verbose=False)
+        story = Story(path)
+        own = None if changes else name
+        assert population_of(story.run) == own
+        where = "this population" if own else "the population default"
+        for claim, finding in zip(
+            ("walls", "teleport", "asymmetry", "selective", "thinning"), story.findings, strict=True
+        ):
+            said = standings()[name]["claims"][claim]
+            quoted = f"Over 64 seeds of {where}, claim {said['number']} is {said['standing']} (docs/claims.md)."
+            assert finding.text.endswith(quoted)
