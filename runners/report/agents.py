@@ -108,6 +108,21 @@ def participation(story: Story) -> Figure:
     lots.legend(loc="best")
     table_of(matrix, found.matrix.astype(float), kinds, BLUES, ",.0f")
     matrix.set(title="Who trades with whom: lots", xlabel="maker", ylabel="taker")
+    half_spreads(found, spreads)
+    table_of(gains, found.gains, kinds, DIVERGING, "+,.0f", centred=True)
+    gains.set(title="Gained by the row's kind from the column's, tick-lots", xlabel="", ylabel="")
+    panels["table"].axis("off")
+    terms_by_kind(figure, story)
+    caption(
+        figure,
+        f"{run.summary['traded_lots']:,} lots; each has a maker and a taker, so shares are of twice that. Half-spreads in ticks, lots weighted, with 95 % intervals; "
+        f"half the quoted spread: {number(found.quoted)}.",
+    )
+    return figure
+
+
+def half_spreads(found: trading.Trading, spreads: Axes) -> None:
+    """What resting orders of each kind earned a lot, as they traded and later."""
     spreads.set(
         title=f"Makers' half-spreads: effective = realised (after {trading.HORIZON} timesteps) + adverse",
         ylabel="ticks a lot",
@@ -135,12 +150,14 @@ def participation(story: Story) -> Figure:
     handles.append(Line2D([], [], color=MUTED, linestyle="--", label="half the quoted spread, time average"))
     spreads.margins(y=0.35)
     spreads.legend(handles=handles, ncols=2, loc="upper left", fontsize=6.5)
-    table_of(gains, found.gains, kinds, DIVERGING, "+,.0f", centred=True)
-    gains.set(title="Gained by the row's kind from the column's, tick-lots", xlabel="", ylabel="")
-    panels["table"].axis("off")
+
+
+def terms_by_kind(figure: Figure, story: Story) -> None:
+    """The table of each kind's part of the trading and its terms."""
+    run, found = story.run, story.trading
     volume = 2 * max(1, run.summary["traded_lots"])
     cells = []
-    for kind in kinds:
+    for kind in run.kinds:
         figures = run.summary["kinds"][kind]
         both = figures["maker_lots"] + figures["taker_lots"]
         cells.append(
@@ -155,12 +172,6 @@ def participation(story: Story) -> Figure:
         ["kind", "share of all lots", "of them as maker", "fill rate of resting lots", "effective", "realised", "adverse selection", "wealth change"],
         cells, (0.12, 0.13, 0.13, 0.17, 0.1, 0.1, 0.13, 0.12),
     )  # fmt: skip
-    caption(
-        figure,
-        f"{run.summary['traded_lots']:,} lots; each has a maker and a taker, so shares are of twice that. Half-spreads in ticks, lots weighted, with 95 % intervals; "
-        f"half the quoted spread: {number(found.quoted)}.",
-    )
-    return figure
 
 
 def table_of(

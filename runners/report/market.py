@@ -54,50 +54,9 @@ def flow(story: Story) -> Figure:
             empty(axes, "no whole timestep was recorded")
         return figure
     over_time(price, story.series("mid"), INK)
-    if np.isnan(story.series("spread")).all():
-        for axes in (spread, imbalance):
-            empty(axes, "the book was never two-sided")
-    else:
-        over_time(spread, story.series("spread"), GREEN)
-        spread.set_ylim(bottom=0)
-        over_time(imbalance, story.series("imbalance"), INK)
-        imbalance.set_ylim(-1, 1)
-    for side, sign, tint in ((1, 1, ASK), (0, -1, BID)):
-        place, mean, low, high = binned(line.near_depth[:, side].astype(np.float64))
-        depth.fill_between(place, sign * mean, color=tint, alpha=0.6, linewidth=0, label=("bid", "ask")[side])
-        if len(place) < steps:
-            depth.plot(place, sign * low, color=tint, linewidth=0.4)
-    depth.axhline(0, color=INK, linewidth=0.6)
-    depth.legend(loc="lower right", ncols=2, bbox_to_anchor=(1, 0.95), borderaxespad=0.1)
-    lots = line.events["lots"].astype(np.float64)
-    trade = line.events["kind"] == KIND_TRADE
-    if trade.any():
-        bought = line.events["side"] == BUY
-        for rows, sign, tint in ((trade & bought, 1, BUYER), (trade & ~bought, -1, SELLER)):
-            place, mean, _, high = binned(line.per_timestep(rows, lots[rows]))
-            volume.fill_between(place, sign * high, color=tint, alpha=0.35, linewidth=0, step="mid")
-            volume.plot(place, sign * mean, color=tint, linewidth=0.8)
-        volume.axhline(0, color=INK, linewidth=0.6)
-        by_kind = np.cumsum(signed_flow_by_kind(line), axis=0)
-        for index, kind in enumerate(line.kinds):
-            if by_kind[:, index].any():
-                over_time(signed, by_kind[:, index], colour(run, kind), kind, band=False)
-        over_time(signed, by_kind.sum(axis=1), INK, "all", band=False)
-        low, high = signed.get_ylim()
-        signed.set_ylim(low, high + 0.35 * (high - low))
-        signed.legend(loc="upper left", ncols=5)
-    else:
-        for axes in (volume, signed):
-            empty(axes, "there were no trades")
-    kinds = line.events["kind"]
-    for label, rows, tint in (
-        ("arrivals (turns)", kinds == KIND_TURN, INK), ("submissions", kinds == KIND_ACCEPT, BID),
-        ("cancels", kinds == KIND_CANCEL, ASK), ("trades", trade, GREEN),
-    ):  # fmt: skip
-        over_time(rates, line.per_timestep(rows), tint, label, band=False)
-    rates.legend(loc="upper left", ncols=4)
-    rates.set_xlim(0, max(1, steps))
-    rates.set_ylim(0, 1.4 * rates.get_ylim()[1])  # room for the legend
+    two_sides(story, spread, imbalance, depth)
+    traded_flow(story, volume, signed)
+    what_happened(story, rates)
     summary = run.summary
     width = -(-steps // 700)
     caption(
@@ -107,6 +66,63 @@ def flow(story: Story) -> Figure:
         + (f" Lines: means of {width} timesteps, bands their range." if width > 1 else ""),
     )
     return figure
+
+
+def two_sides(story: Story, spread: Axes, imbalance: Axes, depth: Axes) -> None:
+    """Spread, imbalance at the touch, and depth near the mid, over time."""
+    line = story.line
+    if np.isnan(story.series("spread")).all():
+        for axes in (spread, imbalance):
+            empty(axes, "the book was never two-sided")
+    else:
+        over_time(spread, story.series("spread"), GREEN)
+        spread.set_ylim(bottom=0)
+        over_time(imbalance, story.series("imbalance"), INK)
+        imbalance.set_ylim(-1, 1)
+    for side, sign, tint in ((1, 1, ASK), (0, -1, BID)):
+        place, mean, low, _ = binned(line.near_depth[:, side].astype(np.float64))
+        depth.fill_between(place, sign * mean, color=tint, alpha=0.6, linewidth=0, label=("bid", "ask")[side])
+        if len(place) < story.run.timesteps:
+            depth.plot(place, sign * low, color=tint, linewidth=0.4)
+    depth.axhline(0, color=INK, linewidth=0.6)
+    depth.legend(loc="lower right", ncols=2, bbox_to_anchor=(1, 0.95), borderaxespad=0.1)
+
+
+def traded_flow(story: Story, volume: Axes, signed: Axes) -> None:
+    """Lots that aggressors took each way, and their running sums by kind."""
+    line = story.line
+    lots = line.events["lots"].astype(np.float64)
+    trade = line.events["kind"] == KIND_TRADE
+    if trade.any():
+        bought = line.events["side"] == BUY
+        for rows, sign, tint in ((trade & bought, 1, BUYER), (trade & ~bought, -1, SELLER)):
+            place, mean, _, most = binned(line.per_timestep(rows, lots[rows]))
+            volume.fill_between(place, sign * most, color=tint, alpha=0.35, linewidth=0, step="mid")
+            volume.plot(place, sign * mean, color=tint, linewidth=0.8)
+        volume.axhline(0, color=INK, linewidth=0.6)
+        by_kind = np.cumsum(signed_flow_by_kind(line), axis=0)
+        for index, kind in enumerate(line.kinds):
+            if by_kind[:, index].any():
+                over_time(signed, by_kind[:, index], colour(story.run, kind), kind, band=False)
+        over_time(signed, by_kind.sum(axis=1), INK, "all", band=False)
+        bottom, top = signed.get_ylim()
+        signed.set_ylim(bottom, top + 0.35 * (top - bottom))
+        signed.legend(loc="upper left", ncols=5)
+    else:
+        for axes in (volume, signed):
+            empty(axes, "there were no trades")
+
+
+def what_happened(story: Story, rates: Axes) -> None:
+    """Arrivals, submissions, cancels and trades a timestep."""
+    kinds = story.line.events["kind"]
+    for label, code, tint in (
+        ("arrivals (turns)", KIND_TURN, INK), ("submissions", KIND_ACCEPT, BID), ("cancels", KIND_CANCEL, ASK), ("trades", KIND_TRADE, GREEN),
+    ):  # fmt: skip
+        over_time(rates, story.line.per_timestep(kinds == code), tint, label, band=False)
+    rates.legend(loc="upper left", ncols=4)
+    rates.set_xlim(0, max(1, story.run.timesteps))
+    rates.set_ylim(0, 1.4 * rates.get_ylim()[1])  # room for the legend
 
 
 def price_discovery(story: Story) -> Figure:
@@ -120,6 +136,36 @@ def price_discovery(story: Story) -> Figure:
         return figure
     panels = figure.subplot_mosaic([["path", "path", "shares"], ["levels", "impact", "text"]])
     path, shares, levels, impact, text = (panels[name] for name in ("path", "shares", "levels", "impact", "text"))
+    path_by_cause(moves, path)
+    shares_by_cause(moves, shares)
+    levels_emptied(moves, levels, impact)
+    text.axis("off")
+    text.set_title("Jumps without touching resting orders")
+    text.text(
+        0, 0.95,
+        f"{moves.prints:,} trades, {moves.off_touch} of them not at the best\nresting price of the side that they hit.\n\n"
+        f"{moves.unexplained} changes of a best price that are neither from\nthe price of the event's own trade or cancel, nor to\nthe limit of its own order.\n\n"
+        f"Jumps: {moves.jumps}. Counted over every event of the log,\n{len(story.line.events):,} in all, against the book just before it.",
+        va="top", fontsize=9, color=INK,
+    )  # fmt: skip
+    multi = sum(count for level, count in moves.levels.items() if level > 1)
+    orders = sum(moves.levels.values())
+    caption(
+        figure,
+        f"{total:,} moves of {sum(moves.ticks.values()):,.0f} ticks in all; "
+        + (f"{multi / orders:.1%} of {orders:,} aggressors' orders emptied more than one level; " if orders else "")
+        + (
+            f"{moves.consumed:.2f} levels were emptied for each change of a best price by one; "
+            if moves.consumed is not None
+            else ""
+        )
+        + f"jumps: {moves.jumps}.",
+    )
+    return figure
+
+
+def path_by_cause(moves: discovery.Moves, path: Axes) -> None:
+    """Running sums of the mid's moves by cause."""
     path.set(
         title="Where the mid's path came from: running sums of its moves by cause",
         xlabel="time (timesteps)",
@@ -130,7 +176,12 @@ def price_discovery(story: Story) -> Figure:
         over_time(path, values, CAUSE_COLOURS[cause], cause, band=False)
     over_time(path, sum(running.values(), np.zeros(1)), INK, "all", band=False)
     path.legend(loc="best", ncols=4)
+
+
+def shares_by_cause(moves: discovery.Moves, shares: Axes) -> None:
+    """Each cause's share of the moves and of their ticks."""
     shares.set(title="Moves of the mid by cause", ylabel="share")
+    total = sum(moves.count.values())
     place = np.arange(len(discovery.CAUSES))
     ticks = sum(moves.ticks.values())
     shares.bar(
@@ -145,6 +196,10 @@ def price_discovery(story: Story) -> Figure:
     )  # fmt: skip
     shares.set_xticks(place, [f"{cause}\n{moves.count[cause]:,}" for cause in discovery.CAUSES])
     shares.legend(handles=[Patch(color=MUTED, label="of moves"), Patch(color=MUTED, alpha=0.45, label="of ticks")])
+
+
+def levels_emptied(moves: discovery.Moves, levels: Axes, impact: Axes) -> None:
+    """How many levels aggressors' orders emptied, and how far the mid moved with them."""
     names = [f"{level}{'+' * (level == discovery.MOST_LEVELS)}" for level in moves.levels]
     levels.set(
         title="Price levels that an aggressor's order emptied", xlabel="levels emptied", ylabel="orders (log scale)"
@@ -164,29 +219,6 @@ def price_discovery(story: Story) -> Figure:
     else:
         for axes in (levels, impact):
             empty(axes, "there were no trades")
-    text.axis("off")
-    text.set_title("Jumps without touching resting orders")
-    text.text(
-        0, 0.95,
-        f"{moves.prints:,} trades, {moves.off_touch} of them not at the best\nresting price of the side that they hit.\n\n"
-        f"{moves.unexplained} changes of a best price that are neither from\nthe price of the event's own trade or cancel, nor to\nthe limit of its own order.\n\n"
-        f"Jumps: {moves.jumps}. Counted over every event of the log,\n{len(story.line.events):,} in all, against the book just before it.",
-        va="top", fontsize=9, color=INK,
-    )  # fmt: skip
-    multi = sum(count for level, count in moves.levels.items() if level > 1)
-    orders = sum(moves.levels.values())
-    caption(
-        figure,
-        f"{total:,} moves of {ticks:,.0f} ticks in all; "
-        + (f"{multi / orders:.1%} of {orders:,} aggressors' orders emptied more than one level; " if orders else "")
-        + (
-            f"{moves.consumed:.2f} levels were emptied for each change of a best price by one; "
-            if moves.consumed is not None
-            else ""
-        )
-        + f"jumps: {moves.jumps}.",
-    )
-    return figure
 
 
 def with_interval(
@@ -277,15 +309,7 @@ def thinning(story: Story) -> Figure:
     arrivals.set_title("Arrivals: turns of all agents")
     arrivals.set(ylabel="turns a timestep", xlabel="time (timesteps)", xlim=(0, max(1, run.timesteps)))
     if run.timesteps:
-        over_time(depth, line.near_depth.sum(axis=1).astype(np.float64), INK)
-        over_time(depth, found.usual, BID, "usual level", band=False)
-        over_time(depth, found.thin * found.usual, ASK, "threshold", band=False)
-        depth.set_ylim(bottom=0)
-        depth.legend(loc="lower right", ncols=2, bbox_to_anchor=(1, 1), borderaxespad=0.1)
-        over_time(arrivals, story.turns, INK)
-        for axes in (depth, arrivals):
-            for start, end in found.episodes[:500]:
-                axes.axvspan(start, max(end, start + run.timesteps / 700), color=ASK, alpha=0.22, linewidth=0)
+        episodes_over_time(story, depth, arrivals)
     panels = [mosaic[name] for name in names]
     study, aggression, shape, left = panels
     titles = (
@@ -304,6 +328,38 @@ def thinning(story: Story) -> Figure:
             f"Depth never fell below {found.thin:.0%} of its usual level after the first 50 timesteps: nothing to study.",
         )
         return figure
+    around_the_start(found, study, aggression, shape)
+    who_left(story, left)
+    took = f"; recovery takes {np.median(found.recovery):.0f} timesteps (median)" if found.recovery else ""
+    words = {
+        "clear": "clear evidence of clustering", "weak": "weak evidence of clustering", "no": "no evidence of clustering",
+        "few": f"fewer than {liquidity.FEWEST_EPISODES} episodes: nothing is claimed",
+    }  # fmt: skip
+    count = len(found.episodes)
+    caption(
+        figure,
+        f"{count} episode{'s' * (count > 1)}; {number(found.before, '.1f')} turns a timestep up to their start, {number(found.elsewhere, '.1f')} elsewhere, "
+        f"p = {number(found.p_value, '.3f')}: {words[found.verdict]}{took}.",
+    )
+    return figure
+
+
+def episodes_over_time(story: Story, depth: Axes, arrivals: Axes) -> None:
+    """Depth near the mid against its usual level, and arrivals, the episodes shaded."""
+    found, run, line = story.thinning, story.run, story.line
+    over_time(depth, line.near_depth.sum(axis=1).astype(np.float64), INK)
+    over_time(depth, found.usual, BID, "usual level", band=False)
+    over_time(depth, found.thin * found.usual, ASK, "threshold", band=False)
+    depth.set_ylim(bottom=0)
+    depth.legend(loc="lower right", ncols=2, bbox_to_anchor=(1, 1), borderaxespad=0.1)
+    over_time(arrivals, story.turns, INK)
+    for axes in (depth, arrivals):
+        for start, end in found.episodes[:500]:
+            axes.axvspan(start, max(end, start + run.timesteps / 700), color=ASK, alpha=0.22, linewidth=0)
+
+
+def around_the_start(found: liquidity.Thinning, study: Axes, aggression: Axes, shape: Axes) -> None:
+    """Arrivals, lots taken and depth around the starts of episodes."""
     lags = liquidity.STUDY
     study.fill_between(lags, *found.band, color=BAND, linewidth=0, label="95 % of shifted starts,\nlag by lag")
     study.plot(lags, found.arrivals, color=INK, label="mean over episodes")
@@ -320,6 +376,11 @@ def thinning(story: Story) -> Figure:
     for axes in (study, aggression, shape):
         axes.axvline(0, color=ASK, linewidth=0.8)
         axes.set_xlabel("timesteps from start")
+
+
+def who_left(story: Story, left: Axes) -> None:
+    """By kind what left as episodes began."""
+    found, run = story.thinning, story.run
     kinds = list(found.left)
     left.barh(
         [short(kind) for kind in kinds],
@@ -329,15 +390,3 @@ def thinning(story: Story) -> Figure:
     left.axvline(0, color=INK, linewidth=0.7)
     left.set(xlabel=f"change in {liquidity.BEFORE} timesteps, lots")
     left.invert_yaxis()
-    took = f"; recovery takes {np.median(found.recovery):.0f} timesteps (median)" if found.recovery else ""
-    words = {
-        "clear": "clear evidence of clustering", "weak": "weak evidence of clustering", "no": "no evidence of clustering",
-        "few": f"fewer than {liquidity.FEWEST_EPISODES} episodes: nothing is claimed",
-    }  # fmt: skip
-    count = len(found.episodes)
-    caption(
-        figure,
-        f"{count} episode{'s' * (count > 1)}; {number(found.before, '.1f')} turns a timestep up to their start, {number(found.elsewhere, '.1f')} elsewhere, "
-        f"p = {number(found.p_value, '.3f')}: {words[found.verdict]}{took}.",
-    )
-    return figure

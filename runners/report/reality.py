@@ -8,7 +8,7 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from runners.exchange import facts
-from runners.exchange.sample import Floats, autocorrelation
+from runners.exchange.sample import Floats, Sample, autocorrelation
 from runners.report.story import Story
 from runners.report.style import ASK, BID, INK, MUTED, caption, empty, page
 
@@ -24,43 +24,10 @@ def distributions(story: Story) -> Figure:
         return figure
     sample = facts.sample_of_run(story.run.path)
     panels = figure.subplots(2, 3).ravel()
-    returns = sample.returns()
     shape, memory, signs, spread, depth, counts = panels
-    shape.set(title="1 s log mid returns", xlabel="standard deviations", ylabel="density (log scale)")
-    if len(returns) >= 10 and returns.std() > 0:
-        z = (returns - returns.mean()) / returns.std()
-        density, edges = np.histogram(z, bins=np.linspace(-8, 8, 65), density=True)
-        middle = (edges[1:] + edges[:-1]) / 2
-        shape.semilogy(middle[density > 0], density[density > 0], "o", color=BID, markersize=3, label="run")
-        x = np.linspace(-4.5, 4.5, 200)
-        shape.semilogy(x, stats.norm.pdf(x), color=MUTED, label="normal")
-        shape.legend()
-        memory_of(memory, np.abs(returns), BID, "|return|")
-        memory_of(memory, returns, INK, "return")
-        real(memory, "acf_abs_return_lag1", 1)
-        memory.legend()
-    else:
-        for axes in (shape, memory):
-            empty(axes, "the mid hardly moved")
+    returns_of(sample, shape, memory)
     memory.set(title="Autocorrelation of 1 s returns", xlabel="lag (s)")
-    signs.set(title="Autocorrelation of market-order signs", xlabel="lag (orders)")
-    if len(sample.signs) >= 100:
-        memory_of(signs, sample.signs, BID, "run")
-        days = facts.REAL["facts"]["sign_acf_lags_2_5_10_20"]["whole_day"]
-        first = facts.REAL["facts"]["sign_acf_lag1"]["whole_day"]
-        for index, (stock, values) in enumerate(days.items()):
-            signs.plot(
-                [1, 2, 5, 10, 20],
-                [first[stock], *values],
-                color=ASK,
-                alpha=0.7,
-                linewidth=0.8,
-                marker=".",
-                label="real days" if index == 0 else None,
-            )
-        signs.legend()
-    else:
-        empty(signs, "fewer than 100 market orders")
+    signs_of(sample, signs)
     width = sample.sides[-1][0][:, 0] - sample.sides[1][0][:, 0]
     spread.set(title="Spread, time weighted", xlabel="ticks", ylabel="share of time")
     weighted(spread, width, sample.weights, BID)
@@ -84,6 +51,49 @@ def distributions(story: Story) -> Figure:
         f"Orange: three NASDAQ stocks, 2012-06-21.",
     )
     return figure
+
+
+def returns_of(sample: Sample, shape: Axes, memory: Axes) -> None:
+    """The density of returns beside a normal one, and their memory."""
+    returns = sample.returns()
+    shape.set(title="1 s log mid returns", xlabel="standard deviations", ylabel="density (log scale)")
+    if len(returns) >= 10 and returns.std() > 0:
+        z = (returns - returns.mean()) / returns.std()
+        density, edges = np.histogram(z, bins=np.linspace(-8, 8, 65), density=True)
+        middle = (edges[1:] + edges[:-1]) / 2
+        shape.semilogy(middle[density > 0], density[density > 0], "o", color=BID, markersize=3, label="run")
+        x = np.linspace(-4.5, 4.5, 200)
+        shape.semilogy(x, stats.norm.pdf(x), color=MUTED, label="normal")
+        shape.legend()
+        memory_of(memory, np.abs(returns), BID, "|return|")
+        memory_of(memory, returns, INK, "return")
+        real(memory, "acf_abs_return_lag1", 1)
+        memory.legend()
+    else:
+        for axes in (shape, memory):
+            empty(axes, "the mid hardly moved")
+
+
+def signs_of(sample: Sample, signs: Axes) -> None:
+    """The memory of market orders' signs beside that of real days."""
+    signs.set(title="Autocorrelation of market-order signs", xlabel="lag (orders)")
+    if len(sample.signs) >= 100:
+        memory_of(signs, sample.signs, BID, "run")
+        days = facts.REAL["facts"]["sign_acf_lags_2_5_10_20"]["whole_day"]
+        first = facts.REAL["facts"]["sign_acf_lag1"]["whole_day"]
+        for index, (stock, values) in enumerate(days.items()):
+            signs.plot(
+                [1, 2, 5, 10, 20],
+                [first[stock], *values],
+                color=ASK,
+                alpha=0.7,
+                linewidth=0.8,
+                marker=".",
+                label="real days" if index == 0 else None,
+            )
+        signs.legend()
+    else:
+        empty(signs, "fewer than 100 market orders")
 
 
 def memory_of(axes: Axes, values: Floats, color: str, label: str) -> None:
