@@ -163,6 +163,9 @@ MEASURES: dict[str, Callable[[Sample], Value]] = {
 }
 """By the name of each fact how it is measured; what it means says :data:`REAL`."""
 
+BANDED = tuple(name for name in MEASURES if "half_hour_min_median_max" in REAL["facts"][name])
+"""Facts that have a range over real half hours."""
+
 NEED_ALL_LEVELS = (
     "events_per_second", "event_count_fano_1s", "event_count_acf_1s", "event_count_acf_1_10_60s", "cancel_per_submit",
     "exec_per_submit", "submit_log_size_sd", "placement_inside_atbest_behind",

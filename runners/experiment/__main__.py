@@ -18,7 +18,7 @@ from runners.command import command
 from runners.experiment.arms import crossed, of_models, parse_variation, read_arms
 from runners.experiment.compare import table
 from runners.experiment.draw import draw
-from runners.experiment.experiment import chosen, parse_block, parse_seeds, run_experiment
+from runners.experiment.experiment import check_enough, chosen, parse_block, parse_seeds, run_experiment
 from runners.experiment.measures import DEFAULT, Measure, listing
 from runners.files.folder import fresh_folder
 
@@ -68,7 +68,7 @@ def measures_of(names: Sequence[str]) -> list[str | Measure]:
         part for word in names for part in (word.split(",") if not word.startswith("facts.") else [word]) if part
     ):
         module, colon, attribute = name.partition(":")
-        if not colon or name.startswith("facts."):
+        if not colon or name.startswith("facts.") or not module:
             found.append(name)
             continue
         sys.path.insert(0, "")  # the user's own modules lie where the user is
@@ -114,6 +114,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.arms and variations:
         raise ConfigError("--arms: give the file, or --vary and --model, not both")
     arms = read_arms(base, arguments.arms) if arguments.arms else crossed(base, variations)
+    if len(arms) > 1:
+        check_enough(seeds)
     measures = chosen(measures_of(arguments.measure), arms)
     out = arguments.out or fresh_folder("experiment")
     try:

@@ -12,7 +12,7 @@ import difflib
 import itertools
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -130,19 +130,20 @@ def make_arm(base: Base, changes: Changes, name: str | None = None) -> Arm:
     return Arm(label(changes) if name is None else name, market, chosen, dict(changes))
 
 
-def label(changes: Changes) -> str:
-    """An arm's name from what it changes; a path is named by its end where that is enough."""
+def label(changes: Changes, *, whole: bool = False) -> str:
+    """An arm's name from what it changes; a file by its name alone unless its whole path is asked for."""
     if not changes:
         return "base"
     return ", ".join(
-        f"{path.removeprefix('market.').removeprefix('policies.')}={_text(value)}" for path, value in changes.items()
+        f"{path.removeprefix('market.').removeprefix('policies.')}={_text(value, whole)}"
+        for path, value in changes.items()
     )
 
 
-def _text(value: Any) -> str:
+def _text(value: Any, whole: bool) -> str:
     if isinstance(value, Mapping):
         value = value.get("model", value.get("policy", dict(value)))
-    return Path(value).name if isinstance(value, str) else json.dumps(value)
+    return (value if whole else Path(value).name) if isinstance(value, str) else json.dumps(value)
 
 
 def near(name: str, known: Iterable[str]) -> str:
@@ -198,7 +199,9 @@ def _changed(
 
 def _agents(market: MarketConfig, path: str, who: str) -> list[str]:
     found = [agent.id for agent in market.agents if who in (agent.id, agent.kind)]
-    if not found and who not in KINDS:
+    if not found and who in KINDS:
+        raise ConfigError(f"{path}: there is no {who} agent to change")
+    if not found:
         raise _unknown(path, who, {name for agent in market.agents for name in (agent.id, agent.kind)})
     return found
 
@@ -273,7 +276,10 @@ def crossed(base: Base, variations: Mapping[str, Sequence[Any]]) -> list[Arm]:
     if not 1 <= count <= MOST_ARMS:
         raise ConfigError(f"arms: expected 1 to {MOST_ARMS:,}, got {count:,}")
     combinations = itertools.product(*variations.values())
-    return different([make_arm(base, dict(zip(variations, values, strict=True))) for values in combinations])
+    arms = [make_arm(base, dict(zip(variations, values, strict=True))) for values in combinations]
+    if len({arm.name for arm in arms}) < len(arms):  # files of one name in several folders
+        arms = [replace(arm, name=label(arm.changes, whole=True)) for arm in arms]
+    return different(arms)
 
 
 def different(arms: Sequence[Arm]) -> list[Arm]:

@@ -106,7 +106,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"\nfinished generations are kept; go on with --out {out}", file=sys.stderr)
             raise
     arms = [make_arm(base, {}, "before"), make_arm(base, best.changes, "after")]
-    result = run_experiment(arms, list(HELD_OUT), out / "verdict", measures_of(target), progress=False)
+    if arms[0].key == arms[1].key:
+        print(f"nothing better was found in {arguments.generations} generations")
+        return 0
+    verdict = out / f"verdict-{arms[1].key}"
+    result = run_experiment(arms, list(HELD_OUT), verdict, measures_of(target), progress=False)
     write_json(out / "best.json", arms[1].describe())
     print(f"\n{'parameter':<44}{'after':>12}")
     for path, value in best.changes.items():

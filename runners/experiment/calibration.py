@@ -26,9 +26,11 @@ from runners.experiment.arms import Arm, Base, make_arm, numbers_at
 from runners.experiment.execute import in_threads
 from runners.experiment.jobs import Executor, Job
 from runners.experiment.measures import Measure, find
-from runners.experiment.store import code_hash
+from runners.experiment.store import PACKAGES, code_hash, finite, finite_or_none
 from runners.files.folder import make_folder
+from runners.files.versions import versions_of
 from runners.files.whole import write_json
+from scripted_agents.registry import KINDS
 
 FREE = 0.5
 """Half widths of the real range around the target within which a fact costs nothing."""
@@ -37,9 +39,6 @@ MOST = 3.0
 FRESH = 100_000
 """What the seeds of the last choice lie above the search's own."""
 LARGEST_GENERATION = 2**24
-
-BANDED = tuple(name for name in facts.MEASURES if "half_hour_min_median_max" in facts.REAL["facts"][name])
-"""Facts that have a range over real half hours."""
 
 
 @dataclass(frozen=True)
@@ -57,11 +56,13 @@ class Range:
         """Whether it is sought by orders of magnitude."""
         return self.low > 0 and self.high / self.low >= 4
 
-    def at(self, share: float) -> float:
-        """The number at a share of the way from low to high, three digits."""
+    def at(self, share: float) -> float | int:
+        """The number at a share of the way from low to high, four digits; whole for a number of agents."""
         if self.logarithmic:
-            return float(f"{self.low * (self.high / self.low) ** share:.4g}")
-        return float(f"{self.low + (self.high - self.low) * share:.4g}")
+            number = self.low * (self.high / self.low) ** share
+        else:
+            number = self.low + (self.high - self.low) * share
+        return round(number) if self.path in KINDS else float(f"{number:.4g}")
 
     def share(self, number: float) -> float:
         """The share of the way at which a number lies."""
@@ -70,7 +71,7 @@ class Range:
             return float(np.log(number / self.low) / np.log(self.high / self.low))
         return (number - self.low) / (self.high - self.low)
 
-    def change(self, share: float) -> float | str:
+    def change(self, share: float) -> float | int | str:
         """The change that an arm takes."""
         number = self.at(share)
         return f"*{number!r}" if self.times else number
@@ -108,9 +109,9 @@ class Target:
     """Of the real range."""
 
     def apart(self, found: Mapping[str, float | None]) -> dict[str, float]:
-        """How far each fact lies from the target, half widths, signed; :data:`MOST` for one that is undefined."""
+        """How far each fact lies from the target, half widths, signed; beyond the most that counts for one that is undefined."""
         return {
-            name: MOST if (value := found.get(name)) is None else (value - centre) / self.half_width[name]
+            name: MOST + FREE if (value := found.get(name)) is None else (value - centre) / self.half_width[name]
             for name, centre in self.centre.items()
         }
 
@@ -121,7 +122,7 @@ class Target:
 
 def real_target() -> Target:
     """The middle of the real half hours' ranges."""
-    bands = {name: facts.REAL["facts"][name]["half_hour_min_median_max"] for name in BANDED}
+    bands = {name: facts.REAL["facts"][name]["half_hour_min_median_max"] for name in facts.BANDED}
     return Target(
         "half hours of real stocks",
         {name: (low + high) / 2 for name, (low, _, high) in bands.items()},
@@ -139,7 +140,7 @@ def pair_target(message: Path, orderbook: Path, tick_size: float) -> Target:
     found = facts.facts_of_pair(message, orderbook, tick_size)["facts"]
     real = real_target()
     centre = {}
-    for name in BANDED:
+    for name in facts.BANDED:
         known = [value for value in found[name]["windows"] or [found[name]["value"]] if isinstance(value, float)]
         if known:
             centre[name] = float(np.median(known))
@@ -213,10 +214,11 @@ class Search:
             "calibration": 1,
             "base": make_arm(self.base, {}).key,
             "ranges": [[own.path, own.low, own.high, own.times] for own in self.ranges],
-            "target": {"name": self.target.name, "centre": self.target.centre},
+            "target": {"name": self.target.name, "centre": self.target.centre, "half_width": self.target.half_width},
             "seeds": self.seeds,
             "seed": seed,
             "code": code_hash(),
+            "versions": versions_of(PACKAGES),
         }
         file = self.path / "calibration.json"
         if file.exists():
@@ -228,8 +230,9 @@ class Search:
                     )
         elif self.path.exists() and (not self.path.is_dir() or any(self.path.iterdir())):
             raise ConfigError(f"{self.path}: expected a search's folder, an empty one or none, found something else")
-        make_folder(self.path / "generations")
+        make_folder(self.path)
         write_json(file, settings)
+        make_folder(self.path / "generations")
 
     def measure(self, points: Sequence[Mapping[str, float | str]], seeds: Sequence[int] | None = None) -> list[Trial]:
         """Play some points, on the search's seeds or on others."""
@@ -290,8 +293,11 @@ class Search:
 def _read(file: Path, changes: Sequence[Mapping[str, float | str]]) -> list[Trial]:
     found = load_json(read_bytes(file, str(file), LARGEST_GENERATION), str(file))
     try:
-        trials = [Trial(own["changes"], float(own["loss"]), dict(own["facts"])) for own in found]
-    except (TypeError, KeyError, ValueError):
+        trials = [
+            Trial(own["changes"], finite(own["loss"]), {n: finite_or_none(v) for n, v in own["facts"].items()})
+            for own in found
+        ]
+    except (AttributeError, TypeError, KeyError, ValueError, OverflowError):
         raise ConfigError(
             f"{file}: expected the trials of a generation; remove it and the later ones, and they are played again"
         ) from None

@@ -18,16 +18,20 @@ from market_env.config import ConfigError
 from runners.command import command
 from runners.experiment.compare import by_seed
 from runners.experiment.execute import in_threads
-from runners.experiment.experiment import parse_block, parse_seeds, play
+from runners.experiment.experiment import check_enough, parse_block, parse_seeds, play
 from runners.experiment.jobs import Executor, Job, Row
 from runners.experiment.judge import judge
 from runners.experiment.measures import Measure, find
 from runners.experiment.page import Decided, in_words, number_of, write
 from runners.experiment.registry import ARMS, Claim, arms_of, claims_named, wanted
-from runners.experiment.store import Store
+from runners.experiment.store import Store, code_hash
 from scripted_agents.standards import STANDARDS
 
 SEEDS = f"{STANDARDS.test_seeds.start}..{STANDARDS.test_seeds.stop - 1}"
+
+
+PUBLISHED = len(STANDARDS.test_seeds)
+"""Seeds that a published page has at least."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +48,8 @@ class Arguments:
     """Numbers, ranges, or both; by default 64 that nothing was tuned on."""
     timesteps: int = 5_000
     """Length of an episode in timesteps."""
-    out: Path = Path("runs/claims")
-    """Folder of the rows, a population each, and of the page."""
+    out: Path | None = None
+    """Folder of the rows, a population each, and of the page, runs/claims-<code> by default: rows of other code do not count."""
     publish: bool = False
     """Write the page into docs/ and the standings to where reports find them, in a checkout of the project."""
     block: str = "1/1"
@@ -89,10 +93,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     arguments = tyro.cli(Arguments, args=argv, prog="python -m runners.experiment claims")
     claims = claims_named(arguments.claims)
-    seeds = parse_seeds(arguments.seeds)
+    seeds = check_enough(parse_seeds(arguments.seeds))
     block = parse_block(arguments.block)
     if arguments.publish and not (Path("docs").is_dir() and Path("runners/report").is_dir()):
         raise ConfigError("--publish: expected to be in a checkout of the project, found no docs/ and runners/report/")
+    if arguments.publish and (arguments.claims or set(arguments.populations) != set(ARMS) or len(seeds) < PUBLISHED):
+        raise ConfigError(f"--publish: expected all claims, all populations and at least {PUBLISHED} seeds")
+    out = arguments.out or Path("runs") / f"claims-{code_hash()[:8]}"
     if len(set(arguments.populations)) < len(arguments.populations) or not arguments.populations:
         raise ConfigError(f"--populations: expected some, each once, got {arguments.populations}")
     stores = {}
@@ -106,13 +113,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         markets = [arm.market for arm in arms]
         measures = {label: [find(own, markets) for own in chosen] for label, chosen in names.items()}
         union = list({own.name: own for chosen in measures.values() for own in chosen}.values())
-        stores[name] = (Store(arguments.out / name, arms, seeds, union), measures)
+        stores[name] = (Store(out / name, arms, seeds, union), measures)
         runs += planned(stores[name][0], [arm.name for arm in arms], measures, name)
     if not stores:
         raise ConfigError(
             f"claims: none of {', '.join(claim.name for claim in claims)} is about {', '.join(arguments.populations)}"
         )
-    executor = timed(in_threads, runs)
+    executor = timed(in_threads, -(-runs // block[1]))
     all_decided = []
     for name, (store, measures) in stores.items():
         try:
@@ -123,9 +130,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if block[1] == 1:
             all_decided.append(decided(store, name, claims))
     if block[1] > 1:
-        print(
-            f"block {block[0]} of {block[1]} is in {arguments.out}; without --block the rest is played and all is judged"
-        )
+        print(f"block {block[0]} of {block[1]} is in {out}; without --block the rest is played and all is judged")
         return 0
     for each in all_decided:
         print(f"\n{each.population}, {each.seeds} seeds of {each.timesteps:,} timesteps an arm:")
@@ -133,9 +138,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"  {number_of(verdict.claim)}. {verdict.claim.says} {in_words(verdict)}")
     print()
     folder, data = (
-        (Path("docs"), Path("runners/report/claims.json"))
-        if arguments.publish
-        else (arguments.out, arguments.out / "claims.json")
+        (Path("docs"), Path("runners/report/claims.json")) if arguments.publish else (out, out / "claims.json")
     )
     said = "python -m runners.experiment claims" + (" --publish" if arguments.publish else "")
     for file in write(all_decided, folder, data, said):

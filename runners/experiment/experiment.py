@@ -26,6 +26,7 @@ from runners.experiment.jobs import Executor
 from runners.experiment.measures import DEFAULT, Measure, find
 from runners.experiment.store import Store
 from runners.files.whole import write_json
+from runners.measures.over_seeds import FEWEST_SEEDS
 
 MOST_SEEDS = 1_000_000
 
@@ -73,6 +74,17 @@ def parse_block(text: str) -> tuple[int, int]:
     return int(match[1]), int(match[2])
 
 
+def check_enough(seeds: Sequence[int]) -> list[int]:
+    """The seeds.
+
+    Raises:
+        ConfigError: they are too few for an interval.
+    """
+    if len(seeds) < FEWEST_SEEDS:
+        raise ConfigError(f"seeds: expected at least {FEWEST_SEEDS}, for an interval, got {len(seeds)}")
+    return list(seeds)
+
+
 def chosen(measures: Iterable[str | Measure], arms: Sequence[Arm]) -> list[Measure]:
     """Measures by name, or a user's own.
 
@@ -112,6 +124,8 @@ def play(
         RunFolderError: a row cannot be written.
     """
     number, of = block
+    if of > len(store.seeds):
+        raise ConfigError(f"--block: expected at most as many blocks as seeds, {len(store.seeds)}, got {of}")
     own = set(store.seeds[number - 1 :: of])
     jobs = [job for job in store.missing(wanted) if job.seed in own]
     with tqdm(total=len(jobs), unit=" runs", disable=None if progress else True) as bar:

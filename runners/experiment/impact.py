@@ -14,7 +14,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 
 from market_env.config import ConfigError
 from runners.command import command
-from runners.experiment.experiment import parse_seeds, play
+from runners.experiment.experiment import check_enough, parse_seeds, play
 from runners.experiment.metaorder import (
     AFTER,
     SIZES,
@@ -33,10 +33,11 @@ from runners.experiment.metaorder import (
 from runners.experiment.store import Store
 from runners.files.whole import whole_file
 from runners.report.style import MUTED, STYLE
-from scripted_agents.kind import BLUE, GREY, ORANGE
+from scripted_agents.kind import BLUE, BLUISH_GREEN, GREY, ORANGE
 from scripted_agents.populations import DEFAULT
 from scripted_agents.standards import STANDARDS
 
+COLOURS = (BLUE, ORANGE, BLUISH_GREEN, GREY)
 FLOOR = 0.1
 """Ticks at which the picture of impact begins; an interval that reaches 0 goes down to it."""
 
@@ -65,7 +66,7 @@ def draw(found: Sequence[Impact], law: Law | None, plan: Plan, name: str) -> Fig
     against, path, cost = figure.subplots(1, 3)
     sizes = np.array([own.executed.mean for own in found], np.float64)
     for axes, attribute, title in (
-        (against, "peak", "impact as it ends"),
+        (against, "end", "impact as it ends"),
         (cost, "cost", "cost against the price as it began"),
     ):
         for size, own in zip(sizes, found, strict=True):
@@ -89,12 +90,12 @@ def draw(found: Sequence[Impact], law: Law | None, plan: Plan, name: str) -> Fig
         )
         shown = [own for own in found if own.lots in law.sizes]
         middle = shown[len(shown) // 2]
-        scale = (middle.peak.mean or 1.0) / (middle.executed.mean or 1.0) ** TOKYO
+        scale = (middle.end.mean or 1.0) / (middle.executed.mean or 1.0) ** TOKYO
         against.plot(span, scale * span**TOKYO, "--", color=GREY, linewidth=1, label=f"lots ^ {TOKYO} (Tokyo)")
         against.legend(loc="upper left")
     places = np.array([0, *range(1, SLICES * (1 + AFTER) + 1)]) / SLICES
-    largest = [own for own in found if own.peak.low is not None and own.peak.low > 0][-4:]
-    for own, colour in zip(largest, (GREY, BLUE, "#009E73", ORANGE)[-len(largest) :], strict=True):
+    largest = [own for own in found if own.end.low is not None and own.end.low > 0][-4:]
+    for own, colour in zip(largest, COLOURS, strict=False):
         means = np.array([np.nan if value.mean is None else value.mean for value in own.path])
         path.plot(places, means / means[SLICES], color=colour, linewidth=1.2, label=f"{own.lots:,} lots")
     path.axvspan(0, 1, color="#EEEEEE", zorder=0)
@@ -115,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
     arguments = tyro.cli(Arguments, args=argv, prog="python -m runners.experiment impact")
     plan = check(Plan(arguments.sizes, arguments.turns))
-    seeds = parse_seeds(arguments.seeds)
+    seeds = check_enough(parse_seeds(arguments.seeds))
     if arguments.picture and (arguments.picture.suffix != ".png" or not arguments.picture.parent.is_dir()):
         raise ConfigError(f"--picture: expected a .png file in a folder that is there, got {arguments.picture}")
     out = arguments.out or Path("runs") / f"impact-{arguments.population}"

@@ -63,25 +63,26 @@ def figure(part: Part, values: Values) -> Floats:
     if part.weight is not None:
         weights = values[part.weight][part.arm]
         known = ~np.isnan(found) & ~np.isnan(weights)
-        found = np.where(known, found * weights / weights[known].mean() if known.any() else np.nan, np.nan)
+        if known.any():
+            mean = float((weights[known] * found[known]).sum() / weights[known].sum())
+            # What the weighted mean depends on, linearised: its mean is the weighted one, its deviation that of a ratio.
+            found = np.where(known, mean + weights / weights[known].mean() * (found - mean), np.nan)
     return found
 
 
 def judge_part(part: Part, found: Difference) -> bool | None:
     """Whether a part holds; None if that is undecided."""
-    if part.way == "never":
-        return (
-            None if not found.n else found.verdict == "same" or (found.mean == 0.0 and found.deviation in (0.0, None))
-        )
+    if part.way == "never":  # one count above 0 refutes; that there is none takes as many seeds as anything
+        return False if found.mean else True if found.verdict == "same" else None
     if found.verdict == "none" or found.mean is None:
         return None
     if shown_small(part, found) or found.verdict == "same":  # neither above nor below, in any seed
         return False
     if found.verdict == "undecided":
         return None
-    if part.way == "apart":
-        return True
-    return (found.verdict == "higher") == (part.way == "above")
+    if part.way != "apart" and (found.verdict == "higher") != (part.way == "above"):
+        return False
+    return True if shown_large(part, found) else None
 
 
 def shown_small(part: Part, found: Difference) -> bool:
@@ -90,6 +91,13 @@ def shown_small(part: Part, found: Difference) -> bool:
         return False
     up, down = found.high < part.least, found.low > -part.least
     return up if part.way == "above" else down if part.way == "below" else up and down
+
+
+def shown_large(part: Part, found: Difference) -> bool:
+    """Whether all of the interval counts."""
+    if not part.least:
+        return True
+    return found.low is not None and found.high is not None and (found.low >= part.least or found.high <= -part.least)
 
 
 def judge(claim: Claim, name: str, values: Values) -> Verdict:
@@ -143,8 +151,10 @@ def in_figures(part: Part, found: Difference, values: Values) -> str:
         return f"{means}; slope {_interval(found)}"
     if part.against is not None:
         change = difference_of(of[part.arm], of[part.against])
-        return f"{_mean(of[part.arm])} ({part.arm}) against {_mean(of[part.against])} ({part.against}): {_interval(change)}"
-    return _interval(found, part.less)
+        allowed = f"; less the {100 * part.more:g} % that are allowed: {_interval(found)}" if part.more else ""
+        return f"{_mean(of[part.arm])} ({part.arm}) against {_mean(of[part.against])} ({part.against}): {_interval(change)}{allowed}"
+    side = "" if part.way != "apart" or not found.decided else ", above 0" if (found.mean or 0.0) > 0 else ", below 0"
+    return f"{_interval(found, part.less)}{side}"
 
 
 def decides(own: Judged) -> str:

@@ -16,8 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from market_env.config import LEARNER, ConfigError, MarketConfig
-from market_env.engine.state import EVENT, KIND_CANCEL, KIND_TRADE, SELL
+from market_env.config import LEARNER, LEARNER_KIND, ConfigError, MarketConfig
+from market_env.engine.state import EVENT, KIND_CANCEL, KIND_TRADE, KIND_TURN, SELL
 from market_env.outside import shown
 from runners.exchange import facts, pairs, stylized
 from runners.exchange.ensemble import parts_of
@@ -26,9 +26,9 @@ from runners.experiment.arms import near
 from runners.files.derive import derive
 from runners.files.once import once
 from runners.files.played import Played
-from runners.files.summary import summarise
+from runners.files.summary import OPENING, summarise
 from runners.measures.intervals import Floats
-from runners.measures.liquidity import BEFORE, FEWEST_EPISODES
+from runners.measures.liquidity import BEFORE, FEWEST_EPISODES, THIN_SHARE
 from runners.measures.measured import Measured
 from runners.measures.trading import Seat
 
@@ -102,12 +102,22 @@ class Measure:
 
     @property
     def version(self) -> str:
-        """Hash of a user's own measure's source, so that rows of an older one are not taken for it."""
+        """Hash of a user's own measure: its source, and what it closes over. What it calls is not in it."""
         try:
             text = inspect.getsource(self.figure)
         except (OSError, TypeError):
             text = self.figure.__qualname__
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        cells = (
+            [repr(cell.cell_contents) for cell in self.figure.__closure__ or ()]
+            if hasattr(self.figure, "__closure__")
+            else []
+        )
+        return hashlib.sha256("\0".join([text, *cells]).encode()).hexdigest()[:12]
+
+    @property
+    def column(self) -> str:
+        """What it is called in a row that is kept: its name, a user's own with its version."""
+        return f"{self.name}@{self.version}" if self.group == "own" else self.name
 
 
 MEASURES: dict[str, Measure] = {}
@@ -200,6 +210,17 @@ def _(run: Seen) -> float | None:
 @known("walls", "wall_lots", "lots", "mean lots that stand in walls, over all timesteps")
 def _(run: Seen) -> float | None:
     return sum(wall.mean_lots * (wall.end - wall.start) for wall in run.walls.walls) / run.run.timesteps
+
+
+@known(
+    "walls",
+    "largest_level",
+    "lots",
+    "mean lots of the largest of the first twenty levels of both sides, at the ends of timesteps",
+)
+def _(run: Seen) -> float | None:
+    ladders = run.run.derived.depth
+    return mean(np.maximum(ladders["bid_lots"].max(axis=1), ladders["ask_lots"].max(axis=1)))
 
 
 @known("walls", "wall_share_makers", "share", "makers' part of the walls' lots")
@@ -326,23 +347,28 @@ def _(run: Seen) -> float | None:
 
 
 @known(
-    "thinning", "thin_episodes", "count", "episodes of thin liquidity: depth near the mid below 70 % of its usual level"
-)
+    "thinning", "thin_episodes", "count",
+    "episodes of thin liquidity as reports count them: depth near the mid below 70 % of its usual level, or, where it is so for more "
+    "than a fifth of the time, below what it is below for 5 % of it",
+)  # fmt: skip
 def _(run: Seen) -> float | None:
     return float(len(run.thinning.episodes))
 
 
-@known("thinning", "thin_time", "share", "timesteps within an episode of thin liquidity")
+@known(
+    "thinning", "thin_time", "share",
+    "timesteps after the opening with lots near the mid below 70 % of their usual level, the median over 501 timesteps around",
+)  # fmt: skip
 def _(run: Seen) -> float | None:
-    return sum(end - start for start, end in run.thinning.episodes) / run.run.timesteps
+    lots, usual = run.line.near_depth.sum(axis=1)[OPENING:], run.thinning.usual[OPENING:]
+    return mean(lots < THIN_SHARE * usual)
 
 
 @known(
-    "thinning",
-    "thin_arrivals",
-    "ratio",
-    f"turns in the {BEFORE} timesteps up to the start of an episode over those around starts shifted at random, less 1; 0: no clustering; undefined below {FEWEST_EPISODES} episodes",
-)
+    "thinning", "thin_arrivals", "ratio",
+    f"turns in the {BEFORE} timesteps up to the start of an episode over those around starts shifted at random, less 1; 0: no clustering; "
+    f"undefined below {FEWEST_EPISODES} episodes",
+)  # fmt: skip
 def _(run: Seen) -> float | None:
     found = run.thinning
     if len(found.episodes) < FEWEST_EPISODES or found.before is None or not found.elsewhere:
@@ -350,24 +376,26 @@ def _(run: Seen) -> float | None:
     return found.before / found.elsewhere - 1.0
 
 
-@known(
-    "thinning",
-    "thin_left_makers",
-    "share",
-    "makers' part of the lots that left as episodes began, less their part of the lots near the mid at all times",
-)
-def _(run: Seen) -> float | None:
-    found = run.thinning
-    gone = {kind: -change for kind, change in found.left.items()}
-    total = sum(gone.values())
-    if "maker" not in gone or total <= 0:
-        return None
-    return gone["maker"] / total - found.shares["maker"]
+def _left(kind: str, name: str) -> None:
+    @known(
+        "thinning", f"thin_left_{name}", "share",
+        f"{name}'s part of the lots that left near the mid as episodes began, less their part of those that stand there at all times; above 0: "
+        "they leave more than their share",
+    )  # fmt: skip
+    def _(run: Seen) -> float | None:
+        found = run.thinning
+        gone = {own: -change for own, change in found.left.items()}
+        total = sum(gone.values())
+        return gone[kind] / total - found.shares[kind] if kind in gone and total > 0 else None
 
 
-@known("thinning", "lean_depth", "correlation", "of turns in a timestep with the change of lots near the mid over it")
+for _kind, _name in (("maker", "makers"), ("noise", "noise"), ("informed", "informed"), (LEARNER_KIND, "policy")):
+    _left(_kind, _name)
+
+
+@known("thinning", "turns_depth", "correlation", "of turns in a timestep with the change of lots near the mid over it")
 def _(run: Seen) -> float | None:
-    turns = run.line.per_timestep(run.line.events["kind"] == 0)
+    turns = run.line.per_timestep(run.line.events["kind"] == KIND_TURN)
     change = np.diff(run.line.near_depth.sum(axis=1))
     return correlation(turns[1:], change)
 
@@ -541,8 +569,7 @@ DEFAULT = (
 def _(run: Seen) -> float | None:
     if not len(run.pair.messages):
         return 0.0
-    banded = [name for name in facts.MEASURES if "half_hour_min_median_max" in facts.REAL["facts"][name]]
-    found = [facts.measure_one(name, run.sample, run.windows, LEVELS) for name in banded]
+    found = [facts.measure_one(name, run.sample, run.windows, LEVELS) for name in facts.BANDED]
     return float(sum(fact["inside"] == "inside" for fact in found)) if run.windows else None
 
 

@@ -125,14 +125,14 @@ class Impact:
     """Lots that traded."""
     path: list[Mean]
     """How far it has moved the mid its way at each look, ticks."""
-    peak: Mean
+    end: Mean
     """The same as it ends."""
     left: Mean
     """The same at the last look."""
     cost: Mean
     """Mean price of its trades against the mid as it began, its way: ticks a lot."""
     each: Floats
-    """Peak on each seed."""
+    """Impact as it ends on each seed."""
 
 
 @dataclass(frozen=True)
@@ -173,7 +173,7 @@ def impacts(rows: pl.DataFrame, seeds: Sequence[int], plan: Plan) -> list[Impact
                 lots=size,
                 executed=mean_of((sides[0]["executed"] + sides[1]["executed"]) / 2),
                 path=[mean_of(row) for row in path],
-                peak=mean_of(path[SLICES]),
+                end=mean_of(path[SLICES]),
                 left=mean_of(path[-1]),
                 cost=mean_of((sides[0]["cost"] + sides[1]["cost"]) / 2),
                 each=path[SLICES],
@@ -182,15 +182,15 @@ def impacts(rows: pl.DataFrame, seeds: Sequence[int], plan: Plan) -> list[Impact
     return found
 
 
-def fit(sizes: Floats, peaks: Floats) -> tuple[float, float]:
+def fit(sizes: Floats, moves: Floats) -> tuple[float, float]:
     """Slope and factor of a line through logarithms."""
-    slope, level = np.polyfit(np.log(sizes), np.log(peaks), 1)
+    slope, level = np.polyfit(np.log(sizes), np.log(moves), 1)
     return float(slope), float(np.exp(level))
 
 
 def law_of(found: Sequence[Impact]) -> Law | None:
     """The power law over all sizes whose impact is shown; None below three of them."""
-    shown = [own for own in found if own.peak.low is not None and own.peak.low > 0]
+    shown = [own for own in found if own.end.low is not None and own.end.low > 0]
     if len(shown) < 3:
         return None
     sizes = np.array([own.executed.mean for own in shown], np.float64)
@@ -221,7 +221,7 @@ def table(found: Sequence[Impact], law: Law | None, plan: Plan, name: str, seeds
     ]
     for own in found:
         executed = "-" if own.executed.mean is None else f"{own.executed.mean:,.1f}"
-        lines.append(f"{own.lots:>6,}{executed:>12}{cell(own.peak):>28}{cell(own.left):>30}{cell(own.cost):>26}")
+        lines.append(f"{own.lots:>6,}{executed:>12}{cell(own.end):>28}{cell(own.left):>30}{cell(own.cost):>26}")
     lines.append("")
     if law is None:
         lines.append("fewer than three sizes have an impact that is shown: no law is fitted")

@@ -35,7 +35,6 @@ ARMS: dict[str, dict[str, Made]] = {
         "makers' sizes doubled": {"policies.maker.lots": "*2"},
         "noise traders doubled": {"noise": 24},
         "half the noise traders": {"noise": 6},
-        "no noise traders": {"noise": 0},
         "arrivals not clustered": ablations.unclustered,
         "no trend follower": {"momentum": 0},
         "eight trend followers": {"momentum": 8},
@@ -133,7 +132,6 @@ class Claim:
 
 
 MAKERS = ("no makers", "half the makers", BASE, "makers doubled")
-BY_MAKERS = tuple(zip(MAKERS, (0.0, 0.5, 1.0, 2.0), strict=True))
 SIZES = ("makers' sizes halved", BASE, "makers' sizes doubled")
 BY_SIZES = tuple(zip(SIZES, (0.5, 1.0, 2.0), strict=True))
 NOISE = ("half the noise traders", BASE, "noise traders doubled")
@@ -152,9 +150,9 @@ CLAIMS = (
             Part("makers own more than half of the walls' lots", "wall_share_makers", "above", less=0.5),
             Part("with half the makers depth falls", "depth", "below", "half the makers", BASE),
             Part("without makers depth falls", "depth", "below", "no makers", BASE),
-            Part("without makers fewer lots stand in walls", "wall_lots", "below", "no makers", BASE),
+            Part("without makers the largest level of the book is smaller", "largest_level", "below", "no makers", BASE),
         ),
-        (("depth", MAKERS), ("wall_lots", MAKERS), ("near_share_makers", MAKERS[1:])),
+        (("depth", MAKERS), ("largest_level", MAKERS), ("near_share_makers", MAKERS[1:])),
         (("near_share_makers", "makers' part of the depth near the mid"), ("wall_share_makers", "their part of the walls' lots"), ("wall_time", "timesteps with a wall")),
     ),
     Claim(
@@ -206,7 +204,7 @@ CLAIMS = (
         (("pressure", MAKERS[1:]), ("pressure_share", MAKERS[1:])),
         (
             ("pressure", "bid less ask lots near the mid, heavy buying against heavy selling (above 0: the side that is taken from thins)"),
-            ("pressure_share", "the same as a part of the depth near the mid"),
+            ("pressure_share", "the same as a part of the depth near the mid"), ("flow_depth_5", "correlation of signed flow with ask less bid depth five timesteps later (below 0: the side that was taken from is thinner)"), ("flow_depth_20", "twenty timesteps later"), ("flow_depth_60", "sixty timesteps later"),
         ),
         (Curve("flow_depth_", FLOW_LAGS, "ask less bid depth, signed flow"),),
     ),
@@ -221,8 +219,8 @@ CLAIMS = (
         ),
         (("thin_arrivals", (BASE, "arrivals not clustered")), ("turns", (BASE, "arrivals not clustered"))),
         (
-            ("thin_episodes", "episodes a seed"), ("thin_left_makers", "makers' part of what leaves as episodes begin, less their part of what stands there"),
-            ("lean_depth", "correlation of a timestep's turns with the change of depth"),
+            ("thin_episodes", "episodes a seed"), ("thin_left_makers", "makers' part of what leaves near the mid as episodes begin, less their part of what stands there"), ("thin_left_noise", "the same of noise traders"), ("thin_left_informed", "of informed traders"), ("thin_left_policy", "of the policy"),
+            ("turns_depth", "correlation of a timestep's turns with the change of depth"),
         ),
     ),
     Claim(
@@ -257,10 +255,10 @@ CLAIMS = (
         "the Day-6 page; Hendershott, Jones and Menkveld (2011)",
         "volatility does not fall, or rises, as makers become more or their quotes larger",
         (
-            Part("volatility falls with the number of makers", "volatility", "below", along=BY_MAKERS),
-            Part("without makers it is higher", "volatility", "above", "no makers", BASE),
-            Part("with half of them it is higher", "volatility", "above", "half the makers", BASE),
-            Part("it falls with the size of their quotes", "volatility", "below", along=BY_SIZES),
+                        Part("without makers volatility is higher", "volatility", "above", "no makers", BASE),
+            Part("with half the makers it is higher", "volatility", "above", "half the makers", BASE),
+            Part("with twice the makers it is lower", "volatility", "below", "makers doubled", BASE),
+            Part("it falls with the size of the makers' quotes", "volatility", "below", along=BY_SIZES),
         ),
         (("volatility", MAKERS), ("volatility", SIZES), ("volatility_60s", MAKERS)),
         (("volatility_60s", "volatility of a minute, bp"),),

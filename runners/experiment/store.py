@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ CODE = (
     "runners/measures",
     "runners/exchange",
     "runners/experiment/measures.py",
+    "runners/experiment/metaorder.py",
 )
 """What of this project decides a row."""
 LARGEST_ROW = 2**20
@@ -46,9 +48,25 @@ def code_hash() -> str:
     found = hashlib.sha256()
     for name in CODE:
         place = root / name
-        for source in sorted(place.rglob("*.py")) if place.is_dir() else [place]:
+        for source in sorted((*place.rglob("*.py"), *place.rglob("*.json"))) if place.is_dir() else [place]:
             found.update(source.relative_to(root).as_posix().encode() + b"\0" + source.read_bytes() + b"\0")
     return found.hexdigest()[:16]
+
+
+def finite(value: Any) -> float:
+    """A number that is none but finite.
+
+    Raises:
+        ValueError: it is not, or something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise ValueError(value)
+    return float(value)
+
+
+def finite_or_none(value: Any) -> float | None:
+    """The same, or None for none."""
+    return None if value is None else finite(value)
 
 
 class Store:
@@ -61,8 +79,8 @@ class Store:
         measures: what is asked of each run.
 
     Raises:
-        ConfigError: the folder holds something else, or another experiment: other arms under the same names, rows made by other
-            code or versions, or measures of a user's that have changed since.
+        ConfigError: the folder holds something else, or another experiment: other arms under the same names, or rows made by
+            other code or versions.
         RunFolderError: it cannot be written.
     """
 
@@ -73,9 +91,10 @@ class Store:
         self.seeds = list(seeds)
         self.measures = list(measures)
         self._check()
+        make_folder(path)
+        write_json(path / "experiment.json", self.describe())
         make_folder(path / "rows")
         make_folder(path / "arms")
-        write_json(path / "experiment.json", self.describe())
         for arm in arms:
             write_json(path / "arms" / f"{self.keys[arm.name]}.json", arm.describe())
 
@@ -122,7 +141,9 @@ class Store:
                 )
         arms = found.get("arms")
         known = (
-            {arm.get("name"): arm.get("key") for arm in arms if isinstance(arm, dict)} if isinstance(arms, list) else {}
+            {str(arm.get("name")): arm.get("key") for arm in arms if isinstance(arm, dict)}
+            if isinstance(arms, list)
+            else {}
         )
         for name, key in self.keys.items():
             if known.get(name, key) != key:
@@ -131,15 +152,6 @@ class Store:
             raise ConfigError(
                 f"{where}: expected some of the arms {shown(list(self.keys))}, found {shown(list(known))}; give another --out"
             )
-        measures = found.get("measures")
-        versions = (
-            {m.get("name"): m.get("version") for m in measures if isinstance(m, dict)}
-            if isinstance(measures, list)
-            else {}
-        )
-        for own in mine["measures"]:
-            if versions.get(own["name"], own.get("version")) != own.get("version"):
-                raise ConfigError(f"{where}: its measure {shown(own['name'])} was another function; give another --out")
 
     def _file(self, key: str, seed: int) -> Path:
         return self.path / "rows" / f"{key}-{seed}.json"
@@ -154,14 +166,12 @@ class Store:
         if not file.exists():
             return {}
         found = load_json(read_bytes(file, str(file), LARGEST_ROW), str(file))
-        if not isinstance(found, dict) or not all(
-            value is None or (isinstance(value, int | float) and not isinstance(value, bool))
-            for value in found.values()
-        ):
+        try:
+            return {name: finite_or_none(value) for name, value in found.items()}
+        except (AttributeError, TypeError, ValueError, OverflowError):
             raise ConfigError(
                 f"{file}: expected measures by name, each a number or null; remove it, and it is played again"
-            )
-        return {name: None if value is None else float(value) for name, value in found.items()}
+            ) from None
 
     def missing(self, wanted: Mapping[str, Sequence[Measure]] | None = None) -> list[Job]:
         """The runs that are still to be played, by seed and then by arm, so that what is there is paired.
@@ -174,7 +184,7 @@ class Store:
             for arm in self.arms:
                 own = self.measures if wanted is None else wanted[arm.name]
                 known = self.row(arm.name, seed)
-                if left := tuple(measure for measure in own if measure.name not in known):
+                if left := tuple(measure for measure in own if measure.column not in known):
                     jobs.append(Job(arm, self.keys[arm.name], seed, left))
         return jobs
 
@@ -184,7 +194,8 @@ class Store:
         Raises:
             RunFolderError: it cannot be written.
         """
-        write_json(self._file(job.key, job.seed), self.row(job.arm.name, job.seed) | row)
+        known = {measure.column: row[measure.name] for measure in job.measures}
+        write_json(self._file(job.key, job.seed), self.row(job.arm.name, job.seed) | known)
 
     def results(self) -> pl.DataFrame:
         """All rows: ``arm``, ``seed``, ``config`` (the arm's key), then a column a measure; those of runs that were played."""
@@ -192,7 +203,7 @@ class Store:
         for arm in self.arms:
             for seed in self.seeds:
                 if known := self.row(arm.name, seed):
-                    rows.append([arm.name, seed, self.keys[arm.name], *(known.get(m.name) for m in self.measures)])
+                    rows.append([arm.name, seed, self.keys[arm.name], *(known.get(m.column) for m in self.measures)])
         schema: dict[str, Any] = {"arm": pl.String, "seed": pl.Int64, "config": pl.String}
         return pl.DataFrame(rows, schema | {m.name: pl.Float64 for m in self.measures}, orient="row")
 

@@ -20,6 +20,8 @@ LEVEL = 0.95
 """Of every interval."""
 FEWEST_SEEDS = 8
 """Seeds below which nothing is claimed and no interval is given."""
+POWER = 0.8
+"""Chance with which as many seeds as would decide do decide, if the difference is as large as it seems."""
 MOST_SEEDS = 10_000
 """Beyond so many seeds a difference counts as too small for seeds to show."""
 
@@ -55,7 +57,8 @@ class Difference(Mean):
     saved: float | None
     """How many times as many seeds an unpaired comparison would take; 1: pairing saves nothing."""
     deciding: int | None
-    """Seeds that would decide if the difference is as large as it seems; None where that is more than :data:`MOST_SEEDS`."""
+    """Seeds that would decide with a chance of 80 % if the difference is as large as it seems; None where that is more than
+    :data:`MOST_SEEDS`."""
 
     @property
     def verdict(self) -> str:
@@ -108,7 +111,9 @@ def difference_of(values: Floats, base: Floats) -> Difference:
 
 
 def deciding(found: Mean, tests: float = 1.0) -> int | None:
-    """Seeds that would decide, were mean and deviation as they seem; None if more than :data:`MOST_SEEDS` would.
+    """Seeds that would decide with a chance of :data:`POWER`, were mean and deviation as they seem.
+
+    None if more than :data:`MOST_SEEDS` would.
 
     Args:
         found: a mean.
@@ -117,19 +122,24 @@ def deciding(found: Mean, tests: float = 1.0) -> int | None:
     if not found.mean or found.deviation is None or found.n < 2:
         return None
     tail = 1 - (1 - LEVEL) / (2 * tests)
-    n = max(FEWEST_SEEDS, int(np.ceil((stats.norm.ppf(tail) * found.deviation / found.mean) ** 2)))
-    while n <= MOST_SEEDS and stats.t.ppf(tail, n - 1) * found.deviation / np.sqrt(n) >= abs(found.mean):
+    shift = abs(found.mean) / found.deviation if found.deviation else np.inf
+    n = max(FEWEST_SEEDS, int(np.ceil(((stats.norm.ppf(tail) + stats.norm.ppf(POWER)) / shift) ** 2)))
+    while n <= MOST_SEEDS and stats.nct.sf(stats.t.ppf(tail, n - 1), n - 1, shift * np.sqrt(n)) < POWER:
         n += max(1, n // 50)
     return n if n <= MOST_SEEDS else None
 
 
 def corrected(differences: Sequence[Difference]) -> list[Difference]:
     """Differences that answer one question, with Holm's correction over them."""
-    found = []
-    for own, adjusted in zip(differences, holm([one.p for one in differences]), strict=True):
-        tests = adjusted / own.p if adjusted is not None and own.p else 1.0
-        found.append(replace(own, adjusted=adjusted, deciding=deciding(own, max(1.0, tests))))
-    return found
+    p_values = [own.p for own in differences]
+    known = sorted(p for p in p_values if p is not None)
+    return [
+        # What comes after r smaller ones of m is judged by m - r times its p value.
+        replace(
+            own, adjusted=adjusted, deciding=deciding(own, len(known) - known.index(own.p) if own.p is not None else 1)
+        )
+        for own, adjusted in zip(differences, holm(p_values), strict=True)
+    ]
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:

@@ -14,6 +14,7 @@ from market_env.config import LEARNER_KIND, SEATS
 from runners.exchange import facts
 from runners.files.run import Run
 from runners.measures import liquidity, timeline, trading
+from runners.report.standing import all_standings
 from runners.report.story import Story
 from runners.report.style import (
     ASK,
@@ -70,7 +71,8 @@ def summary(story: Story) -> Figure:
     caption(
         figure,
         "Prices in ticks, quantities in lots, money in tick-lots, time in timesteps. Wealth counts inventory at the mid. "
-        "Two-sided share: after the first 50 timesteps."
+        "Two-sided share: after the first 50 timesteps. "
+        + all_standings(run)
         + (f" In addition to the four kinds ({', '.join(SEATS)}): {', '.join(added)}." if added else ""),
     )
     return figure

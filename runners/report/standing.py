@@ -32,6 +32,21 @@ def population_of(run: Run) -> str | None:
     return next((name for name, own in standings().items() if own["place"] == key), None)
 
 
+def all_standings(run: Run) -> str:
+    """All claims by standing, for a line of the first page."""
+    own = population_of(run)
+    name = own or next(iter(standings()))
+    said = standings()[name]
+    by_standing: dict[str, list[str]] = {}
+    for decided in said["claims"].values():
+        by_standing.setdefault(decided["standing"], []).append(str(decided["number"]))
+    where = "this population" if own else f"the population {name}"
+    listed = "; ".join(
+        f"{standing} {', '.join(numbers)}" for standing, numbers in sorted(by_standing.items(), reverse=True)
+    )
+    return f"Claims over {said['seeds']} seeds of {where} (docs/claims.md): {listed}."
+
+
 def quoted(run: Run, claim: str) -> str:
     """What is known of a claim, as a sentence; of the first population where this run's is none of those it was decided in."""
     own = population_of(run)

@@ -43,7 +43,7 @@ def test_a_planted_law_is_found_within_its_interval(exponent: float) -> None:
     assert law.low <= exponent <= law.high
     assert law.high - law.low < 0.1
     for own in found:
-        assert own.peak.mean == pytest.approx(own.lots**exponent, rel=0.1)
+        assert own.end.mean == pytest.approx(own.lots**exponent, rel=0.1)
         assert own.left.mean == pytest.approx(own.lots**exponent / 3, rel=0.15)
         assert own.cost.mean == pytest.approx(2.0)
 
