@@ -9,12 +9,13 @@ from pathlib import Path
 import pytest
 
 from market_env.config import ConfigError
-from runners.experiment.arms import Base, crossed, make_arm, numbers_at, of_models, parse_variation, read_arms
+from runners.experiment.arms import Base, crossed, label, make_arm, numbers_at, of_models, parse_variation, read_arms
 from scripted_agents import population
 from scripted_agents.frozen_ppo import DEFAULT_MODEL, FrozenPPO
 from scripted_agents.quoter import Quoter
 
 BASE = Base.of("default", 500)
+ROOT = Path(__file__).parents[3]
 
 
 def test_the_base_is_the_population_and_its_key_changes_with_whatever_decides_its_play() -> None:
@@ -76,6 +77,18 @@ def test_variations_cross_the_first_values_first() -> None:
     assert parse_variation('policies.ppo={"policy": "nothing"}') == ("policies.ppo", [{"policy": "nothing"}])
     (one,) = crossed(BASE, {})
     assert one.name == "base"
+
+
+def test_two_models_of_one_name_are_told_apart_by_their_folders(tmp_path: Path) -> None:
+    files = [str(tmp_path / folder / "policy.zip") for folder in ("first", "second")]
+    for file in files:
+        Path(file).parent.mkdir()
+        Path(file).write_bytes((ROOT / "models" / "ppo_day5.zip").read_bytes())
+    with pytest.raises(ConfigError, match="are the same configuration"):  # the same bytes
+        crossed(BASE, of_models(BASE, files))
+    arms = [make_arm(BASE, {"policies.ppo": value}) for value in of_models(BASE, files)["policies.ppo"]]
+    assert {arm.name for arm in arms} == {"ppo=policy.zip"}
+    assert label(arms[0].changes, whole=True) == f"ppo={files[0]}"
 
 
 def test_models_take_the_learners_seat() -> None:

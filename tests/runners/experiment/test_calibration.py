@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from market_env.config import ConfigError
+from runners.exchange.facts import BANDED
 from runners.experiment import calibrate as command
 from runners.experiment.arms import Base
-from runners.experiment.calibration import BANDED, Range, Search, Target, parse_range, real_target, unmet
+from runners.experiment.calibration import Range, Search, Target, parse_range, real_target, unmet
 from runners.experiment.jobs import Job, Row
 
 BASE = Base.of("default", 300)
@@ -76,7 +77,10 @@ def test_another_searchs_folder_is_refused(tmp_path: Path) -> None:
             Search(BASE, ranges, TARGET, seeds, tmp_path, seed, planted)
     file = tmp_path / "generations" / "00000.json"
     trials = json.loads(file.read_text())
-    for content in ("{}", "[]", "[1]", json.dumps([{**trials[0], "changes": {}}, *trials[1:]])):
+    huge = json.dumps([{**own, "loss": 10**400} for own in trials])
+    lost = json.dumps([{**own, "loss": float("nan")} for own in trials])
+    odd = json.dumps([{**own, "facts": {"x": "y"}} for own in trials])
+    for content in ("{}", "[]", "[1]", huge, lost, odd, json.dumps([{**trials[0], "changes": {}}, *trials[1:]])):
         file.write_text(content)
         with pytest.raises(ConfigError, match=r"00000\.json"):
             search(tmp_path, 1)
@@ -89,7 +93,7 @@ def test_the_target_is_the_middle_of_the_real_ranges_and_costs_nothing_near_it()
     assert target.loss(target.centre) == 0.0
     edge = {name: target.centre[name] + target.half_width[name] for name in BANDED}
     assert target.loss(edge) == pytest.approx(0.25)
-    assert target.loss(dict.fromkeys(BANDED)) == pytest.approx(2.5**2)
+    assert target.loss(dict.fromkeys(BANDED)) == pytest.approx(3.0**2)
     assert unmet(target, target.centre) == []
     assert unmet(target, {**target.centre, "spread_ticks": None})[0][:2] == ("spread_ticks", None)
 

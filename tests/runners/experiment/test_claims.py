@@ -60,6 +60,9 @@ def values_of(**measures: dict[str, tuple[float, float]]) -> Values:
         (Part("", "x", "apart", least=0.5), (0.0, 0.2), (0.0, 0.0), "refuted"),
         (Part("", "x", "apart", least=0.01), (0.1, 1.0), (0.0, 0.0), "undecided"),
         (Part("", "x", "above", least=2.0), (0.3, 1.0), (0.0, 0.0), "refuted"),
+        (Part("", "x", "above", least=2.0), (2.2, 1.0), (0.0, 0.0), "undecided"),  # above 0, and perhaps too little to count
+        (Part("", "x", "above", least=2.0), (3.0, 1.0), (0.0, 0.0), "supported"),
+        (Part("", "x", "apart", least=2.0), (2.2, 1.0), (0.0, 0.0), "undecided"),
         (Part("", "x", "never"), (0.0, 0.0), (0.0, 0.0), "supported"),
         (Part("", "x", "never"), (1.0, 0.0), (0.0, 0.0), "refuted"),
     ],
@@ -80,6 +83,9 @@ def test_a_single_jump_in_a_single_seed_refutes() -> None:
     assert judge(claim_of(part), "planted", {"x": {BASE: jumps}}).standing == "supported"
     jumps[17] = 1.0
     assert judge(claim_of(part), "planted", {"x": {BASE: jumps}}).standing == "refuted"
+    # None in a few seeds says little, one in a few says all.
+    assert judge(claim_of(part), "planted", {"x": {BASE: np.zeros(3)}}).standing == "undecided"
+    assert judge(claim_of(part), "planted", {"x": {BASE: np.array([0.0, 1.0])}}).standing == "refuted"
 
 
 def test_one_part_that_fails_refutes_and_one_that_is_open_leaves_it_undecided() -> None:
@@ -98,6 +104,19 @@ def test_weights_let_seeds_count_by_their_episodes() -> None:
     found = judge(claim_of(Part("", "x", "above", weight="w")), "planted", values)
     assert found.standing == "supported"
     assert found.parts[0].found.mean == pytest.approx((ratio * weight).sum() / weight.sum())
+
+
+def test_the_interval_of_a_weighted_mean_covers_it_as_often_as_it_says() -> None:
+    rng = np.random.default_rng(6)
+    covered = 0
+    for _ in range(400):
+        weight = rng.poisson(60, 64).astype(float)
+        values = {"x": {BASE: 0.76 + rng.normal(0.0, 3.0, 64) / np.sqrt(weight)}, "w": {BASE: weight}}
+        found = judge(claim_of(Part("", "x", "above", weight="w")), "planted", values).parts[0].found
+        assert found.low is not None
+        assert found.high is not None
+        covered += found.low <= 0.76 <= found.high
+    assert 0.92 <= covered / 400 <= 0.98
 
 
 def test_the_registry_is_whole() -> None:

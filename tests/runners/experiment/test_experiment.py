@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -217,9 +218,10 @@ def test_another_experiments_folder_is_left_as_it_is(whole: Path, tmp_path: Path
     ):
         with pytest.raises(ConfigError, match=said):
             run_experiment(others, range(1, 11), whole, measures, progress=False)
-    run_experiment(arms(), [1], tmp_path / "own", [first], progress=False)
-    with pytest.raises(ConfigError, match="its measure 'spread2' was another function"):
-        run_experiment(arms(), [1], tmp_path / "own", [second], progress=False)
+    # A measure of one's own that has changed since is measured anew, whatever was asked for in between.
+    for measures, expected in (([first], 1.0), (["spread"], None), ([second], 2.0), ([first], 1.0)):
+        rows = run_experiment(arms(), [1], tmp_path / "own", measures, progress=False).rows
+        assert expected is None or rows["spread2"].to_list() == [expected, expected]
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "notes.txt").write_text("mine")
     with pytest.raises(ConfigError, match="expected an experiment's folder, an empty one or none"):
@@ -236,7 +238,20 @@ def test_rows_of_other_code_are_not_taken_for_ones_own(whole: Path, tmp_path: Pa
             run_experiment(arms(), [1], tmp_path, MEASURES, progress=False)
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"spread": "x"}', '{"spread": true}', '{"spread"', '{"spread": {}}'])
+@pytest.mark.parametrize(
+    "content",
+    [
+        "",
+        "[]",
+        '{"spread": NaN}',
+        '{"spread": 1e999}',
+        '{"spread": 1' + "0" * 400 + "}",
+        '{"spread": "x"}',
+        '{"spread": true}',
+        '{"spread"',
+        '{"spread": {}}',
+    ],
+)
 def test_a_damaged_row_is_one_error_that_names_its_file(content: str, tmp_path: Path) -> None:
     run_experiment(arms(), [1], tmp_path, MEASURES, progress=False)
     row = next((tmp_path / "rows").iterdir())
@@ -265,6 +280,12 @@ def test_a_folder_that_cannot_be_written_is_one_error(tmp_path: Path) -> None:
         (["--seeds", "1..x"], "seeds: expected numbers or a range"),
         (["--seeds", "1", "1..2"], "expected each once"),
         (["--seeds"], "seeds: expected some"),
+        (["--vary", "maker=4,2", "--seeds", "1..7"], "seeds: expected at least 8, for an interval, got 7"),
+        (["claims", "--seeds", "1"], "seeds: expected at least 8"),
+        (["impact", "--seeds", "1..3"], "seeds: expected at least 8"),
+        (["claims", "walls", "--publish"], "--publish: expected all claims, all populations and at least 64 seeds"),
+        (["--measure", ":x"], "unknown ':x'"),
+        (["--vary", "policies.splitter.lots=1,2"], "there is no splitter agent to change"),
         (["--block", "0/3"], "--block: expected a block of several"),
         (["--block", "4/3"], "--block: expected a block of several"),
         (["--block", "x"], "--block: expected a block of several"),
@@ -273,7 +294,7 @@ def test_a_folder_that_cannot_be_written_is_one_error(tmp_path: Path) -> None:
         (["--arms", "none.json"], "none.json"),
         (["claim"], "expected a flag or one of claims, impact, calibrate"),
         (["claims", "wals"], "claim: unknown 'wals'; nearest: walls"),
-        (["claims", "11"], "or its number, 1 to 11"),
+        (["claims", "12"], "or its number, 1 to 11"),
         (["claims", "--populations", "santa_fe"], "--populations: expected some of default, day6"),
         (["claims", "informed", "--populations", "day6"], "none of informed is about day6"),
         (["impact", "--sizes", "4", "2"], "--sizes: expected some lots"),
@@ -304,6 +325,40 @@ def test_bad_input_is_one_line_before_anything_is_played(
 def test_seeds_and_blocks_read_as_they_are_written() -> None:
     assert parse_seeds(["1..4", "9"]) == [1, 2, 3, 4, 9]
     assert parse_block("3/10") == (3, 10)
+
+
+def test_more_blocks_than_seeds_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="expected at most as many blocks as seeds, 2, got 3"):
+        run_experiment(arms(), [1, 2], tmp_path, MEASURES, block=(3, 3), progress=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("arms", [{"name": []}, 3]),
+        ("arms", "x"),
+        ("arms", [{"name": {}, "key": 1}]),
+        ("experiment", []),
+        ("code", 10**400),
+    ],
+)
+def test_a_hostile_description_is_one_error(name: str, value: object, tmp_path: Path) -> None:
+    run_experiment(arms(), [1], tmp_path, MEASURES, progress=False)
+    file = tmp_path / "experiment.json"
+    own = json.loads(file.read_text())
+    for content in (json.dumps({**own, name: value}), "[]", "{"):
+        file.write_text(content)
+        with pytest.raises(ConfigError, match=re.escape(str(tmp_path))):
+            run_experiment(arms(), [1], tmp_path, MEASURES, progress=False)
+
+
+def test_a_folder_whose_experiment_was_cut_off_as_it_began_goes_on(whole: Path, tmp_path: Path) -> None:
+    run_experiment(arms(), range(1, 11), tmp_path, MEASURES, progress=False)
+    for path in (*(tmp_path / "rows").iterdir(), *(tmp_path / "arms").iterdir()):
+        path.unlink()
+    (tmp_path / "rows").rmdir()
+    run_experiment(arms(), range(1, 11), tmp_path, MEASURES, progress=False)
+    assert results(tmp_path) == results(whole)
 
 
 def test_a_bug_in_a_users_measure_is_a_traceback_and_keeps_what_was_played(tmp_path: Path) -> None:
