@@ -38,7 +38,7 @@ class Arguments(Rules):
     ] = ()
     """What makes the arms, the first value the base: a kind's number (maker=8,4,0), a policy's parameter
     (policies.maker.half_spread=3,6), a rule (market.value.jump=4.7,9) or a seat's field (market.agents.noise.cash=1000,2000); *2
-    multiplies what each has. Several cross."""
+    multiplies what each has, where it is no number of agents. Several cross."""
     arms: Path | None = None
     """JSON file of named arms instead: {"base": {}, "half": {"maker": 4}}, the first one the base."""
     model: Annotated[
@@ -129,6 +129,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
         return 0
     names = [arm.name for arm in arms]
+    if len(arms) == 1:
+        print("one arm: nothing is varied (--vary, --arms, --model)\n")
     print(table(result.comparisons, names, len(seeds), arms[0].market.timesteps))
     title = f"{len(seeds)} seeds of {arms[0].market.timesteps:,} timesteps an arm, population {arguments.population}"
     written = draw(out, result.comparisons, {arm.name: arm.changes for arm in arms}, title)

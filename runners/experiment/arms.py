@@ -242,7 +242,7 @@ def _times(own: Any, text: str, path: str) -> float | int:
 
 
 def parse_variation(text: str) -> tuple[str, list[Any]]:
-    """``path=value,value,...`` as path and values; each is JSON, else a text.
+    """``path=value,value,...``, or ``path=[value, value, ...]`` as a JSON list, as path and values; each is JSON, else a text.
 
     Raises:
         ConfigError: it is written otherwise, or one value stands twice.
@@ -250,8 +250,10 @@ def parse_variation(text: str) -> tuple[str, list[Any]]:
     path, equals, given = text.partition("=")
     if not (path and equals and given):
         raise ConfigError(f"--vary: expected path=value,value,..., such as maker=8,4,0, got {shown(text)}")
-    if given.lstrip().startswith(("[", "{")):  # one value that may hold commas
+    if given.lstrip().startswith("{"):  # one value that may hold commas
         values = [load_json(given, f"--vary {path}")]
+    elif given.lstrip().startswith("["):  # several such
+        values = list(load_json(given, f"--vary {path}"))
     else:
         values = []
         for word in given.split(","):

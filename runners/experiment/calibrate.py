@@ -15,6 +15,7 @@ from tqdm import tqdm
 from market_env.config import ConfigError
 from runners.arguments import Rules, Start, base_of
 from runners.command import command
+from runners.exchange import facts
 from runners.experiment.arms import make_arm
 from runners.experiment.calibration import Search, measures_of, pair_target, parse_range, real_target
 from runners.experiment.calibration import unmet as facts_unmet
@@ -81,6 +82,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ConfigError(f"--pair: expected a message and an order-book file, got {len(arguments.pair)} files")
     if not (arguments.tick_size > 0 and math.isfinite(arguments.tick_size)):
         raise ConfigError(f"--tick-size: expected above 0, got {arguments.tick_size:g}")
+    if arguments.timesteps < facts.WINDOW_SECONDS:
+        raise ConfigError(
+            f"--timesteps: expected at least {facts.WINDOW_SECONDS:,}, half an hour, which the facts' ranges are of, got {arguments.timesteps:,}"
+        )
     base = base_of(start, arguments)
     ranges = [parse_range(own) for own in arguments.tune or TUNED]
     target = pair_target(arguments.pair[0], arguments.pair[1], arguments.tick_size) if arguments.pair else real_target()
@@ -134,6 +139,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     left = facts_unmet(target, means["after"])
     met = f"met: {len(names) - len(left)} of {len(names)} facts within half a real range's width of the target"
+    print(
+        "loss: mean over the facts of the squared distance from the target beyond half a half-width of the real range, in half-widths, at most 9"
+    )
     print(f"\n{met}" + (f"; could not be met: {', '.join(name for name, *_ in left)}" if left else ""))
     print(f"wrote {out / 'best.json'}: python run_simulation.py --config {out / 'best.json'}")
     return 0

@@ -137,11 +137,16 @@ def pair_target(message: Path, orderbook: Path, tick_size: float) -> Target:
         FormatError: see :func:`runners.exchange.pairs.read_pair`.
         ConfigError: none of the facts can be measured in it.
     """
-    found = facts.facts_of_pair(message, orderbook, tick_size)["facts"]
+    measured = facts.facts_of_pair(message, orderbook, tick_size)
+    if not measured["windows"]:
+        raise ConfigError(
+            f"{message}: expected at least half an hour ({facts.WINDOW_SECONDS:,} s), which the facts' ranges are of, got {measured['seconds']:,.0f} s"
+        )
+    found = measured["facts"]
     real = real_target()
     centre = {}
     for name in facts.BANDED:
-        known = [value for value in found[name]["windows"] or [found[name]["value"]] if isinstance(value, float)]
+        known = [value for value in found[name]["windows"] if isinstance(value, float)]
         if known:
             centre[name] = float(np.median(known))
     if not centre:

@@ -83,7 +83,10 @@ def timed(executor: Executor, runs: int) -> Executor:
             elif number == probe and not said:
                 said = True
                 seconds = (time.perf_counter() - begun) / number * left
-                print(f"about {seconds / 60:.1f} minutes to go", file=sys.stderr)
+                print(
+                    f"about {seconds / 60:.1f} minutes to go" if seconds > 60 else "less than a minute to go",
+                    file=sys.stderr,
+                )
 
     return play_timed
 
@@ -113,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         markets = [arm.market for arm in arms]
         measures = {label: [find(own, markets) for own in chosen] for label, chosen in names.items()}
         union = list({own.name: own for chosen in measures.values() for own in chosen}.values())
-        stores[name] = (Store(out / name, arms, seeds, union), measures)
+        stores[name] = (Store(out / name, arms, seeds, union, shared=True), measures)
         runs += planned(stores[name][0], [arm.name for arm in arms], measures, name)
     if not stores:
         raise ConfigError(
@@ -140,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder, data = (
         (Path("docs"), Path("runners/report/claims.json")) if arguments.publish else (out, out / "claims.json")
     )
-    said = "python -m runners.experiment claims" + (" --publish" if arguments.publish else "")
+    said = " ".join(["python -m runners.experiment claims", *(argv or ())])
     for file in write(all_decided, folder, data, said):
         print(f"wrote {file}")
     return 0
@@ -155,4 +158,4 @@ def decided(store: Store, name: str, claims: Sequence[Claim]) -> Decided:
     }
     verdicts = [judge(claim, name, values) for claim in claims if name in claim.populations]
     arms = {arm.name: arm for arm in store.arms}
-    return Decided(name, arms, len(store.seeds), store.arms[0].market.timesteps, values, verdicts)
+    return Decided(name, arms, store.seeds, store.arms[0].market.timesteps, values, verdicts)

@@ -21,6 +21,10 @@ from scripted_agents.registry import KINDS
 COLUMNS = 3
 A_PAGE = 12
 """Panels on a page."""
+SIDE_BY_SIDE = 5
+"""Arms whose names stand beside each other; those of more stand upright."""
+MOST_APART = 10
+"""Arms that the page of differences has at most: as many as there are colours."""
 
 
 def panel(axes: Axes, c: Comparison, arms: Sequence[str], places: Sequence[float]) -> None:
@@ -84,7 +88,10 @@ def arms_pages(comparisons: Sequence[Comparison], changes: Mapping[str, Mapping[
                 axes.set_xticklabels([f"{place:g}" for place in sorted(places)])
                 axes.set_xlabel(KINDS[ladder[0]].people if ladder[0] in KINDS else ladder[0], fontsize=8)
             else:
-                axes.set_xticks(places, [wrapped(arm) for arm in arms])
+                crowded = len(arms) > SIDE_BY_SIDE
+                axes.set_xticks(places, arms if crowded else [wrapped(arm) for arm in arms])
+                if crowded:
+                    axes.tick_params(axis="x", rotation=90, labelsize=6)
                 axes.set_xlim(-0.5, len(arms) - 0.5)
         for axes in list(grid.flat)[len(shown) :]:
             axes.set_axis_off()
@@ -110,9 +117,7 @@ def differences_page(comparisons: Sequence[Comparison], arms: Sequence[str], tit
         for number, arm in enumerate(arms[1:]):
             own = c.differences[arm]
             place = row - 0.35 + span * (number + 0.5)
-            label = arm if row == 0 else None
             if own.mean is None or own.low is None or own.high is None or not unit:
-                axes.plot([], [], "o", color=colours[number], label=label)
                 continue
             middle, low, high = np.arcsinh(np.array([own.mean, own.low, own.high]) / unit)
             farthest = max(farthest, abs(low), abs(high))
@@ -125,7 +130,6 @@ def differences_page(comparisons: Sequence[Comparison], arms: Sequence[str], tit
                 color=colours[number],
                 mfc=colours[number] if solid else "white",
                 markersize=4.5,
-                label=label,
             )
     ticks = [
         t
@@ -136,9 +140,11 @@ def differences_page(comparisons: Sequence[Comparison], arms: Sequence[str], tit
     axes.set_yticks(range(len(comparisons)), [c.measure.name for c in comparisons])
     axes.set_ylim(len(comparisons) - 0.4, -0.6)
     axes.set_xlabel(
-        f"paired difference to {arms[0]}, in standard deviations over its seeds (95 % interval; filled: decided)"
+        f"paired difference to {arms[0]}, in standard deviations over its seeds,\nlarge ones pressed together (95 % interval; filled: decided)"
     )
     axes.set_title(title)
+    for number, arm in enumerate(arms[1:]):
+        axes.plot([], [], "o", color=colours[number], label=arm)
     figure.legend(loc="outside lower center", ncols=min(3, len(arms) - 1), fontsize=8)
     return figure
 
@@ -157,7 +163,7 @@ def draw(
             f"arms{f'_{number}' if number > 1 else ''}.png": figure
             for number, figure in enumerate(arms_pages(comparisons, changes, title), 1)
         }
-        if len(changes) > 1:
+        if 1 < len(changes) <= MOST_APART + 1:
             pages["differences.png"] = differences_page(comparisons, list(changes), title)
         with (
             whole_file(path / "experiment.pdf") as partial,

@@ -97,8 +97,12 @@ class Measure:
 
     def __call__(self, run: Seen) -> float | None:
         """The figure; None if it is undefined."""
-        value = self.figure(run)
-        return None if value is None or not np.isfinite(value) else float(value)
+        try:
+            value = self.figure(run)
+            return None if value is None or not np.isfinite(value) else float(value)
+        except Exception as error:  # a bug keeps its traceback, and says where it was met
+            error.add_note(f"in the measure {self.name} of {run.run.name}")
+            raise
 
     @property
     def version(self) -> str:
@@ -647,7 +651,7 @@ def listing() -> str:
         if own.group != group:
             group = own.group
             lines += ["", f"{group}:"]
-        lines.append(f"  {own.name:<20}{own.unit:<13}{own.meaning}")
+        lines.append(f"  {own.name:<24}{own.unit:<13}{own.meaning}")
     lines += ["", "facts, see python -m runners.facts:"]
     lines += [f"  {name}" for name in fact_names()]
     lines += ["", "summary.<path>: any number of a run's summary.json, such as summary.kinds.noise.trades"]

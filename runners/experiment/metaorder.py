@@ -217,7 +217,7 @@ def table(found: Sequence[Impact], law: Law | None, plan: Plan, name: str, seeds
     lines = [
         f"{name}: metaorders worked by TWAP over {plan.turns} timesteps, {seeds} seeds bought and sold, paired with the same seeds without them",
         "",
-        f"{'lots':>6}{'executed':>12}{'impact as it ends, ticks':>28}{f'{AFTER} x as long after, ticks':>30}{'cost a lot, ticks':>26}",
+        f"{'lots':>6}{'executed':>12}{'impact as it ends, ticks':>28}{f'{AFTER * plan.turns:,} timesteps later, ticks':>30}{'cost a lot, ticks':>26}",
     ]
     for own in found:
         executed = "-" if own.executed.mean is None else f"{own.executed.mean:,.1f}"

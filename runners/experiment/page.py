@@ -22,7 +22,9 @@ from runners.files.whole import whole_file, write_json, write_text
 from runners.measures.over_seeds import difference_of, mean_of
 from runners.report.style import MUTED, STYLE
 from scripted_agents.kind import BLUE, GREY
+from scripted_agents.standards import STANDARDS
 
+HOW = "`docs/experiments.md`"
 WORDS = {True: "holds", False: "does not hold", None: "undecided"}
 
 
@@ -32,7 +34,7 @@ class Decided:
 
     population: str
     arms: dict[str, Arm]
-    seeds: int
+    seeds: list[int]
     timesteps: int
     values: Values
     verdicts: list[Verdict]
@@ -62,7 +64,13 @@ def in_words(verdict: Verdict) -> str:
 def line(own: Judged) -> str:
     """A part as a line of a list."""
     more = f"; {decides(own)}" if own.holds is None else ""
-    return f"- **{WORDS[own.holds]}**: {own.part.says}: {own.figures}{more}"
+    unit = find(own.part.measure, []).unit
+    p = (
+        ""
+        if own.found.adjusted is None or own.part.way == "never"
+        else f", p {'< .001' if own.found.adjusted < 0.001 else f'= {own.found.adjusted:.3f}'}"
+    )
+    return f"- **{WORDS[own.holds]}**: {own.part.says}: {own.figures} (`{own.part.measure}`, {unit}{p}){more}"
 
 
 def told(claim: Claim, decided: Decided) -> list[str]:
@@ -91,10 +99,12 @@ def markdown(all_decided: Sequence[Decided], pictures: Mapping[str, str], comman
     lines = [
         "# What is true of this market",
         "",
-        f"Made by `{command}`. One run decides nothing: each claim is decided over {first.seeds} seeds of {first.timesteps:,} timesteps an arm that",
-        "nothing was tuned on, differences paired by seed. [How](experiments.md#claims): 95 % intervals in brackets (Student's t over seeds), p values",
-        "with Holm's correction over a claim's parts. A claim is *supported* if all its parts hold, *refuted* if one is shown to be",
-        "otherwise, and else *undecided*, with the seeds that would decide it.",
+        f"Made by `{command}`. One run decides nothing: each claim is decided over {len(first.seeds)} seeds of {first.timesteps:,} timesteps an arm"
+        + (", which nothing was tuned on" if set(first.seeds) <= set(STANDARDS.test_seeds) else "")
+        + ",",
+        f"differences paired by seed. How: {HOW}. In brackets 95 % intervals, Student's t over seeds; p with Holm's correction over a",
+        "claim's parts. A claim is *supported* if all its parts hold, *refuted* if one is shown to be otherwise, and else *undecided*, with",
+        "the seeds that would decide it. *The Day-6 page* is the list of what the first measurement run of this project was to show.",
         "",
         f"| claim | {' | '.join(f'`{name}`' for name in names)} |",
         f"|---|{'---|' * len(names)}",
@@ -139,7 +149,7 @@ def standings(all_decided: Sequence[Decided]) -> dict[str, Any]:
     return {
         decided.population: {
             "place": decided.arms[BASE].place,
-            "seeds": decided.seeds,
+            "seeds": len(decided.seeds),
             "timesteps": decided.timesteps,
             "claims": {
                 verdict.claim.name: {

@@ -77,20 +77,29 @@ class Store:
         arms: what is played.
         seeds: of each arm.
         measures: what is asked of each run.
+        shared: whether the folder may hold other arms as well, as that of several claims does.
 
     Raises:
         ConfigError: the folder holds something else, or another experiment: other arms under the same names, or rows made by
-            other code or versions.
+            other code or versions, or, unless it is shared, other arms at all.
         RunFolderError: it cannot be written.
     """
 
-    def __init__(self, path: Path, arms: Sequence[Arm], seeds: Sequence[int], measures: Sequence[Measure]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        arms: Sequence[Arm],
+        seeds: Sequence[int],
+        measures: Sequence[Measure],
+        *,
+        shared: bool = False,
+    ) -> None:
         self.path = path
         self.arms = list(arms)
         self.keys = {arm.name: arm.key for arm in arms}
         self.seeds = list(seeds)
         self.measures = list(measures)
-        self._check()
+        self._check(shared)
         make_folder(path)
         write_json(path / "experiment.json", self.describe())
         make_folder(path / "rows")
@@ -122,7 +131,7 @@ class Store:
             "versions": versions_of(PACKAGES),
         }
 
-    def _check(self) -> None:
+    def _check(self, shared: bool) -> None:
         """Raise unless the folder is new, empty, or of this experiment."""
         file = self.path / "experiment.json"
         if not file.exists():
@@ -148,9 +157,9 @@ class Store:
         for name, key in self.keys.items():
             if known.get(name, key) != key:
                 raise ConfigError(f"{where}: its arm {shown(name)} is another configuration; give another --out")
-        if not set(known) & set(self.keys):
+        if not shared and set(known) != set(self.keys):
             raise ConfigError(
-                f"{where}: expected some of the arms {shown(list(self.keys))}, found {shown(list(known))}; give another --out"
+                f"{where}: expected the arms {shown(list(self.keys))}, found {shown(list(known))}; give another --out"
             )
 
     def _file(self, key: str, seed: int) -> Path:
