@@ -136,7 +136,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"block {block[0]} of {block[1]} is in {out}; without --block the rest is played and all is judged")
         return 0
     for each in all_decided:
-        print(f"\n{each.population}, {each.seeds} seeds of {each.timesteps:,} timesteps an arm:")
+        print(f"\n{each.population}, {len(each.seeds)} seeds of {each.timesteps:,} timesteps an arm:")
         for verdict in each.verdicts:
             print(f"  {number_of(verdict.claim)}. {verdict.claim.says} {in_words(verdict)}")
     print()

@@ -75,6 +75,12 @@ def test_variations_cross_the_first_values_first() -> None:
     assert parse_variation("maker=8,4,0") == ("maker", [8, 4, 0])
     assert parse_variation("policies.maker.lots=*0.5,*2") == ("policies.maker.lots", ["*0.5", "*2"])
     assert parse_variation('policies.ppo={"policy": "nothing"}') == ("policies.ppo", [{"policy": "nothing"}])
+    assert parse_variation("market.agents.noise.inventory_bound=[1, 2]") == (
+        "market.agents.noise.inventory_bound",
+        [1, 2],
+    )
+    seats = crossed(BASE, dict([parse_variation('policies.ppo=[{"policy": "nothing"}, {"policy": "random"}]')]))
+    assert [arm.name for arm in seats] == ["ppo=nothing", "ppo=random"]
     (one,) = crossed(BASE, {})
     assert one.name == "base"
 

@@ -13,7 +13,7 @@ from market_env.config import ConfigError
 from runners.exchange.facts import BANDED
 from runners.experiment import calibrate as command
 from runners.experiment.arms import Base
-from runners.experiment.calibration import Range, Search, Target, parse_range, real_target, unmet
+from runners.experiment.calibration import Range, Search, Target, pair_target, parse_range, real_target, unmet
 from runners.experiment.jobs import Job, Row
 
 BASE = Base.of("default", 300)
@@ -96,6 +96,14 @@ def test_the_target_is_the_middle_of_the_real_ranges_and_costs_nothing_near_it()
     assert target.loss(dict.fromkeys(BANDED)) == pytest.approx(3.0**2)
     assert unmet(target, target.centre) == []
     assert unmet(target, {**target.centre, "spread_ticks": None})[0][:2] == ("spread_ticks", None)
+
+
+def test_a_pair_shorter_than_half_an_hour_is_no_target(tmp_path: Path) -> None:
+    book, message = tmp_path / "book.csv", tmp_path / "message.csv"
+    message.write_text("".join(f"{34_200 + second}.0,1,{second + 1},100,1000000,1\n" for second in range(60)))
+    book.write_text("".join(f"1000100,100,1000000,{100 * (second + 1)}\n" for second in range(60)))
+    with pytest.raises(ConfigError, match=r"message.csv: expected at least half an hour \(1,800 s\).*, got 60 s"):
+        pair_target(message, book, 0.01)
 
 
 def test_ranges_read_as_they_are_written() -> None:

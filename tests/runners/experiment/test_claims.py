@@ -168,6 +168,7 @@ def test_the_command_decides_writes_a_page_and_plays_nothing_twice(
         "0 in 8 seeds",
         "**holds**",
         "over 8 seeds of 600",
+        "(`depth`, lots, p ",
     ):
         assert words in page
     said: dict[str, Any] = json.loads((tmp_path / "claims.json").read_text())

@@ -214,7 +214,7 @@ def test_another_experiments_folder_is_left_as_it_is(whole: Path, tmp_path: Path
 
     for others, measures, said in (
         (crossed(Base.of("day6", 201), {"maker": [4, 2]}), MEASURES, "its arm 'maker=4' is another configuration"),
-        (crossed(BASE, {"noise": [5, 6]}), MEASURES, "expected some of the arms"),
+        (crossed(BASE, {"noise": [5, 6]}), MEASURES, "expected the arms"),
     ):
         with pytest.raises(ConfigError, match=said):
             run_experiment(others, range(1, 11), whole, measures, progress=False)
@@ -307,6 +307,7 @@ def test_a_folder_that_cannot_be_written_is_one_error(tmp_path: Path) -> None:
         (["calibrate", "--pair", "a.csv"], "--pair: expected a message and an order-book file, got 1 files"),
         (["calibrate", "--pair", "none.csv", "none2.csv"], "none.csv: cannot be read"),
         (["calibrate", "--seeds", "1000000"], "expected others than those held out"),
+        (["calibrate", "--timesteps", "900"], "--timesteps: expected at least 1,800"),
         (["calibrate", "--generations", "0"], "--generations: expected at least 1"),
     ],
 )  # fmt: skip
@@ -368,6 +369,7 @@ def test_a_bug_in_a_users_measure_is_a_traceback_and_keeps_what_was_played(tmp_p
             raise ZeroDivisionError
         return 1.0
 
-    with pytest.raises(ZeroDivisionError):
+    with pytest.raises(ZeroDivisionError) as found:
         run_experiment(crossed(BASE, {}), range(1, 9), tmp_path, [buggy], progress=False)
+    assert found.value.__notes__ == ["in the measure buggy of seed 3"]
     assert 1 <= len(list((tmp_path / "rows").iterdir())) < 8
