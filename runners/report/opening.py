@@ -161,10 +161,10 @@ def marked(
     top -= 0.012
     for held, sentence in sentences:
         word, tint = marks[held]
-        text = "\n".join(textwrap.wrap(sentence, 168))
+        text = "\n".join(textwrap.wrap(sentence, 182))
         figure.text(0.04, top, word, va="top", fontsize=8, weight="bold", color=tint)
         figure.text(0.095, top, text, va="top", fontsize=8, color=INK)
-        top -= 0.0185 * (text.count("\n") + 1) + 0.005
+        top -= 0.018 * (text.count("\n") + 1) + 0.005
     return top
 
 

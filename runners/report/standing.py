@@ -37,14 +37,11 @@ def all_standings(run: Run) -> str:
     own = population_of(run)
     name = own or next(iter(standings()))
     said = standings()[name]
-    by_standing: dict[str, list[str]] = {}
+    by_standing: dict[str, list[str]] = {"supported": [], "refuted": [], "undecided": []}
     for decided in said["claims"].values():
-        by_standing.setdefault(decided["standing"], []).append(str(decided["number"]))
-    where = "this population" if own else f"the population {name}"
-    listed = "; ".join(
-        f"{standing} {', '.join(numbers)}" for standing, numbers in sorted(by_standing.items(), reverse=True)
-    )
-    return f"Claims over {said['seeds']} seeds of {where} (docs/claims.md): {listed}."
+        by_standing[decided["standing"]].append(str(decided["number"]))
+    listed = "; ".join(f"{standing} {', '.join(numbers)}" for standing, numbers in by_standing.items() if numbers)
+    return f"Claims over {said['seeds']} seeds of {'this population' if own else name} (docs/claims.md): {listed}."
 
 
 def quoted(run: Run, claim: str) -> str:
@@ -55,7 +52,4 @@ def quoted(run: Run, claim: str) -> str:
     if claim not in found["claims"]:
         return ""
     decided = found["claims"][claim]
-    where = "this population" if own else f"the population {name}"
-    return (
-        f"Over {found['seeds']} seeds of {where}, claim {decided['number']} is {decided['standing']} (docs/claims.md)."
-    )
+    return f"Claim {decided['number']}, {found['seeds']} seeds{'' if own else f' of {name}'}: {decided['standing']}."

@@ -411,10 +411,10 @@ def test_findings_quote_the_claims_standing_of_the_population_that_the_run_playe
         story = Story(path)
         own = None if changes else name
         assert population_of(story.run) == own
-        where = "this population" if own else "the population default"
+        where = "" if own else " of default"
         for claim, finding in zip(
             ("walls", "teleport", "asymmetry", "selective", "thinning"), story.findings, strict=True
         ):
             said = standings()[name]["claims"][claim]
-            quoted = f"Over 64 seeds of {where}, claim {said['number']} is {said['standing']} (docs/claims.md)."
+            quoted = f"Claim {said['number']}, 64 seeds{where}: {said['standing']}."
             assert finding.text.endswith(quoted)
