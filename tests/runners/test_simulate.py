@@ -237,7 +237,7 @@ def test_bad_input_is_one_clear_error_and_nothing_is_written(
         ('{"models": {"/dev/zero": "0"}}', "model /dev/zero: expected a regular file, found a device or a pipe"),
         ('{"reward": {"scale": 1e-320}}', "reward.scale: Input should be greater than or equal to 0.001"),
         ('{"reward": {"inventory_penalty": 1e308}}', "reward.inventory_penalty: Input should be less than or equal to 1000000"),
-        ('{"policies": {"maker": {"half_spread": 2}}}', "policies.maker: expected policy to be one of 'ppo', 'noise', 'patient', 'zero', 'maker', 'quoter', 'momentum', 'informed', 'splitter', 'nothing', 'random', 'pusher'"),
+        ('{"policies": {"maker": {"half_spread": 2}}}', "policies.maker: expected policy to be one of 'ppo', 'noise', 'patient', 'zero', 'maker', 'quoter', 'momentum', 'informed', 'splitter', 'twap', 'nothing', 'random', 'pusher'"),
         ('{"policies": {"\\ud800": {}}}', "config.json: not JSON: a text in it holds half of a surrogate pair"),
         ('{"schema": true}', "expected schema version 1 to 3, got True"),
         ('{"seed": "' + "x" * 10**6 + '"}', "seed"),
