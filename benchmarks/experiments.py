@@ -13,6 +13,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import stats
 
+from benchmarks.sections import run_sections
 from market_env.config import AgentConfig, Every, amend
 from market_env.market import Market
 from runners.experiment.arms import Arm, Base, make_arm
@@ -146,18 +147,5 @@ def speed() -> None:
 SECTIONS: dict[str, Callable[[], None]] = {"null": null, "pairing": pairing, "speed": speed}
 
 
-def main(names: list[str]) -> int:
-    """Run the command; return its exit status."""
-    if names == ["--help"]:
-        print(__doc__)
-        return 0
-    if unknown := [name for name in names if name not in SECTIONS]:
-        print(f"error: expected some of {', '.join(SECTIONS)}, got {unknown[0]!r}", file=sys.stderr)
-        return 2
-    for name in names or SECTIONS:
-        SECTIONS[name]()
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_sections(SECTIONS, __doc__, sys.argv[1:]))

@@ -18,6 +18,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from benchmarks.sections import run_sections
 from market_env.config import LEARNER, LEARNER_KIND
 from market_env.market import Market
 from runners.exchange import ensemble
@@ -256,18 +257,5 @@ SECTIONS: dict[str, Callable[[], None]] = {
 }  # fmt: skip
 
 
-def main(names: list[str]) -> int:
-    """Run the command; return its exit status."""
-    if names == ["--help"]:
-        print(__doc__)
-        return 0
-    if unknown := [name for name in names if name not in SECTIONS]:
-        print(f"error: expected some of {', '.join(SECTIONS)}, got {unknown[0]!r}", file=sys.stderr)
-        return 2
-    for name in names or SECTIONS:
-        SECTIONS[name]()
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(run_sections(SECTIONS, __doc__, sys.argv[1:]))
