@@ -134,6 +134,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(table(result.comparisons, names, len(seeds), arms[0].market.timesteps))
     title = f"{len(seeds)} seeds of {arms[0].market.timesteps:,} timesteps an arm, population {arguments.population}"
     written = draw(out, result.comparisons, {arm.name: arm.changes for arm in arms}, title)
+    print("\nto record a run of an arm:")
+    for arm in arms:
+        print(f"  {arm.name}: python run_simulation.py --config {out / 'arms' / arm.key}.json --seed {seeds[0]}")
     print()
     for file in (out / "results.parquet", out / "comparisons.json", *written):
         print(f"wrote {file}")
