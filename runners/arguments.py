@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import importlib
+import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, make_dataclass
@@ -74,7 +76,8 @@ class Start:
     def __init__(self, argv: Sequence[str] | None, *, one_model: bool = True) -> None:
         first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         first.add_argument("--config", type=Path)
-        first.add_argument("--model" if one_model else "--no-model")
+        if one_model:
+            first.add_argument("--model")
         first.add_argument("--population")
         first.add_argument("--shifts", default="1")
         known, _ = first.parse_known_args(argv)
@@ -93,7 +96,7 @@ class Start:
             raise ConfigError(f"--shifts: {self.file} has a roster of its own (market.agents); give one or the other")
         self._population: str = DEFAULT if known.population is None else known.population
         self._one_model = one_model
-        self._model: str | None = known.model if one_model else None
+        self._model: str | None = getattr(known, "model", None)
         self.run = self.run_with({})
 
     @property
@@ -161,6 +164,28 @@ class Start:
                 raise ConfigError(
                     f"model {model}: expected sha256 {shown(wanted)[1:-1]} as {self.file} says; give {other} to use another"
                 )
+
+
+def users_own(name: str, what: str) -> Any:
+    """What ``module:name`` stands for, in a module of the user's or an installed one.
+
+    Args:
+        name: as the command line has it.
+        what: what it is to be, for an error.
+
+    Raises:
+        ConfigError: there is no such module, or nothing of that name in it.
+    """
+    module, _, attribute = name.partition(":")
+    if not (module and attribute):
+        raise ConfigError(f"{what}: expected module:name, got {shown(name)}")
+    sys.path.insert(0, "")  # the user's own modules lie where the user is
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ModuleNotFoundError, AttributeError) as error:
+        raise ConfigError(f"{what}: {shown(name)[1:-1]}: {error}") from None
+    finally:
+        sys.path.remove("")
 
 
 def base_of(start: Start, flags: Rules) -> Base:

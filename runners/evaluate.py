@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import sys
 from collections.abc import Sequence
@@ -17,7 +16,7 @@ import tyro
 
 from market_env.config import LEARNER, ConfigError
 from market_env.outside import shown
-from runners.arguments import Population, Start
+from runners.arguments import Population, Start, users_own
 from runners.command import command
 from runners.files.whole import whole_file
 from runners.learn.evaluation import PICTURES, compare, draw_differences, table
@@ -56,19 +55,12 @@ def named(names: Sequence[str]) -> dict[str, PolicyConfig | Policy]:
     """
     found: dict[str, PolicyConfig | Policy] = {}
     for name in names:
-        module, colon, attribute = name.partition(":")
         if name in RIVALS:
             found[name] = RIVALS[name]
         elif name.endswith(".zip"):
             found[name] = FrozenPPO(name)
-        elif colon:
-            sys.path.insert(0, "")  # the user's own modules lie where the user is
-            try:
-                found[name] = getattr(importlib.import_module(module), attribute)
-            except (ModuleNotFoundError, AttributeError) as error:
-                raise ConfigError(f"policies: {shown(name)[1:-1]}: {error}") from None
-            finally:
-                sys.path.remove("")
+        elif ":" in name:
+            found[name] = users_own(name, "policies")
         else:
             raise ConfigError(
                 f"policies: expected a .zip file, module:name or one of {', '.join(RIVALS)}, got {shown(name)}"

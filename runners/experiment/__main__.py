@@ -13,7 +13,7 @@ import tyro
 
 from market_env.config import ConfigError
 from market_env.outside import shown
-from runners.arguments import Rules, Start, base_of
+from runners.arguments import Rules, Start, base_of, users_own
 from runners.command import command
 from runners.experiment.arms import crossed, of_models, parse_variation, read_arms
 from runners.experiment.compare import table
@@ -64,20 +64,11 @@ def measures_of(names: Sequence[str]) -> list[str | Measure]:
         ConfigError: a module has no such measure.
     """
     found: list[str | Measure] = []
-    for name in (
-        part for word in names for part in (word.split(",") if not word.startswith("facts.") else [word]) if part
-    ):
-        module, colon, attribute = name.partition(":")
-        if not colon or name.startswith("facts.") or not module:
+    for name in (part for word in names for part in word.split(",") if part):
+        if ":" not in name or name.startswith("facts."):
             found.append(name)
             continue
-        sys.path.insert(0, "")  # the user's own modules lie where the user is
-        try:
-            own = getattr(importlib.import_module(module), attribute)
-        except (ModuleNotFoundError, AttributeError) as error:
-            raise ConfigError(f"measure {shown(name)[1:-1]}: {error}") from None
-        finally:
-            sys.path.remove("")
+        own = users_own(name, "measure")
         if not isinstance(own, Measure):
             raise ConfigError(
                 f"measure {shown(name)[1:-1]}: expected one that measure(name, unit, meaning) made, got {type(own).__name__}"
@@ -110,7 +101,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             raise ConfigError(f"--vary {shown(path)[1:-1]}: expected each path once")
         variations[path] = values
     if arguments.model:
-        variations |= of_models(base, arguments.model)
+        models = of_models(base, arguments.model)
+        if models.keys() & variations.keys():
+            raise ConfigError(f"--model: varies {', '.join(models)}, and so does --vary; give one or the other")
+        variations |= models
     if arguments.arms and variations:
         raise ConfigError("--arms: give the file, or --vary and --model, not both")
     arms = read_arms(base, arguments.arms) if arguments.arms else crossed(base, variations)

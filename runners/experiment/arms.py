@@ -99,8 +99,7 @@ class Base:
         if isinstance(rules, str):
             name = rules
             population(name)
-            made: Recount = lambda counts: _parts(population(name, counts, timesteps))  # noqa: E731
-            return Base(made)
+            return Base(lambda counts: _parts(population(name, counts, timesteps)))
         market = rules.market if timesteps is None else amend(rules.market, timesteps=timesteps)
         return Base(lambda counts: (market, rules.policies), "a population that was made already")
 

@@ -199,7 +199,7 @@ class Search:
             for own in ranges:
                 make_arm(base, {own.path: own.change(share)})
         start = np.array([own.share(1.0 if own.times else numbers_at(base, own.path)) for own in ranges])
-        self._measures = tuple(find(f"facts.{name}", []) for name in target.centre)
+        self._measures = tuple(measures_of(target))
         bounds = np.tile([0.0, 1.0], (len(ranges), 1))
         self._search = CMA(mean=np.clip(start, 0.02, 0.98), sigma=0.2, bounds=bounds, seed=seed)
         self.start = self._changes(start)

@@ -100,8 +100,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     block = parse_block(arguments.block)
     if arguments.publish and not (Path("docs").is_dir() and Path("runners/report").is_dir()):
         raise ConfigError("--publish: expected to be in a checkout of the project, found no docs/ and runners/report/")
-    if arguments.publish and (arguments.claims or set(arguments.populations) != set(ARMS) or len(seeds) < PUBLISHED):
-        raise ConfigError(f"--publish: expected all claims, all populations and at least {PUBLISHED} seeds")
+    whole = not arguments.claims and set(arguments.populations) == set(ARMS) and len(seeds) >= PUBLISHED
+    if arguments.publish and not (whole and arguments.timesteps == Arguments.timesteps):
+        raise ConfigError(
+            f"--publish: expected all claims, all populations and at least {PUBLISHED} seeds of {Arguments.timesteps:,} timesteps"
+        )
     out = arguments.out or Path("runs") / f"claims-{code_hash()[:8]}"
     if len(set(arguments.populations)) < len(arguments.populations) or not arguments.populations:
         raise ConfigError(f"--populations: expected some, each once, got {arguments.populations}")

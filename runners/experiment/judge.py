@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 
 from runners.experiment.compare import text
-from runners.experiment.registry import BASE, Claim, Part
+from runners.experiment.registry import Claim, Part
 from runners.measures.over_seeds import FEWEST_SEEDS, MOST_SEEDS, Difference, Floats, corrected, difference_of
 
 Values = Mapping[str, Mapping[str, Floats]]
@@ -39,13 +39,6 @@ class Verdict:
     population: str
     standing: Standing
     parts: list[Judged]
-
-    @property
-    def seeds(self) -> int | None:
-        """Seeds that would decide the parts that are undecided; None where that is beyond what is worth it."""
-        open_parts = [judged.found.deciding for judged in self.parts if judged.holds is None]
-        known = [count for count in open_parts if count is not None]
-        return max(known) if open_parts and len(known) == len(open_parts) else None
 
 
 def figure(part: Part, values: Values) -> Floats:
@@ -145,9 +138,7 @@ def in_figures(part: Part, found: Difference, values: Values) -> str:
     if part.way == "never":
         return f"{np.nansum(of[part.arm]):,.0f} in {found.n} seeds"
     if part.along:
-        means = ", ".join(
-            f"{_mean(of[arm])} {arm}" if arm != BASE else f"{_mean(of[arm])} {BASE}" for arm, _ in part.along
-        )
+        means = ", ".join(f"{_mean(of[arm])} {arm}" for arm, _ in part.along)
         return f"{means}; slope {_interval(found)}"
     if part.against is not None:
         change = difference_of(of[part.arm], of[part.against])

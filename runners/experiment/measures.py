@@ -21,7 +21,7 @@ from market_env.engine.state import EVENT, KIND_CANCEL, KIND_TRADE, KIND_TURN, S
 from market_env.outside import shown
 from runners.exchange import facts, pairs, stylized
 from runners.exchange.ensemble import parts_of
-from runners.exchange.sample import LEVELS, Sample, excess_kurtosis, hill, sample_of
+from runners.exchange.sample import LEVELS, Sample, excess_kurtosis, hill, ratio, sample_of
 from runners.experiment.arms import near
 from runners.files.derive import derive
 from runners.files.once import once
@@ -160,11 +160,6 @@ def mean(values: Any) -> float | None:
     return float(numbers.mean()) if len(numbers) else None
 
 
-def ratio(part: float, whole: float) -> float | None:
-    """Their ratio; None where there is nothing to divide by."""
-    return float(part / whole) if whole else None
-
-
 @known("quotes", "spread", "ticks", "mean spread at the ends of two-sided timesteps")
 def _(run: Seen) -> float | None:
     return mean(run.line.spread)
@@ -198,7 +193,12 @@ def _(run: Seen) -> float | None:
     return ratio(held[run.line.kinds.index("maker")] if "maker" in run.line.kinds else 0.0, held.sum())
 
 
-@known("walls", "walls", "count", "walls of liquidity: levels of at least four times the typical lots for 30 timesteps")
+@known(
+    "walls",
+    "walls",
+    "count",
+    "walls of liquidity: levels of at least four times the run's own typical lots for 30 timesteps",
+)
 def _(run: Seen) -> float | None:
     return float(len(run.walls.walls))
 

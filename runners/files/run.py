@@ -1,7 +1,7 @@
 """Read a run: ``load_run(path)`` gives its tables as polars data frames, and the book at any time.
 
 A table is read when first asked for. The files are plain Parquet, so any reader works on them directly too. :class:`History` is
-what a run on disk and one just played (:class:`Played`) have in common, so that one code measures both.
+what a run on disk and one just played (:class:`runners.files.played.Played`) have in common, so that one code measures both.
 """
 
 from __future__ import annotations

@@ -190,7 +190,17 @@ def test_the_command_takes_a_users_own_measure_and_several_names_in_a_word(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     own = f"{mine_module()}:mine"
-    given = ["--population", "day6", "--timesteps", "100", "--seeds", "1..8", "--measure", "spread,trades", own]
+    given = [
+        "--population",
+        "day6",
+        "--timesteps",
+        "100",
+        "--seeds",
+        "1..8",
+        "--measure",
+        "facts.sign_acf_lag1,spread,trades",
+        own,
+    ]
     assert main([*given, "--out", str(tmp_path)]) == 0
     printed = capsys.readouterr().out
     for words in ("spread (ticks): mean spread", "trades (count)", "mine (lots): a measure of this file's", "arms.png"):
@@ -274,7 +284,7 @@ def test_a_folder_that_cannot_be_written_is_one_error(tmp_path: Path) -> None:
         (["--vary", "policies.maker.half_spread=-1"], "half_spread"),
         (["--measure", "spred"], "unknown 'spred'; nearest: spread"),
         (["--measure", "spread,spread"], "expected each name once"),
-        (["--measure", "nowhere:mine"], "measure nowhere:mine: No module named 'nowhere'"),
+        (["--measure", "nowhere:mine"], "measure: nowhere:mine: No module named 'nowhere'"),
         (["--measure", "json:dumps"], "expected one that measure(name, unit, meaning) made, got function"),
         (["--seeds", "3..1"], "seeds: expected a range"),
         (["--seeds", "1..x"], "seeds: expected numbers or a range"),
@@ -284,8 +294,9 @@ def test_a_folder_that_cannot_be_written_is_one_error(tmp_path: Path) -> None:
         (["claims", "--seeds", "1"], "seeds: expected at least 8"),
         (["impact", "--seeds", "1..3"], "seeds: expected at least 8"),
         (["claims", "walls", "--publish"], "--publish: expected all claims, all populations and at least 64 seeds"),
-        (["--measure", ":x"], "unknown ':x'"),
+        (["--measure", ":x"], "measure: expected module:name, got ':x'"),
         (["--vary", "policies.splitter.lots=1,2"], "there is no splitter agent to change"),
+        (["--model", "models/ppo_day5.zip", "--vary", 'policies.ppo={"policy": "nothing"}'], "--model: varies policies.ppo, and so does --vary"),
         (["--block", "0/3"], "--block: expected a block of several"),
         (["--block", "4/3"], "--block: expected a block of several"),
         (["--block", "x"], "--block: expected a block of several"),
