@@ -30,12 +30,12 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 from pydantic.dataclasses import dataclass as pydantic_dataclass
 
 from market_env import actions
-from market_env.engine.state import MAX_PARTS
+from market_env.engine.state import HISTORY, MAX_PARTS
 from market_env.outside import ConfigError, shown
 
 __all__ = [
-    "AgentConfig", "ConfigError", "Every", "Hawkes", "MarketConfig", "Poisson", "Value", "amend", "check_agents",
-    "check_together", "checked", "parse_json", "roster", "to_json",
+    "AgentConfig", "ConfigError", "Every", "Fees", "Halt", "Hawkes", "Latency", "MarketConfig", "Poisson", "Value", "amend",
+    "check_agents", "check_together", "checked", "parse_json", "roster", "to_json",
 ]  # fmt: skip
 
 STRICT = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
@@ -270,6 +270,70 @@ class Duty:
         return math.floor(time / self.length + self.phase) % self.shifts == self.shift
 
 
+FEE_UNIT = 1_000
+"""Fees are whole thousandths of a tick-lot: this many make one."""
+
+MOST_FEE = 1_000_000
+"""Largest fee or rebate, thousandths of a tick a lot or of a tick-lot a message."""
+
+MAX_CASH_WITH_FEES = 2**42
+"""Largest cash or floor where there are fees: in thousandths, all agents' together fit an int64."""
+
+Fee = Annotated[int, Field(ge=-MOST_FEE, le=MOST_FEE)]
+
+
+@checked
+class Fees:
+    """What the exchange charges, in whole thousandths of a tick-lot, so that nothing is ever rounded.
+
+    An order is accepted only as far as free cash covers what its fill would cost, fee included. A message counts when it does
+    something: an order that is accepted or refused, a cancel that takes at least one order out. What an agent cannot pay for
+    one is waived, so that fees leave no cash below its floor.
+    """
+
+    maker: Fee = 0
+    """For each lot that trades against a resting order of its own, thousandths of a tick; negative: a rebate."""
+    taker: Fee = 0
+    """For each lot that an incoming order trades; negative: a rebate."""
+    message: Annotated[int, Field(ge=0, le=MOST_FEE)] = 0
+    """For each message beyond those that are free, thousandths of a tick-lot."""
+    free_messages: Annotated[int, Field(ge=0, lt=2**31)] = 0
+    """Messages that are free in each timestep."""
+
+
+@checked
+class Latency:
+    """How long what an agent decides travels to the exchange.
+
+    It sees the market as it stands when it decides, so the one number is its whole round trip. Messages of one turn travel
+    together, those of an agent arrive in the order in which they were sent.
+    """
+
+    fixed: Annotated[float, Field(ge=0, le=1e6)] = 0.01
+    """Timesteps that every message takes."""
+    random: Annotated[float, Field(ge=0, le=1e6)] = 0.0
+    """Mean of what comes on top, exponentially distributed, drawn each turn from a stream of its own, timesteps."""
+    under_way: Annotated[int, Field(gt=0, le=256)] = 8
+    """Turns whose messages can be under way at one time; what is sent beyond that is refused before it leaves."""
+
+
+@checked
+class Halt:
+    """A volatility halt: matching stops after a large move, and the agents can do nothing but cancel.
+
+    It begins at the end of the turn that has moved the reference price by more than ``move`` ticks from where it stood at the
+    end of one of the last ``within`` timesteps (at the start: from the first price). Timesteps that end before trading goes on
+    do not count afterwards.
+    """
+
+    move: Annotated[int, Field(gt=0, lt=2**30)]
+    """Ticks."""
+    within: Annotated[int, Field(gt=0, lt=HISTORY)] = 10
+    """Timesteps."""
+    pause: Annotated[float, Field(gt=0, le=1e9)] = 30.0
+    """Timesteps until trading goes on."""
+
+
 @checked
 class AgentConfig:
     """One seat in the market."""
@@ -298,6 +362,10 @@ class AgentConfig:
     """When this agent's turns come."""
     duty: Duty | None = None
     """The shift in which it works; None: always on duty."""
+    fees: Fees | None = None
+    """What it pays; None: what the market charges."""
+    latency: Latency | None = None
+    """How long its messages travel; None: no time at all."""
 
     def __post_init__(self) -> None:
         if abs(self.inventory) > self.inventory_bound:
@@ -405,6 +473,12 @@ class MarketConfig:
     """Who trades."""
     value: Value | None = None
     """What the asset is worth; None: nothing but what is paid for it."""
+    fees: Fees = Fees()
+    """What the exchange charges whoever has no fees of its own."""
+    subsidised: bool = False
+    """Whether the exchange may pay out more for a trade than it takes in."""
+    halt: Halt | None = None
+    """When trading stops; None: never."""
 
     def __post_init__(self) -> None:
         _unique("agents: ids", (agent.id for agent in self.agents))
@@ -443,6 +517,35 @@ class MarketConfig:
                 raise ValueError(
                     f"size of the Hawkes group {name!r} must be at least its {members[name]} members, got {group.size}"
                 )
+
+        self._check_fees()
+
+    def _check_fees(self) -> None:
+        charged = [self.fees_of(agent) for agent in self.agents]
+        makers, takers = min(fees.maker for fees in charged), min(fees.taker for fees in charged)
+        if makers + takers < 0 and not self.subsidised:
+            raise ValueError(
+                f"fees: a rebate above the fee, of {-min(makers, takers)} and {max(makers, takers)} thousandths of a tick a lot: "
+                "the exchange would pay for trades; set subsidised to let it"
+            )
+        if self.charges:
+            for agent in self.agents:
+                if max(abs(agent.cash), abs(agent.cash_floor)) > MAX_CASH_WITH_FEES:
+                    raise ValueError(
+                        f"cash and cash_floor of {agent.id}: at most {MAX_CASH_WITH_FEES} in a market with fees, "
+                        f"got {agent.cash} and {agent.cash_floor}"
+                    )
+
+    def fees_of(self, agent: AgentConfig) -> Fees:
+        """What an agent of this market pays."""
+        return self.fees if agent.fees is None else agent.fees
+
+    @property
+    def charges(self) -> bool:
+        """Whether anybody pays or gets anything."""
+        return any(
+            self.fees_of(agent) != Fees(free_messages=self.fees_of(agent).free_messages) for agent in self.agents
+        )
 
     @property
     def agent_ids(self) -> list[str]:

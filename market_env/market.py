@@ -107,10 +107,11 @@ def capacity_of(config: MarketConfig) -> state.Capacity:
     """The smallest compiled capacity that holds this market.
 
     Raises:
-        ConfigError: none holds so many agents or open orders.
+        ConfigError: none holds so many agents, open orders or messages under way.
     """
+    under_way = sum(agent.latency.under_way for agent in config.agents if agent.latency is not None)
     try:
-        return state.fitting(len(config.agents), sum(agent.max_open_orders for agent in config.agents))
+        return state.fitting(len(config.agents), sum(agent.max_open_orders for agent in config.agents), under_way)
     except ValueError as error:
         raise ConfigError(str(error)) from None
 
@@ -142,6 +143,10 @@ def configure(config: MarketConfig, capacity: state.Capacity | None = None) -> R
     market["first_price"] = config.first_price
     market["price_band"] = config.price_band
     market["protection_ticks"] = config.protection_ticks
+    if config.halt is not None:
+        market["halt_move"] = config.halt.move
+        market["halt_within"] = config.halt.within
+        market["halt_pause"] = config.halt.pause
     market["agent_count"] = len(config.agents)
     market["offset_count"] = len(config.offsets)
     market["offsets"][: len(config.offsets)] = config.offsets
@@ -158,6 +163,17 @@ def configure(config: MarketConfig, capacity: state.Capacity | None = None) -> R
         account["max_open_orders"] = agent.max_open_orders
         account["post_only"] = agent.post_only
         account["best_only"] = agent.best_only
+        fees = config.fees_of(agent)
+        account["maker_fee"] = fees.maker
+        account["taker_fee"] = fees.taker
+        account["message_fee"] = fees.message
+        account["free_messages"] = fees.free_messages
+        delay = market["delays"][index]
+        delay["fixed"] = -1.0
+        if agent.latency is not None:
+            delay["fixed"] = agent.latency.fixed
+            delay["random"] = agent.latency.random
+            delay["most"] = agent.latency.under_way
         account["signal"] = -1.0 if agent.signal is None else agent.signal
         duty = agent.duty or Duty(0, 1)
         account["shift"] = duty.shift

@@ -92,7 +92,7 @@ FEATURES: tuple[Feature, ...] = (
     Feature("activity_fast", 0, 1, "turns of all agents a timestep / (turns + 8), moving average of 5 timesteps", "turns"),
     Feature("inventory", -1, 1, "own inventory / own bound"),
     Feature("inventory_lots", -1, 1, "own inventory as sign x log(1 + lots) / 7", "log_lots"),
-    Feature("cash", 0, 1, "own cash above floor and reservations / (itself + what the bound costs at the reference price)"),
+    Feature("cash", 0, 1, "own cash above floor, reservations and fees / (itself + what the bound costs at the reference price)"),
     Feature("open_bid_lots", 0, 1, "lots in own open bids / (2 x bound)"),
     Feature("open_ask_lots", 0, 1, "lots in own open asks / (2 x bound)"),
     Feature("open_orders", 0, 1, "own open orders / most allowed"),
@@ -104,6 +104,8 @@ FEATURES: tuple[Feature, ...] = (
     Feature("waited", 0, 1, "time from own last turn but one to the last, timesteps / 60; 0 on the first", "age"),
     Feature("time_left", 0, 1, "timesteps left / 500", "horizon"),
     Feature("signal", -1, 1, "the value as the agent sees it - reference price, ticks / 128; 0 without a signal", "signal_ticks"),
+    Feature("under_way", 0, 1, "own turns whose messages are under way to the exchange / most allowed; 0 without latency"),
+    Feature("halted", 0, 1, "1 while trading is halted"),
 )  # fmt: skip
 
 NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)

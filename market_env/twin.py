@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -130,6 +130,42 @@ class Limits(Protocol):
         """Whether it takes no more than the best level shows."""
 
 
+class Charges(Protocol):
+    """What the exchange charges; :class:`market_env.config.Fees` says what each means."""
+
+    @property
+    def maker(self) -> int:
+        """Thousandths of a tick a lot."""
+
+    @property
+    def taker(self) -> int:
+        """Thousandths of a tick a lot."""
+
+    @property
+    def message(self) -> int:
+        """Thousandths of a tick-lot."""
+
+    @property
+    def free_messages(self) -> int:
+        """A timestep."""
+
+
+class Halts(Protocol):
+    """When trading stops; :class:`market_env.config.Halt` says what each means."""
+
+    @property
+    def move(self) -> int:
+        """Ticks."""
+
+    @property
+    def within(self) -> int:
+        """Timesteps."""
+
+    @property
+    def pause(self) -> float:
+        """Timesteps."""
+
+
 @dataclass
 class TwinAccount:
     """Cash and lots of one agent, beside the limits of its seat."""
@@ -137,8 +173,27 @@ class TwinAccount:
     seat: Limits
     cash: int
     inventory: int
+    fees: Charges
+    under_way: int | None = None
+    """Turns whose messages may travel at one time; None: they take no time."""
     orders: list[int] = field(default_factory=list)
     """Own open order ids, oldest first."""
+    paid: int = 0
+    """Fees less rebates, thousandths of a tick-lot."""
+    messages: dict[int, int] = field(default_factory=dict)
+    """How many were carried out in each timestep."""
+    arrival: float = 0.0
+    """Of its last messages at the exchange."""
+
+
+class Sent(NamedTuple):
+    """What a turn sent and when it arrives."""
+
+    time: float
+    turn: int
+    agent: str
+    cancel: str
+    orders: dict[str, tuple[int, int, bool]]
 
 
 class Line(NamedTuple):
@@ -155,25 +210,59 @@ class Line(NamedTuple):
     reason: str | None
 
 
+class Entry(NamedTuple):
+    """A line of the log with its time and the turn that it comes of."""
+
+    time: float
+    turn: int
+    line: Line
+
+
 class TwinMarket:
-    """The exchange's rules for one turn after another: risk, matching, accounts, reference price, log lines.
+    """The exchange's rules for one turn after another: risk, matching, accounts, fees, halts, reference price, log lines.
 
     Args:
         accounts: the agents' accounts, by id.
         first_price: reference price at the start, ticks.
         price_band: ticks around the reference within which an order is accepted.
         window: number of price levels the exchange keeps; orders further than half of it are cancelled.
+        halts: when trading stops; None: never.
     """
 
-    def __init__(self, accounts: dict[str, TwinAccount], first_price: int, price_band: int, window: int) -> None:
+    def __init__(
+        self,
+        accounts: dict[str, TwinAccount],
+        first_price: int,
+        price_band: int,
+        window: int,
+        halts: Halts | None = None,
+    ) -> None:
         self.accounts = accounts
         self.book = TwinBook()
         self.reference: float = first_price
         self.price_band = price_band
         self.window = window
+        self.halts = halts
         self.accepted = 0
+        self.turns = 0
+        self.time = 0.0
+        self.under_way: list[Sent] = []
+        self.ended: list[float] = [first_price]
+        """Reference prices: at the start, then at the end of each timestep."""
+        self.halted: tuple[float, str] | None = None
+        """When trading goes on, and whose message stopped it."""
+        self._counted_from = 0
+        """Of :attr:`ended`, the first that counts for a halt."""
 
-    def turn(self, agent: str, cancel: str, first: str, orders: dict[str, tuple[int, int, bool]]) -> Iterator[Line]:
+    def turn(
+        self,
+        agent: str,
+        cancel: str,
+        first: str,
+        orders: dict[str, tuple[int, int, bool]],
+        time: float,
+        delay: float = 0.0,
+    ) -> Iterator[Entry]:
         """Play one turn; yield its log lines after ``turn`` itself.
 
         Args:
@@ -181,11 +270,67 @@ class TwinMarket:
             cancel: ``keep``, ``oldest``, ``bids``, ``asks`` or ``all``.
             first: the side that goes first, ``buy`` or ``sell``.
             orders: by side: limit price, lots, and whether what does not trade at once is cancelled.
+            time: when it is, timesteps; what falls due until then has happened (:meth:`advance`).
+            delay: how long its messages travel, where they do.
         """
+        number, account = self.turns, self.accounts[agent]
+        self.turns += 1
+        if account.under_way is None:
+            yield from self._carry_out(Sent(time, number, agent, cancel, orders), first)
+        elif cancel != "keep" or orders:
+            if sum(sent.agent == agent for sent in self.under_way) < account.under_way:
+                account.arrival = max(account.arrival, time + delay)
+                self.under_way.append(Sent(account.arrival, number, agent, cancel, orders))
+                return
+            for side in (first, "sell" if first == "buy" else "buy"):
+                if side in orders:
+                    price, lots, _ = orders[side]
+                    line = Line("reject", agent, -1, side, price, lots, -1, None, "under_way")
+                    yield Entry(time, number, line)
+
+    def advance(self, until: float, firsts: Mapping[int, str], *, end: bool = False) -> Iterator[Entry]:
+        """Let happen what falls due before the next turn: messages arrive, a halt ends; yield its log lines.
+
+        Args:
+            until: when that turn is, timesteps.
+            firsts: by turn the side that goes first of what it sent, ``buy`` unless known.
+            end: whether the episode ends then instead, and what would fall due at that very moment does not happen.
+        """
+        while True:
+            sent = min(self.under_way, default=None, key=lambda sent: (sent.time, sent.turn))
+            resumes = self.halted[0] if self.halted else math.inf
+            time = min(resumes, sent.time if sent else math.inf)
+            if time > until or (end and time == until):
+                break
+            self._pass(time)
+            if self.halted and resumes == time:
+                yield Entry(time, self.turns - 1, Line("resume", self.halted[1], -1, None, None, 0, -1, None, None))
+                self.halted = None
+                self._counted_from = len(self.ended)
+            elif sent:
+                self.under_way.remove(sent)
+                yield from self._carry_out(sent, firsts.get(sent.turn, "buy"))
+        self._pass(until)
+
+    def _pass(self, time: float) -> None:
+        self.ended.extend([self.reference] * (math.floor(time) - len(self.ended) + 1))
+        self.time = time
+
+    def _carry_out(self, sent: Sent, first: str) -> Iterator[Entry]:
+        self._pass(sent.time)
+        for line in self._lines(sent, first):
+            yield Entry(sent.time, sent.turn, line)
+
+    def _lines(self, sent: Sent, first: str) -> Iterator[Line]:
+        _, _, agent, cancel, orders = sent
         account = self.accounts[agent]
+        charged = False
         for order_id in list(account.orders):
             side = self.book.orders[order_id].side
             if cancel in {"all", "oldest"} or (cancel, side) in {("bids", "buy"), ("asks", "sell")}:
+                if not charged:
+                    self._charge(account)
+                charged = True
                 yield self._cancel(order_id, "agent")
                 if cancel == "oldest":
                     break
@@ -193,8 +338,24 @@ class TwinMarket:
         for number, side in enumerate(("buy", "sell") if first == "buy" else ("sell", "buy")):
             if side in orders:
                 price, lots, immediate = orders[side]
+                self._charge(account)
                 yield from self._order(agent, side, price, lots, immediate, meet and number == 1)
-        yield from self._end()
+        yield from self._end(agent)
+
+    def _charge(self, account: TwinAccount) -> None:
+        timestep = math.floor(self.time)
+        account.messages[timestep] = account.messages.get(timestep, 0) + 1
+        if account.messages[timestep] > account.fees.free_messages:
+            account.paid += min(account.fees.message, max(0, self._free(account)))
+
+    def _free(self, account: TwinAccount) -> int:
+        """Free cash in thousandths of a tick-lot: what no open order could cost, fees included."""
+        bound = 0
+        for order in map(self.book.orders.__getitem__, account.orders):
+            fee = max(0, account.fees.maker)
+            cost = 1_000 * order.price + fee if order.side == "buy" else max(0, fee - 1_000 * order.price)
+            bound += order.lots * cost
+        return 1_000 * (account.cash - account.seat.cash_floor) - account.paid - bound
 
     def _order(self, agent: str, side: str, price: int, lots: int, immediate: bool, meets_own: bool) -> Iterator[Line]:
         account = self.accounts[agent]
@@ -205,6 +366,8 @@ class TwinMarket:
         whole = None
         if meets_own:
             whole = "self_cross"
+        elif self.halted:
+            whole = "halt"
         elif price < 1 or abs(price - self.reference) > self.price_band:
             whole = "price_band"
         elif account.seat.post_only and not immediate and self.book.reaches(side, price):
@@ -227,12 +390,11 @@ class TwinMarket:
         if lots > room:
             yield refused("inventory", lots - room)
             lots = room
-        if side == "buy":
-            reserved = sum(order.price * order.lots for order in own)
-            affordable = max(0, account.cash - account.seat.cash_floor - reserved) // price
-            if lots > affordable:
-                yield refused("cash", lots - affordable)
-                lots = affordable
+        fee = max(0, account.fees.maker, account.fees.taker)
+        cost = 1_000 * price + fee if side == "buy" else fee - 1_000 * price
+        if cost > 0 and lots > (affordable := max(0, self._free(account)) // cost):
+            yield refused("cash", lots - affordable)
+            lots = affordable
         if not lots:
             return
         order_id = self.accepted
@@ -251,6 +413,8 @@ class TwinMarket:
             self.accounts[seller].inventory -= fill.lots
             self.accounts[buyer].cash -= fill.lots * maker.price
             self.accounts[seller].cash += fill.lots * maker.price
+            account.paid += fill.lots * account.fees.taker
+            self.accounts[maker.agent].paid += fill.lots * self.accounts[maker.agent].fees.maker
             yield Line("trade", agent, order_id, side, maker.price, fill.lots, maker.order_id, maker.agent, None)
         if left and immediate:
             yield Line("cancel", agent, order_id, side, price, left, -1, None, "ioc")
@@ -258,7 +422,7 @@ class TwinMarket:
             self.book.rest(order_id, agent, side, price, left)
             account.orders.append(order_id)
 
-    def _end(self) -> Iterator[Line]:
+    def _end(self, agent: str) -> Iterator[Line]:
         self.reference = next_reference(self.reference, self.book.best("buy"), self.book.best("sell"))
         lowest = math.ceil(self.reference) - self.window // 2
         for side in ("buy", "sell"):
@@ -266,6 +430,11 @@ class TwinMarket:
                 if not lowest <= price < lowest + self.window:
                     for order in list(self.book.sides[side][price]):
                         yield self._cancel(order.order_id, "price_band")
+        if self.halts and not self.halted:
+            looked_at = self.ended[max(self._counted_from, len(self.ended) - self.halts.within) :]
+            if any(abs(self.reference - before) > self.halts.move for before in looked_at):
+                self.halted = (self.time + self.halts.pause, agent)
+                yield Line("halt", agent, -1, None, None, 0, -1, None, None)
 
     def _cancel(self, order_id: int, reason: str) -> Line:
         order = self.book.cancel(order_id)

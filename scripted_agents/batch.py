@@ -22,7 +22,7 @@ from market_env.config import ConfigError, MarketConfig, check_learners, check_t
 from market_env.engine import observe, step, turn
 from market_env.engine.kernel import kernel, parallel_kernel
 from market_env.engine.soundness import check_records
-from market_env.engine.state import NONE, NOT_BEGUN, OUT_OF_RANGE, OUTCOME, OVER, READY, SEEN, market_dtype
+from market_env.engine.state import NONE, NOT_BEGUN, OUT_OF_RANGE, OUTCOME, OVER, READY, SEEN, covering, market_dtype
 from market_env.engine.streams import run_key
 from market_env.market import NO_EPISODE, NO_EVENTS, capacity_of, check_seed, configure
 from scripted_agents.policy import Policy
@@ -230,7 +230,7 @@ class Batch:
         """The configs that are dealt."""
         self.learners = list(learners)
         self.count = markets
-        capacity = max(map(capacity_of, self.distinct))
+        capacity = covering(map(capacity_of, self.distinct))
         largest = max(self.distinct, key=capacity_of)
         needed = markets * market_bytes(largest, len(learners))
         present = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
@@ -396,7 +396,7 @@ class Batch:
     def __setstate__(self, saved: dict[str, Any]) -> None:
         vars(self).update(saved)
         # The very dtype objects that the kernels are compiled for; an equal copy would be slow.
-        kept = market_dtype(max(map(capacity_of, self.distinct)))
+        kept = market_dtype(covering(map(capacity_of, self.distinct)))
         self.records, self._fresh = self.records.view(kept), self._fresh.view(kept)
         self.infos = self.infos.view(observe.INFO)
         self.outcomes = self.outcomes.view(OUTCOME)

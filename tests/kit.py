@@ -14,22 +14,38 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from market_env.actions import CANCELS
-from market_env.config import AgentConfig, Duty, Every, Hawkes, MarketConfig, Poisson, Value
+from market_env.config import (
+    FEE_UNIT,
+    AgentConfig,
+    Duty,
+    Every,
+    Fees,
+    Halt,
+    Hawkes,
+    Latency,
+    MarketConfig,
+    Poisson,
+    Value,
+)
 from market_env.engine import state
 from market_env.market import Market
-from market_env.twin import Line
+from market_env.twin import Entry, Line
 from runners.files.schema import arrow_schema
 
 
 @st.composite
 def market_configs(draw: st.DrawFn, timesteps: int = 200) -> MarketConfig:
-    """Markets that bring every rule into play: tight bounds, little cash, narrow bands, few open orders."""
+    """Markets that bring every rule into play: tight bounds, little cash, narrow bands, few open orders, fees, latency, halts."""
     value = draw(st.sampled_from([None, Value(jump=3.0), Value(rate=1.0, jump=40.0, tail=2.5, reversion=0.05)]))
     bursts = Hawkes(0.5, 0.4, 9.0, "crowd", ((0.3, 0.2),), 5.0 if value else 0.0, 9)
     arrivals = st.sampled_from([Every(1.0), Every(0.5, 0.0), Every(3.0), Poisson(0.8), bursts])
     count = draw(st.integers(2, 6))
     first_price = draw(st.sampled_from([3, 40, 1_000, 10_000]))
     band = draw(st.sampled_from([5, 60, 500]))
+    none = st.none()
+    fees = st.sampled_from([Fees(), Fees(-200, 300), Fees(1_500, 700, 40_000, 1), Fees(300, -300, 900_000)])
+    latency = st.sampled_from([Latency(0.0), Latency(0.4), Latency(0.05, 2.0), Latency(3.0, 1.0, 2)])
+    delayed = draw(st.booleans())
     agents = []
     for number in range(count):
         bound = draw(st.sampled_from([1, 7, 60]))
@@ -49,6 +65,8 @@ def market_configs(draw: st.DrawFn, timesteps: int = 200) -> MarketConfig:
                 signal=draw(st.sampled_from([None, 0.0, 6.0])) if value else None,
                 arrivals=draw(arrivals),
                 duty=draw(st.sampled_from([None, None, None, Duty(0, 2, 7.0), Duty(1, 3, 4.5, 0.3)])),
+                fees=draw(st.one_of(none, none, fees)),
+                latency=draw(st.one_of(none, latency)) if delayed else None,
             )
         )
     offsets = tuple(offset for offset in (-60, -3, -1, 0, 1, 2, 5, 40, 60) if abs(offset) <= band)
@@ -61,6 +79,9 @@ def market_configs(draw: st.DrawFn, timesteps: int = 200) -> MarketConfig:
         lots=(0, 1, 2, 5, 9, 50),
         agents=tuple(agents),
         value=value,
+        fees=draw(fees),
+        subsidised=True,
+        halt=draw(st.sampled_from([None, None, None, Halt(1, 1, 2.5), Halt(4, 12, 9.0)])),
     )
 
 
@@ -98,14 +119,14 @@ def as_lines(events: NDArray[np.void], ids: list[str]) -> list[Line]:
     """Engine events in the twin's words."""
     lines = []
     for event in events:
-        turn = event["kind"] == state.KIND_TURN
+        no_order = event["side"] < 0
         lines.append(
             Line(
                 state.KINDS[event["kind"]],
                 ids[event["agent"]],
                 int(event["order_id"]),
-                None if turn else state.SIDES[event["side"]],
-                None if turn else int(event["price"]),
+                None if no_order else state.SIDES[event["side"]],
+                None if no_order else int(event["price"]),
                 int(event["lots"]),
                 int(event["maker_order_id"]),
                 None if event["maker"] < 0 else ids[event["maker"]],
@@ -113,6 +134,22 @@ def as_lines(events: NDArray[np.void], ids: list[str]) -> list[Line]:
             )
         )
     return lines
+
+
+def as_entries(events: NDArray[np.void], ids: list[str]) -> list[Entry]:
+    """Engine events but turns in the twin's words, each with its time and the turn that it comes of."""
+    events = events[events["kind"] != state.KIND_TURN]
+    lines = as_lines(events, ids)
+    return [Entry(float(e["time"]), int(e["turn"]), line) for e, line in zip(events, lines, strict=True)]
+
+
+def first_sides(entries: list[Entry]) -> dict[int, str]:
+    """By turn the side that goes first of what it sent: a draw that the twin cannot know."""
+    firsts: dict[int, str] = {}
+    for entry in entries:
+        if entry.line.kind in {"accept", "reject"}:
+            firsts.setdefault(entry.turn, str(entry.line.side))
+    return firsts
 
 
 def resting(market: Market) -> dict[str, dict[int, list[tuple[int, str, int]]]]:
@@ -186,6 +223,10 @@ def check_structure(market: Market) -> None:
         assert int(account["open_bid_lots"]) == sum(int(o["lots"]) for o in bids)
         assert int(account["open_ask_lots"]) == sum(int(o["lots"]) for o in asks)
         assert int(account["reserved"]) == sum(int(o["lots"]) * int(o["price"]) for o in bids)
+        fee = max(0, int(account["maker_fee"]))
+        beyond = sum(int(o["lots"]) * fee for o in bids)
+        beyond += sum(int(o["lots"]) * max(0, fee - FEE_UNIT * int(o["price"])) for o in asks)
+        assert int(account["reserved_fees"]) == beyond
     assert sorted(slot for slots in own.values() for slot in slots) == sorted(open_slots)
 
 
@@ -196,7 +237,9 @@ def check_accounts(market: Market) -> None:
     assert agents["cash"].sum() == agents["start_cash"].sum()
     assert (agents["inventory"] + agents["open_bid_lots"] <= agents["inventory_bound"]).all()
     assert (agents["inventory"] - agents["open_ask_lots"] >= -agents["inventory_bound"]).all()
-    assert (agents["cash"] - agents["reserved"] >= agents["cash_floor"]).all()
+    assert agents["fees"].sum() == market.records[0]["collected"]
+    free = FEE_UNIT * (agents["cash"] - agents["reserved"] - agents["cash_floor"])
+    assert (free - agents["fees"] - agents["reserved_fees"] >= 0).all()
 
 
 def same(a: Any, b: Any) -> bool:
@@ -243,6 +286,11 @@ def random_run(seed: int, timesteps: int) -> dict[str, Any]:
             agent["signal"] = float(number) if number % 3 else None
             if agent["arrivals"]["process"] == "hawkes":
                 agent["arrivals"] = agent["arrivals"] | {"news": 4.0, "size": 30, "further": [[0.1, 30.0]]}
+    if seed % 4 == 0:
+        worth["fees"] = {"maker": -200, "taker": 300, "message": 50, "free_messages": 2}
+        worth["halt"] = {"move": 6, "within": 5, "pause": 7.5}
+        for number, agent in enumerate(agents):
+            agent["latency"] = {"fixed": 0.1 * number, "random": 0.3 * (number % 2)} if number % 3 else None
     return {
         "seed": seed,
         "market": {
@@ -268,6 +316,19 @@ SMALL_RUN: dict[str, Any] = {
     "policies": {"momentum": {"policy": "random"}},
 }  # fmt: skip
 """A short run with every kind of event, in two parts."""
+
+
+RULED_RUN: dict[str, Any] = SMALL_RUN | {
+    "market": SMALL_RUN["market"] | {
+        "fees": {"maker": -200, "taker": 300, "message": 1_000, "free_messages": 1},
+        "halt": {"move": 6, "within": 5, "pause": 12.5},
+        "agents": [
+            agent | {"latency": {"fixed": 0.3, "random": 1.5} if agent["id"] in {"noise_1", "maker_0"} else None}
+            for agent in SMALL_RUN["market"]["agents"]
+        ],
+    },
+}  # fmt: skip
+"""The same with fees, latency and halts."""
 
 
 def changed(values: list[Any], row: int) -> list[Any]:

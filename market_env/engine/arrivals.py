@@ -26,6 +26,9 @@ from market_env.engine.streams import exponential, integer, mix, uniform
 BURN_IN = 30.0
 """Relaxation times that a Hawkes clock runs before time 0."""
 
+INFINITE = np.inf
+"""After every episode's end."""
+
 
 @kernel
 def start_clock(market, index):
@@ -177,27 +180,28 @@ def on_duty(account, time):
 
 
 @kernel
-def take_arrival(market):
-    """Make the earliest arrival the acting agent and draw its clock's next; False once the episode is over.
+def take_arrival(market, until):
+    """Make the earliest arrival before ``until`` (timesteps) the acting agent's, and draw its clock's next; return its time.
 
     News that come before it are published, and arrivals of absent members pass, as do those of agents off duty with nothing to
-    withdraw.
+    withdraw. INFINITE if the episode is over before anybody arrives; if ``until`` is due no later than the next arrival, ``until``
+    itself, and nobody acts then.
     """
     while True:
         clock = market.clocks[market.heap[0]]
-        if market.value.rate > 0.0 and market.value.next <= clock.time and market.value.next < market.end:
+        due = min(clock.time, until)
+        if market.value.rate > 0.0 and market.value.next <= due and market.value.next < market.end:
             value.release(market.value, market.first_price)
             set_off(market, market.value.time)
             continue
-        if clock.time >= market.end:
+        if due >= market.end:
             market.acting = NONE
-            market.finished = 1
-            market.time = market.end
-            return False
+            return INFINITE
+        if until <= clock.time:
+            return until
         time, agent = clock.time, clock.agent
         next_arrival(market, clock)
         sift_down(market, 0)
         if agent != NONE and (market.agents[agent].open_orders > 0 or on_duty(market.agents[agent], time)):
-            market.time = time
             market.acting = agent
-            return True
+            return time

@@ -16,9 +16,12 @@ from market_env.engine.kernel import kernel
 from market_env.engine.state import (
     BUY,
     FILL_SELF,
+    HISTORY,
     KIND_ACCEPT,
     KIND_CANCEL,
+    KIND_HALT,
     KIND_REJECT,
+    KIND_RESUME,
     KIND_TRADE,
     MESSAGE_CANCEL,
     MESSAGE_SUBMIT,
@@ -26,6 +29,7 @@ from market_env.engine.state import (
     REASON_AGENT,
     REASON_BEST_ONLY,
     REASON_CASH,
+    REASON_HALT,
     REASON_INVENTORY,
     REASON_IOC,
     REASON_OPEN_ORDERS,
@@ -38,11 +42,15 @@ from market_env.observations import FLOW_TIMES
 
 TAU_FAST, TAU_SLOW = FLOW_TIMES
 
+PART_CANCEL, PART_OF_SIDE = 1, (2, 4)
+"""How :func:`market_env.engine.accounts.charge_message` tells a turn's messages apart."""
+
 
 @kernel
 def carry_out(market, events, agent, message):
     """Carry out a message of ``agent``'s, a MESSAGE record."""
     if message.kind == MESSAGE_SUBMIT:
+        accounts.charge_message(market, agent, PART_OF_SIDE[message.side])
         submit(
             market, events, agent, message.side, message.price, message.lots, message.immediate != 0, message.refusal
         )
@@ -51,6 +59,7 @@ def carry_out(market, events, agent, message):
     else:
         slot = slot_of(market, agent, message.order_id)
         if slot != NONE:  # an order that has traded or left meanwhile is none to cancel
+            accounts.charge_message(market, agent, PART_CANCEL)
             lots = market.orders[slot].lots
             if message.kind == MESSAGE_CANCEL or message.lots >= lots:
                 cancel(market, events, slot, REASON_AGENT)
@@ -74,6 +83,9 @@ def submit(market, events, agent, side, price, lots, immediate, refusal):
     if refusal != NONE:
         reject(market, events, agent, side, price, lots, refusal)
         return
+    if market.halted:
+        reject(market, events, agent, side, price, lots, REASON_HALT)
+        return
     if price < 1 or abs(price - market.reference) > market.price_band:
         reject(market, events, agent, side, price, lots, REASON_PRICE_BAND)
         return
@@ -92,11 +104,10 @@ def submit(market, events, agent, side, price, lots, immediate, refusal):
     if allowed < lots:
         reject(market, events, agent, side, price, lots - allowed, REASON_INVENTORY)
         lots = allowed
-    if side == BUY:
-        allowed = min(lots, accounts.free_cash(account) // price)
-        if allowed < lots:
-            reject(market, events, agent, side, price, lots - allowed, REASON_CASH)
-            lots = allowed
+    allowed = accounts.affordable(account, side, price, lots)
+    if allowed < lots:
+        reject(market, events, agent, side, price, lots - allowed, REASON_CASH)
+        lots = allowed
     if lots == 0:
         return
     order_id = market.next_order_id
@@ -141,7 +152,7 @@ def book_fills(market, events, agent, side, order_id):
                 REASON_SELF_TRADE,
             )  # fmt: skip
             continue
-        accounts.settle(taker, maker, side, fill.price, fill.lots)
+        accounts.settle(market, taker, maker, side, fill.price, fill.lots)
         signed = fill.lots if side == BUY else -fill.lots
         maker.maker_lots += fill.lots
         taker.taker_lots += fill.lots
@@ -191,6 +202,7 @@ def cancel_own(market, events, agent, which):
             or (which == CANCEL_BIDS and side == BUY)
             or (which == CANCEL_ASKS and side == SELL)
         ):
+            accounts.charge_message(market, agent, PART_CANCEL)
             cancel(market, events, slot, REASON_AGENT)
         if which == CANCEL_OLDEST:
             break
@@ -205,7 +217,7 @@ def log(market, events, kind, agent, order_id, side, price, lots, maker_order_id
         event.seq = market.seq
         event.time = market.time
         event.timestep = market.timestep
-        event.turn = market.turns - 1
+        event.turn = market.answering
         event.kind = kind
         event.agent = agent
         event.order_id = order_id
@@ -220,8 +232,11 @@ def log(market, events, kind, agent, order_id, side, price, lots, maker_order_id
 
 
 @kernel
-def close_turn(market, events):
-    """Set the reference price; cancel orders that the window of prices has left behind."""
+def close_turn(market, events, agent):
+    """``agent``'s messages are carried out: set the reference price, and see to what follows from it.
+
+    Orders that the window of prices has left behind are cancelled; trading stops if the price has moved too far.
+    """
     before = int(np.ceil(market.reference))
     book.quote_reference(market)
     after = int(np.ceil(market.reference))
@@ -232,6 +247,29 @@ def close_turn(market, events):
         cancel_level(market, events, price)
     for price in range(after + half, before + half):
         cancel_level(market, events, price)
+    if market.halt_move > 0 and not market.halted and moved_too_far(market):
+        market.halted = 1
+        market.halt_end = market.time + market.halt_pause
+        market.halt_agent = agent
+        log(market, events, KIND_HALT, agent, NONE, NONE, 0, 0, NONE, NONE, NONE)
+
+
+@kernel
+def moved_too_far(market):
+    """Whether the reference price has moved beyond what sets off a halt."""
+    for timestep in range(max(market.timestep - market.halt_within, market.halt_since), market.timestep):
+        if abs(market.reference - market.history[timestep % HISTORY]) > market.halt_move:
+            return True
+    return False
+
+
+@kernel
+def resume(market, events):
+    """Let trading go on after a halt."""
+    market.halted = 0
+    market.halt_since = market.timestep
+    market.answering = market.turns - 1
+    log(market, events, KIND_RESUME, market.halt_agent, NONE, NONE, 0, 0, NONE, NONE, NONE)
 
 
 @kernel

@@ -15,11 +15,13 @@ from market_env.engine.state import (
     NONE,
     REASON_BEST_ONLY,
     REASON_CASH,
+    REASON_HALT,
     REASON_INVENTORY,
     REASON_OPEN_ORDERS,
     REASON_POST_ONLY,
     REASON_PRICE_BAND,
     REASON_SELF_CROSS,
+    REASON_UNDER_WAY,
     REASONS,
     REJECT_REASONS,
     SELL,
@@ -65,6 +67,8 @@ OLDEST_ORDER_AGE = INDEX["oldest_order_age"]
 WAITED = INDEX["waited"]
 TIME_LEFT = INDEX["time_left"]
 SIGNAL = INDEX["signal"]
+UNDER_WAY = INDEX["under_way"]
+HALTED = INDEX["halted"]
 
 INFO = np.dtype(
     [
@@ -79,13 +83,16 @@ INFO = np.dtype(
         ("bid_depth", "i8"),
         ("ask_depth", "i8"),
         ("inventory", "i8"),
-        ("cash", "i8"),
-        ("wealth", "f8"),
+        ("cash", "i8"),  # before fees
+        ("fees", "f8"),  # paid so far less rebates, tick-lots
+        ("wealth", "f8"),  # after them
         ("open_orders", "i8"),
         ("open_bid_lots", "i8"),
         ("open_ask_lots", "i8"),
         ("maker_lots", "i8"),
         ("taker_lots", "i8"),
+        ("messages_under_way", "i8"),  # its own, to the exchange
+        ("halted", "i8"),
         ("rejected_lots", "i8"),  # in all, then by reason
         *((f"rejected_{reason}", "i8") for reason in REJECT_REASONS),
     ],
@@ -191,6 +198,9 @@ def observe(market, agent, outcome, out):
     out[SIGNAL] = 0.0
     if account.signal >= 0.0:
         out[SIGNAL] = clip((value.seen_by(market, account) - market.reference) / SIGNAL_TICKS, -1.0, 1.0)
+    delay = market.delays[agent]
+    out[UNDER_WAY] = delay.under_way / delay.most if delay.fixed >= 0.0 else 0.0
+    out[HALTED] = market.halted
 
 
 @kernel
@@ -260,12 +270,15 @@ def describe(market, agent, outcome, row):
     row.ask_depth = depth_near(market, SELL, INFO_LEVELS)
     row.inventory = account.inventory
     row.cash = account.cash
+    row.fees = account.fees / accounts.UNIT
     row.wealth = accounts.wealth(market, account)
     row.open_orders = account.open_orders
     row.open_bid_lots = account.open_bid_lots
     row.open_ask_lots = account.open_ask_lots
     row.maker_lots = int(outcome.maker_lots)
     row.taker_lots = int(outcome.taker_lots)
+    row.messages_under_way = market.delays[agent].messages
+    row.halted = market.halted
     rejected = outcome.rejected
     row.rejected_price_band = rejected[REASON_PRICE_BAND]
     row.rejected_inventory = rejected[REASON_INVENTORY]
@@ -274,6 +287,8 @@ def describe(market, agent, outcome, row):
     row.rejected_self_cross = rejected[REASON_SELF_CROSS]
     row.rejected_post_only = rejected[REASON_POST_ONLY]
     row.rejected_best_only = rejected[REASON_BEST_ONLY]
+    row.rejected_halt = rejected[REASON_HALT]
+    row.rejected_under_way = rejected[REASON_UNDER_WAY]
     row.rejected_lots = 0
     for reason in range(len(REASONS)):
         row.rejected_lots += rejected[reason]

@@ -10,23 +10,25 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from market_env.engine import arrivals, value
+from market_env.engine import arrivals, latency, value
 from market_env.engine.kernel import kernel
-from market_env.engine.state import BUY, CLOCK_HAWKES, NONE
+from market_env.engine.state import BUY, CLOCK_HAWKES, MESSAGE_CANCEL, MESSAGE_SUBMIT, NONE
 
 CONFIGURATION = (
     "config", "end", "agent_count", "clock_count", "first_price", "price_band", "protection_ticks", "offset_count",
-    "lots_count", "offsets", "lots", "members",
+    "lots_count", "offsets", "lots", "members", "halt_move", "halt_within", "halt_pause",
 )  # fmt: skip
 AGENT_CONFIGURATION = (
     "name", "clock", "start_inventory", "start_cash", "inventory_bound", "cash_floor", "max_open_orders", "post_only",
-    "best_only", "signal", "shift", "shifts", "shift_length", "shift_phase",
+    "best_only", "maker_fee", "taker_fee", "message_fee", "free_messages", "signal", "shift", "shifts", "shift_length",
+    "shift_phase",
 )  # fmt: skip
 CLOCK_CONFIGURATION = (
     "name", "process", "period", "phase", "rate", "branching", "decay", "news", "parts", "size", "first_member", "members",
 )  # fmt: skip
+DELAY_CONFIGURATION = ("fixed", "random", "most")
 VALUE_CONFIGURATION = ("rate", "branching", "decay", "jump", "tail", "reversion")
-"""Fields of a record, its agents, its clocks and its value that :func:`market_env.market.configure` sets for good."""
+"""Fields of a record, its agents, its clocks, its latencies and its value that :func:`market_env.market.configure` sets for good."""
 
 LARGEST_PRICE, LARGEST_TIME, MOST_COUNTED, MOST_EXCITED = 2.0**31, 1e15, 2**48, 1e6
 """Beyond what any market reaches: ticks, timesteps, turns, and intensity by that of a clock's rate and decay."""
@@ -39,11 +41,13 @@ RULES = (
     "own orders: chains of each agent's orders, as many and as large as its account says",
     "levels: queues of orders of one price and side, as large as they say",
     "best quotes: those of the levels, bid below ask",
-    "accounts: inventories within their bounds",
+    "accounts: inventories within their bounds, and fees that add up to what the exchange has collected",
     "fills: no more than there is room for",
     "value: a level that a price can have, the last news past and the next to come",
+    "messages under way: a heap of distinct packets yet to arrive, as many of each agent as it says, of messages that can be",
+    "halts: one that has not ended, set off by an agent",
 )
-(SOUND, CLOCK, ARRIVALS, FREE_LIST, OWN_ORDERS, LEVELS, QUOTES, ACCOUNTS, FILLS, NEWS) = range(10)
+(SOUND, CLOCK, ARRIVALS, FREE_LIST, OWN_ORDERS, LEVELS, QUOTES, ACCOUNTS, FILLS, NEWS, UNDER_WAY, HALTS) = range(12)
 
 
 @kernel
@@ -62,14 +66,26 @@ def broken_rule(market, marks):
         return LEVELS
     if not quotes_hold(market):
         return QUOTES
+    paid = 0
     for i in range(market.agent_count):
         agent = market.agents[i]
         if agent.inventory > agent.inventory_bound or agent.inventory < -agent.inventory_bound:
             return ACCOUNTS
+        paid += agent.fees
+    if paid != market.collected:
+        return ACCOUNTS
     if market.fill_count < 0 or market.fill_count > len(market.fills):
         return FILLS
     if not value_holds(market, market.value):
         return NEWS
+    if not under_way_holds(market, marks):
+        return UNDER_WAY
+    if market.halted < 0 or market.halted > 1 or not abs(market.halt_since) <= MOST_COUNTED:
+        return HALTS
+    if market.halted and (market.halt_move == 0 or not market.time <= market.halt_end <= LARGEST_TIME):
+        return HALTS
+    if market.halted and not 0 <= market.halt_agent < market.agent_count:
+        return HALTS
     return SOUND
 
 
@@ -129,6 +145,55 @@ def value_holds(market, worth):
     if not 0.0 <= worth.time <= market.time or not market.time <= worth.next <= LARGEST_TIME:
         return False
     return 0.0 <= worth.excitation <= MOST_EXCITED * (worth.rate + worth.decay)
+
+
+@kernel
+def under_way_holds(market, marks):
+    """See :data:`RULES`."""
+    room = len(market.packets)
+    if market.key == 0:
+        return True  # nothing was ever sent
+    if market.under_way < 0 or market.under_way > room or not NONE <= market.answering < max(market.turns, 1):
+        return False
+    marks[:room] = 0
+    packets, messages = 0, 0
+    for place in range(room):
+        slot = market.places[place]
+        if slot < 0 or slot >= room or marks[slot] != 0:
+            return False
+        marks[slot] = 1
+        if place < market.under_way and not packet_holds(market, place, slot):
+            return False
+    for i in range(market.agent_count):
+        delay = market.delays[i]
+        if not 0 <= delay.under_way <= max(delay.most, 0) or not 0.0 <= delay.arrival <= LARGEST_TIME:
+            return False
+        packets += delay.under_way
+        messages += delay.messages
+    for place in range(market.under_way):
+        messages -= market.packets[market.places[place]].count
+        packets -= 1
+    return packets == 0 and messages == 0
+
+
+@kernel
+def packet_holds(market, place, slot):
+    """Whether a packet under way can be there, and be there in the heap."""
+    packet = market.packets[slot]
+    if packet.agent < 0 or packet.agent >= market.agent_count or not 0 <= packet.turn < market.turns:
+        return False
+    if market.delays[packet.agent].fixed < 0.0 or not market.time <= packet.time <= LARGEST_TIME:
+        return False
+    if packet.count < 1 or packet.count > len(packet.messages):
+        return False
+    for i in range(packet.count):
+        message = packet.messages[i]
+        if message.kind == MESSAGE_SUBMIT:
+            if message.side < 0 or message.side > 1 or message.lots < 1:
+                return False
+        elif message.kind != MESSAGE_CANCEL or message.order_id != NONE:
+            return False
+    return place == 0 or not latency.earlier(market, slot, market.places[(place - 1) // 2])
 
 
 @kernel
@@ -245,12 +310,15 @@ def check_records(records: NDArray[np.void], fresh: NDArray[np.void]) -> None:
         (fresh, records, CONFIGURATION),
         (fresh["agents"], agents, AGENT_CONFIGURATION),
         (fresh["clocks"], clocks, CLOCK_CONFIGURATION),
+        (fresh["delays"], records["delays"], DELAY_CONFIGURATION),
         (fresh["value"], records["value"], VALUE_CONFIGURATION),
     ):
         for name in names:
             if not np.array_equal(np.broadcast_to(ours[name], theirs[name].shape), theirs[name]):
                 raise ValueError(f"state: {name} is not that of this market's config")
     found = np.zeros(len(records), np.int64)
-    broken_rules(records, np.zeros(max(records["orders"].shape[1], clocks.shape[1]), np.int8), found)
+    broken_rules(
+        records, np.zeros(max(records[name].shape[1] for name in ("orders", "clocks", "packets")), np.int8), found
+    )
     for number in np.flatnonzero(found):
         raise ValueError(f"state: market {number} breaks a rule of every record: {RULES[found[number]]}")

@@ -11,6 +11,7 @@ a market of up to 32 agents takes 84 KiB (``python -m benchmarks scale``). Price
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -23,18 +24,22 @@ NONE = -1
 BUY, SELL = 0, 1
 SIDES = ("buy", "sell")
 
-KINDS = ("turn", "accept", "trade", "cancel", "reject")
-KIND_TURN, KIND_ACCEPT, KIND_TRADE, KIND_CANCEL, KIND_REJECT = range(5)
+KINDS = ("turn", "accept", "trade", "cancel", "reject", "halt", "resume")
+KIND_TURN, KIND_ACCEPT, KIND_TRADE, KIND_CANCEL, KIND_REJECT, KIND_HALT, KIND_RESUME = range(7)
 
 REASONS = (
     "agent", "self_trade", "ioc", "price_band", "inventory", "cash", "open_orders", "self_cross", "post_only", "best_only",
+    "halt", "under_way",
 )  # fmt: skip
 """Reasons of cancels and rejects; an event's ``reason`` indexes this, or is NONE."""
 (
     REASON_AGENT, REASON_SELF_TRADE, REASON_IOC, REASON_PRICE_BAND,
     REASON_INVENTORY, REASON_CASH, REASON_OPEN_ORDERS, REASON_SELF_CROSS, REASON_POST_ONLY, REASON_BEST_ONLY,
-) = range(10)  # fmt: skip
-REJECT_REASONS = ("price_band", "inventory", "cash", "open_orders", "self_cross", "post_only", "best_only")
+    REASON_HALT, REASON_UNDER_WAY,
+) = range(12)  # fmt: skip
+REJECT_REASONS = (
+    "price_band", "inventory", "cash", "open_orders", "self_cross", "post_only", "best_only", "halt", "under_way",
+)  # fmt: skip
 
 MESSAGE_SUBMIT, MESSAGE_REDUCE, MESSAGE_CANCEL = range(3)
 """What an agent can tell the exchange."""
@@ -104,6 +109,44 @@ MESSAGE = np.dtype(
 TURN_MESSAGES = 3
 """Most messages of one turn: a cancel, and an order on each side."""
 
+PACKET = np.dtype(
+    [
+        ("time", "f8"),   # of arrival at the exchange
+        ("turn", "i8"),   # that sent it
+        ("agent", "i4"),
+        ("count", "i4"),  # of its messages
+        ("messages", MESSAGE, (TURN_MESSAGES,)),
+    ],
+    align=True,
+)  # fmt: skip
+"""What one turn has sent and the exchange has not got yet."""
+
+DELAY = np.dtype(
+    [
+        ("arrival", "f8"),    # of its last packet at the exchange
+        ("under_way", "i8"),  # packets
+        ("messages", "i8"),   # in them
+        ("stream", "u8", (4,)),
+        # configuration
+        ("fixed", "f8"),      # timesteps; negative: no latency
+        ("random", "f8"),     # mean of the random part
+        ("most", "i8"),       # packets under way
+    ],
+    align=True,
+)  # fmt: skip
+"""How long an agent's messages travel."""
+
+BILL = np.dtype(
+    [
+        ("timestep", "i8"),  # in which the messages are counted
+        ("messages", "i8"),  # carried out in it
+        ("turn", "i8"),      # whose messages were last counted
+        ("parts", "i8"),     # of them: 1 its cancel, 2 its bid, 4 its ask
+    ],
+    align=True,
+)  # fmt: skip
+"""What an agent has to pay messages for."""
+
 OUTCOME = np.dtype(
     [
         ("turn", "i8"),             # number of the agent's turn that this is the outcome of; NONE before its first
@@ -111,10 +154,11 @@ OUTCOME = np.dtype(
         ("elapsed", "f8"),          # since that turn
         ("wealth", "f8"),           # at settlement, tick-lots
         ("wealth_change", "f8"),    # since the agent saw the market at that turn, tick-lots
+        ("fees", "f8"),             # paid less rebates since then; the wealth is after them
         ("carry", "f8"),            # of it: what the inventory that it held then has gained by the reference price
         ("inventory", "f8"),        # at settlement, lots
         ("inventory_bound", "f8"),
-        ("cash", "f8"),             # at settlement, tick-lots
+        ("cash", "f8"),             # at settlement, before fees, tick-lots
         ("maker_lots", "f8"),       # traded by its resting orders since that turn began
         ("taker_lots", "f8"),       # traded by its incoming orders in that turn
         ("rejected", "i8", (len(REASONS),)),  # lots rejected in that turn, by reason
@@ -128,6 +172,7 @@ SEEN = np.dtype(
         ("turn", "i8"),  # number of the turn in which the agent looked; NONE before its first
         ("time", "f8"),
         ("wealth", "f8"),
+        ("fees", "i8"),
         ("inventory", "i8"),
         ("reference", "f8"),
         ("maker_lots", "i8"),  # the counters as they stood then
@@ -143,6 +188,8 @@ AGENT = np.dtype(
         ("inventory", "i8"),
         ("cash", "i8"),
         ("reserved", "i8"),         # cash bound by open bids
+        ("fees", "i8"),             # paid less rebates, thousandths of a tick-lot; cash is before them
+        ("reserved_fees", "i8"),    # that open orders could cost beyond what they bring, thousandths
         ("open_bid_lots", "i8"),
         ("open_ask_lots", "i8"),
         ("open_orders", "i4"),
@@ -166,6 +213,10 @@ AGENT = np.dtype(
         ("max_open_orders", "i4"),
         ("post_only", "i2"),        # narrow, so that rows have no padding and equal rows equal bytes
         ("best_only", "i2"),
+        ("maker_fee", "i4"),        # thousandths of a tick a lot
+        ("taker_fee", "i4"),
+        ("message_fee", "i4"),      # thousandths of a tick-lot
+        ("free_messages", "i4"),    # a timestep
         ("signal", "f8"),           # standard deviation of its error about the value, ticks; negative: it sees none
         ("shift", "i4"),
         ("shifts", "i4"),           # that take turns; 1: always on duty
@@ -251,9 +302,12 @@ class Capacity(NamedTuple):
     agents: int
     orders: int
     levels: int  # a power of two
+    packets: int = 1  # under way; where no agent has a latency there is none
 
 
 PRESETS = (Capacity(32, 512, 1024), Capacity(128, 2048, 1024), Capacity(1024, 16384, 1024))
+PACKETS = 8
+"""Packets for each agent in the presets of markets with latency."""
 
 
 @functools.cache
@@ -287,6 +341,19 @@ def market_dtype(capacity: Capacity) -> np.dtype[np.void]:
             ("fills", FILL, (capacity.orders + 1,)),
             # accounts
             ("agents", AGENT, (capacity.agents,)),
+            ("collected", "i8"),        # fees that the exchange has taken in less rebates, thousandths of a tick-lot
+            ("bills", BILL, (capacity.agents,)),
+            # under way
+            ("delays", DELAY, (capacity.agents,)),
+            ("packets", PACKET, (capacity.packets,)),
+            ("places", "i4", (capacity.packets,)),  # a heap of those under way, next arrival first, then the free ones
+            ("under_way", "i8"),
+            ("answering", "i8"),        # turn whose messages are carried out
+            # halts
+            ("halted", "i8"),
+            ("halt_end", "f8"),         # timesteps
+            ("halt_since", "i8"),       # first timestep whose end counts
+            ("halt_agent", "i8"),       # whose message has set it off
             # what it is all about
             ("value", VALUE),
             # what has been, for the observation
@@ -303,11 +370,14 @@ def market_dtype(capacity: Capacity) -> np.dtype[np.void]:
             # configuration
             ("key", "u8"),
             ("config", "u8"),           # key of the whole configuration
+            ("halt_pause", "f8"),       # timesteps
             ("agent_count", "i4"),
             ("clock_count", "i4"),
             ("first_price", "i4"),
             ("price_band", "i4"),
             ("protection_ticks", "i4"),
+            ("halt_move", "i4"),        # ticks; 0: no halts
+            ("halt_within", "i4"),      # timesteps
             ("offset_count", "i4"),
             ("lots_count", "i4"),
             ("offsets", "i4", (MAX_GRID,)),
@@ -317,20 +387,26 @@ def market_dtype(capacity: Capacity) -> np.dtype[np.void]:
     )  # fmt: skip
 
 
-def fitting(agents: int, orders: int) -> Capacity:
-    """The smallest preset that holds so many agents and open orders.
+def fitting(agents: int, orders: int, packets: int = 0) -> Capacity:
+    """The smallest preset that holds so many agents, open orders and turns whose messages are under way.
 
     Raises:
         ValueError: no preset is large enough.
     """
     for capacity in PRESETS:
-        if agents <= capacity.agents and orders <= capacity.orders:
-            return capacity
+        room = PACKETS * capacity.agents
+        if agents <= capacity.agents and orders <= capacity.orders and packets <= room:
+            return capacity._replace(packets=room) if packets else capacity
     largest = PRESETS[-1]
     raise ValueError(
-        f"a market holds at most {largest.agents} agents and {largest.orders} open orders in all "
-        f"(the sum of max_open_orders), got {agents} agents and {orders} open orders"
+        f"a market holds at most {largest.agents} agents, {largest.orders} open orders in all (the sum of max_open_orders) and "
+        f"{PACKETS * largest.agents} turns under way (of latency.under_way), got {agents}, {orders} and {packets}"
     )
+
+
+def covering(capacities: Iterable[Capacity]) -> Capacity:
+    """The smallest capacity that holds what each of some holds."""
+    return Capacity(*map(max, zip(*capacities, strict=True)))
 
 
 TURN_EVENTS = 32

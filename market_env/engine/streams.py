@@ -25,6 +25,7 @@ U17, U11, U19, U23, U27, U30, U31, U32, U41, U45 = (np.uint64(n) for n in (17, 1
 PURPOSE_CLOCK = np.uint64(1)
 PURPOSE_POLICY = np.uint64(2)
 PURPOSE_VALUE = np.uint64(3)
+PURPOSE_LATENCY = np.uint64(4)
 
 
 @kernel

@@ -41,6 +41,7 @@ ACCOUNT = np.dtype(
     [
         ("inventory", "i8"),
         ("cash", "i8"),
+        ("fees", "i8"),
         ("open_bid_lots", "i8"),
         ("open_ask_lots", "i8"),
         ("turns", "i4"),       # these three within the timestep
@@ -71,7 +72,7 @@ def derive(markets, events, timesteps, working, slots, quotes, ladders, rows):
     written = 0
     for i in range(len(events)):
         event = events[i]
-        if event.kind == KIND_TURN:
+        if playback.turn_ended(events, i):
             book.quote_reference(market)
             while written < min(event.timestep, timesteps):
                 write_rows(market, quotes[written], ladders[written], rows[written])
@@ -108,5 +109,6 @@ def write_rows(market, quote, ladder, rows):
         account = market.agents[i]
         rows[i].inventory = account.inventory
         rows[i].cash = account.cash
+        rows[i].fees = account.fees
         rows[i].open_bid_lots = account.open_bid_lots
         rows[i].open_ask_lots = account.open_ask_lots

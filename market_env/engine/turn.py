@@ -1,7 +1,7 @@
 """One turn of the market: who arrives, what came of its last turn, what it does now.
 
-:func:`begin` moves the clock to the next arrival and settles that agent's previous turn; :func:`act` carries
-out its action. Between the two the agent looks (:mod:`observe`) and decides. :func:`decode` turns the action into
+:func:`begin` moves the clock to the next arrival, lets what falls due before it happen, and settles that agent's previous
+turn; :func:`act` carries out its action, or sends it off. Between the two the agent looks (:mod:`observe`) and decides. :func:`decode` turns the action into
 messages, which :mod:`exchange` carries out: the cancel, then the two sides, the first of them by one draw of the
 agent's clock stream.
 """
@@ -11,7 +11,8 @@ from __future__ import annotations
 import numpy as np
 
 from market_env.actions import CANCEL_ALL, CANCEL_KEEP
-from market_env.engine import accounts, arrivals, book, exchange, value
+from market_env.engine import accounts, arrivals, book, exchange, latency, value
+from market_env.engine.arrivals import INFINITE
 from market_env.engine.exchange import TAU_FAST, TAU_SLOW
 from market_env.engine.kernel import kernel
 from market_env.engine.state import (
@@ -25,6 +26,7 @@ from market_env.engine.state import (
     OVER,
     READY,
     REASON_SELF_CROSS,
+    REASON_UNDER_WAY,
     SELL,
     TURN_EVENTS,
 )
@@ -47,6 +49,11 @@ def reset(market, key):
     market.logged = 0
     market.trades = 0
     market.traded_lots = 0
+    market.answering = NONE
+    market.halted = 0
+    market.halt_end = 0.0
+    market.halt_since = -1
+    market.halt_agent = NONE
     market.reference = market.first_price
     market.history[:] = market.first_price
     market.variance[:] = 0.0
@@ -66,11 +73,16 @@ def reset(market, key):
         agent.taker_lots = 0
         agent.rejected[:] = 0
         agent.memory[:] = 0.0
+        market.bills[i].timestep = NONE
+        market.bills[i].messages = 0
+        market.bills[i].turn = NONE
+        market.bills[i].parts = 0
         first_look(market, agent, agent.seen)
         write_outcome(market, agent, agent.seen, agent.outcome)
     for i in range(market.clock_count):
         seed_stream(market.clocks[i].stream, key, market.clocks[i].name, PURPOSE_CLOCK)
     value.start(market.value, key, market.first_price)
+    latency.start(market)
     arrivals.start_clocks(market)
 
 
@@ -80,6 +92,7 @@ def first_look(market, agent, seen):
     seen.turn = NONE
     seen.time = market.time
     seen.wealth = accounts.wealth(market, agent)
+    seen.fees = agent.fees
     seen.inventory = agent.inventory
     seen.reference = market.reference
     seen.maker_lots = agent.maker_lots
@@ -97,6 +110,7 @@ def write_outcome(market, agent, seen, outcome):
     outcome.elapsed = market.time - seen.time
     outcome.wealth = wealth
     outcome.wealth_change = wealth - seen.wealth
+    outcome.fees = (agent.fees - seen.fees) / accounts.UNIT
     outcome.carry = seen.inventory * (market.reference - seen.reference)
     outcome.inventory = agent.inventory
     outcome.inventory_bound = agent.inventory_bound
@@ -105,6 +119,7 @@ def write_outcome(market, agent, seen, outcome):
     outcome.taker_lots = agent.taker_lots - seen.taker_lots
     seen.time = market.time
     seen.wealth = wealth
+    seen.fees = agent.fees
     seen.inventory = agent.inventory
     seen.reference = market.reference
     seen.maker_lots = agent.maker_lots
@@ -116,27 +131,57 @@ def write_outcome(market, agent, seen, outcome):
 
 @kernel
 def begin(market, events):
-    """Open the next turn: the acting agent's last turn is settled and its arrival logged. Return a status."""
+    """Open the next turn: the acting agent's last turn is settled and its arrival logged. Return a status.
+
+    What falls due before it happens first: messages reach the exchange, a halt ends.
+    """
     if market.finished:
         return OVER
-    if len(events) > 0 and market.logged + len(market.orders) + TURN_EVENTS > len(events):
-        return LOG_FULL
-    before = market.time
-    more = arrivals.take_arrival(market)
-    end_timesteps(market)
-    if not more:
-        for i in range(market.agent_count):
-            agent = market.agents[i]
-            write_outcome(market, agent, agent.seen, agent.outcome)
-        return OVER
-    fade(market, market.time - before)
+    while True:
+        if len(events) > 0 and market.logged + len(market.orders) + TURN_EVENTS > len(events):
+            return LOG_FULL
+        due = INFINITE
+        if market.under_way > 0:
+            due = latency.first(market).time
+        if market.halted:
+            due = min(due, market.halt_end)
+        time = arrivals.take_arrival(market, due)
+        if time == INFINITE:
+            market.finished = 1
+            market.time = market.end
+            end_timesteps(market)
+            for i in range(market.agent_count):
+                agent = market.agents[i]
+                write_outcome(market, agent, agent.seen, agent.outcome)
+            return OVER
+        before = market.time
+        market.time = time
+        end_timesteps(market)
+        fade(market, time - before)
+        if time < due:
+            break
+        if market.halted and market.halt_end == due:
+            exchange.resume(market, events)
+        else:
+            deliver(market, events)
     agent = market.agents[market.acting]
     write_outcome(market, agent, agent.seen, agent.outcome)
     agent.seen.turn = market.turns
+    market.answering = market.turns
     market.turns += 1
     market.activity += 1.0 / TAU_FAST
     exchange.log(market, events, KIND_TURN, market.acting, NONE, NONE, 0, 0, NONE, NONE, NONE)
     return READY
+
+
+@kernel
+def deliver(market, events):
+    """The next messages under way reach the exchange, which carries them out."""
+    packet = latency.take(market)
+    market.answering = packet.turn
+    for i in range(packet.count):
+        exchange.carry_out(market, events, packet.agent, packet.messages[i])
+    exchange.close_turn(market, events, packet.agent)
 
 
 @kernel
@@ -178,11 +223,28 @@ def in_range(market, action):
 
 @kernel
 def act(market, events, action, reference):
-    """Carry out the acting agent's ``action`` (five codes, in range) by offsets from ``reference``, what it saw."""
+    """Carry out the acting agent's ``action`` (five codes, in range) by offsets from ``reference``, what it saw.
+
+    Where it has a latency, the messages are sent off instead.
+    """
     agent = market.acting
-    for i in range(decode(market, agent, action, reference)):
+    count = decode(market, agent, action, reference)
+    if market.delays[agent].fixed >= 0.0:
+        if not latency.send(market, agent, count):
+            refuse(market, events, agent, count)
+        return
+    for i in range(count):
         exchange.carry_out(market, events, agent, market.messages[i])
-    exchange.close_turn(market, events)
+    exchange.close_turn(market, events, agent)
+
+
+@kernel
+def refuse(market, events, agent, count):
+    """Log the orders among the turn's messages as refused, since too many are under way."""
+    for i in range(count):
+        message = market.messages[i]
+        if message.kind == MESSAGE_SUBMIT:
+            exchange.reject(market, events, agent, message.side, message.price, message.lots, REASON_UNDER_WAY)
 
 
 @kernel

@@ -20,15 +20,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from market_env.actions import COMPONENTS
-from market_env.config import ConfigError, MarketConfig, parse_json
+from market_env.config import FEE_UNIT, ConfigError, MarketConfig, parse_json
 from market_env.engine.state import KINDS, REJECT_REASONS
 from market_env.outside import read_json
 from market_env.rewards import DEFAULT_REWARD, WealthReward
 from runners.audit.rebuild import Event, Replay, twin_of
+from runners.audit.streams import delays
 from runners.files.config import read_config
 from runners.files.folder import file_hashes
 from runners.files.read import read_parts
-from runners.files.schema import TABLES, arrow_schema
+from runners.files.schema import TABLES, VERSION, arrow_schema, known
 from runners.files.summary import OPENING
 from runners.files.whole import write_json
 from scripted_agents.standards import NEAR_BOUND
@@ -94,7 +95,7 @@ def compare_table(rebuilt: Replay, path: Path, name: str) -> None:
         rebuilt.differ(check, None, None, "file", f"damaged: {str(error).splitlines()[0]}", "a table")
         return
     schema = arrow_schema(name, rebuilt.version)
-    if not table.schema.equals(schema, check_metadata=True):
+    if not table.schema.equals(schema, check_metadata=rebuilt.version == VERSION):  # words have changed since
         rebuilt.differ(check, None, None, "columns, types, metadata", table.schema.names, schema.names)
         return
     columns = rebuilt.tables[name]
@@ -139,6 +140,8 @@ def compare_actions(rebuilt: Replay, rows: Sequence[dict[str, Any]]) -> None:
     """Hold each recorded action against what the log says that the agent did."""
     config = rebuilt.config
     for row, (action, turn) in enumerate(zip(rows, rebuilt.turns, strict=True)):
+        if rebuilt.accounts[turn.agent].seat.latency is not None:
+            continue  # what it finds on arrival is for the rules to say, and some of it never arrives
         timestep = rebuilt.tables["turns"]["timestep"][row]
 
         def expect(
@@ -166,18 +169,25 @@ def compare_rules(rebuilt: Replay, rows: Sequence[dict[str, Any]]) -> None:
     """
     config = rebuilt.config
     twin = twin_of(config)
+    travel = {agent.id: delays(agent.latency, agent.id, rebuilt.seed) for agent in config.agents}
     for row, (action, turn) in enumerate(zip(rows, rebuilt.turns, strict=True)):
-        agent = rebuilt.tables["turns"]["agent"][row]
         orders = {}
         for side, word, sign in (("buy", "bid", 1), ("sell", "ask", -1)):
             if lots := action[f"{word}_lots"]:
                 offset = action[f"{word}_offset"]
                 orders[side] = (limit_of(config, sign, offset, twin.reference), lots, offset is None)
-        first = next((line.side for line in turn.lines if line.kind != "cancel" and line.agent == agent), None)
-        expected = list(twin.turn(agent, action["cancel"], first or "buy", orders))
+        firsts: dict[int, str] = {}
+        for entry in turn.entries:
+            if entry.line.kind in {"accept", "reject"}:
+                firsts.setdefault(entry.turn, str(entry.line.side))
+        first, delay = firsts.get(row, "buy"), next(travel[turn.agent])
+        expected = list(twin.turn(turn.agent, action["cancel"], first, orders, turn.time, delay))
+        last = row + 1 == len(rebuilt.turns)
+        until = float(rebuilt.timestep) if last else rebuilt.turns[row + 1].time
+        expected += twin.advance(until, firsts, end=last)
         rebuilt.checked["rules"] += 1
-        if turn.lines != expected:
-            recorded, wanted = next((a, b) for a, b in zip_longest(turn.lines, expected) if a != b)
+        if turn.entries != expected:
+            recorded, wanted = next((a, b) for a, b in zip_longest(turn.entries, expected) if a != b)
             timestep = rebuilt.tables["turns"]["timestep"][row]
             rebuilt.differ("rules", timestep, action["first_seq"], "turn", recorded, wanted)
             return  # the two markets have parted: what follows says nothing more
@@ -204,12 +214,18 @@ def rebuild_summary(rebuilt: Replay) -> dict[str, Any]:
         kind["agents"] += 1
         for name in kind.keys() - {"agents", "trades"}:
             kind[name] += agent[name]
+    if known("agents.fees", rebuilt.version):
+        for agent in figures.values():
+            kinds[agent["kind"]]["fees"] = kinds[agent["kind"]].get("fees", 0.0) + agent["fees"]
     for buyer, seller in zip(trades["buyer"], trades["seller"], strict=True):
         for name in {figures[buyer]["kind"], figures[seller]["kind"]}:
             kinds[name]["trades"] += 1
     return {
         "timesteps": count,
-        "events": {"all": sum(rebuilt.kinds.values()), **{kind: rebuilt.kinds[kind] for kind in KINDS}},
+        "events": {
+            "all": sum(rebuilt.kinds.values()),
+            **{k: rebuilt.kinds[k] for k in KINDS if known(k, rebuilt.version)},
+        },
         "trades": len(trades["seq"]),
         "traded_lots": sum(trades["lots"]),
         "two_sided_share": sum(both) / count if count else None,
@@ -220,9 +236,7 @@ def rebuild_summary(rebuilt: Replay) -> dict[str, Any]:
         "highest_mid": max(quotes["mid"]) if count else None,
         "mean_spread": sum(spreads) / len(spreads) if spreads else None,
         "rejected_lots": {
-            reason: rebuilt.rejected[reason]
-            for reason in sorted(REJECT_REASONS)
-            if reason != "best_only" or rebuilt.version > 2
+            reason: rebuilt.rejected[reason] for reason in sorted(REJECT_REASONS) if known(reason, rebuilt.version)
         },
         "kinds": kinds,
         "agents": figures,
@@ -254,6 +268,7 @@ def _agent_figures(rebuilt: Replay, agent: str, rows: dict[str, list[Any]]) -> d
         else None,
         "trading_turns_share": sum(b > a for a, b in pairwise(before)) / (len(before) - 1) if len(before) > 1 else None,
         "wealth_change": float(rows["wealth"][-1] - start) if sizes else 0.0,
+        **({"fees": (rows["fees"][-1] if sizes else 0) / FEE_UNIT} if "fees" in rows else {}),
     }
 
 

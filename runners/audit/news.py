@@ -10,13 +10,9 @@ import math
 from collections.abc import Iterator
 from typing import NamedTuple
 
-import numpy as np
-
 from market_env.config import MarketConfig, Value
+from runners.audit.streams import VALUE, uniforms
 
-WORD = 2**64
-VALUE_STREAM = 3
-"""What the value's stream is keyed by, beside the run."""
 BURN_IN = 30.0
 HIGHEST = float(2**30)
 
@@ -29,34 +25,10 @@ class Piece(NamedTuple):
     value: float
 
 
-def scramble(word: int) -> int:
-    """SplitMix64's finaliser."""
-    word = (word ^ word >> 30) * 0xBF58476D1CE4E5B9 % WORD
-    word = (word ^ word >> 27) * 0x94D049BB133111EB % WORD
-    return word ^ word >> 31
-
-
-def uniforms(seed: int) -> Iterator[float]:
-    """The draws of the value's stream in [0, 1): xoshiro256++, seeded by SplitMix64 from the run's key."""
-    golden = 0x9E3779B97F4A7C15
-    key = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])
-    word = scramble((key + golden) % WORD) ^ scramble((VALUE_STREAM + golden * VALUE_STREAM) % WORD)
-    state = [scramble((word + golden * number) % WORD) for number in (1, 2, 3, 4)]
-
-    def rotated(number: int, bits: int) -> int:
-        return (number << bits | number >> 64 - bits) % WORD
-
-    while True:
-        a, b, c, d = state
-        yield ((rotated((a + d) % WORD, 23) + a) % WORD >> 11) / 2**53
-        c, d = c ^ a, d ^ b
-        state = [a ^ d, b ^ c, c ^ (b << 17) % WORD, rotated(d, 45)]
-
-
 def news(config: MarketConfig, seed: int, end: float) -> Iterator[Piece]:
     """The news of a run before ``end``, in order; none in a market without a value."""
     if config.value is not None:
-        yield from _news(config.value, float(config.first_price), uniforms(seed), end)
+        yield from _news(config.value, float(config.first_price), uniforms(seed, VALUE, VALUE), end)
 
 
 def _news(value: Value, start: float, chances: Iterator[float], end: float) -> Iterator[Piece]:

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from market_env.config import AgentConfig, MarketConfig
-from market_env.engine.state import PRESETS, REJECT_REASONS
+from market_env.config import FEE_UNIT, AgentConfig, Fees, MarketConfig
+from market_env.engine.state import KINDS, PRESETS, REJECT_REASONS
 from market_env.engine.tables import DEPTH_LEVELS
 from market_env.rewards import DEFAULT_REWARD, EXCESS, WealthReward
-from market_env.twin import Line, Resting, TwinAccount, TwinBook, TwinMarket, next_reference
+from market_env.twin import Entry, Line, Resting, TwinAccount, TwinBook, TwinMarket, next_reference
 from runners.audit.news import news
-from runners.files.schema import TABLES, VERSION, tables_of
+from runners.files.schema import VERSION, columns_of, tables_of
 
 WINDOW = PRESETS[0].levels
 """Price levels that the exchange keeps around the reference price."""
@@ -55,8 +55,12 @@ class Account:
     """Lots in open bids."""
     asks: int = 0
     """Lots in open asks."""
+    fees: Fees = field(default_factory=Fees)
+    """What it pays."""
+    paid: int = 0
+    """Fees less rebates, thousandths of a tick-lot."""
     reserved: int = 0
-    """Cash that open bids would cost, tick-lots."""
+    """What open orders could cost, fees included, thousandths of a tick-lot."""
     bid_orders: int = 0
     ask_orders: int = 0
     seen_wealth: float = 0.0
@@ -71,9 +75,24 @@ class Account:
     """Lots since its last turn."""
     last_turn: int | None = None
     turns: int = 0
-    """Within the timestep, as the next two."""
+    """Within the timestep, as the next three."""
     maker_lots: int = 0
     taker_lots: int = 0
+    messages: int = 0
+    """Carried out."""
+
+    @property
+    def free(self) -> int:
+        """Cash above the floor that neither fees nor open orders have taken, thousandths of a tick-lot."""
+        return FEE_UNIT * (self.cash - self.seat.cash_floor) - self.paid - self.reserved
+
+    def wealth(self, reference: float) -> float:
+        """Cash less fees, and the inventory at the reference price, tick-lots."""
+        return self.cash - self.paid / FEE_UNIT + self.inventory * reference
+
+    def fill_cost(self, side: str, price: int, fee: int) -> int:
+        """What a lot of an order could cost, thousandths of a tick-lot: of a sale no more than its fee exceeds the price."""
+        return FEE_UNIT * price + max(0, fee) if side == "buy" else max(0, fee - FEE_UNIT * price)
 
 
 class Event(NamedTuple):
@@ -96,8 +115,17 @@ class Event(NamedTuple):
 
 def twin_of(config: MarketConfig) -> TwinMarket:
     """The plain-Python market of a configuration, at its start."""
-    accounts = {agent.id: TwinAccount(agent, agent.cash, agent.inventory) for agent in config.agents}
-    return TwinMarket(accounts, config.first_price, config.price_band, WINDOW)
+    accounts = {
+        agent.id: TwinAccount(
+            agent,
+            agent.cash,
+            agent.inventory,
+            config.fees_of(agent),
+            None if agent.latency is None else agent.latency.under_way,
+        )
+        for agent in config.agents
+    }
+    return TwinMarket(accounts, config.first_price, config.price_band, WINDOW, config.halt)
 
 
 class Incoming:
@@ -117,19 +145,27 @@ class Turn:
     """What an agent did in one turn, as the log says.
 
     Args:
+        agent: who.
+        time: when, timesteps.
         reference: the reference price that it saw, ticks.
         own: its open orders then, oldest first: order id and side.
         works: whether the agent was on duty.
     """
 
-    def __init__(self, reference: float, own: tuple[tuple[int, str], ...], works: bool) -> None:
+    def __init__(
+        self, agent: str, time: float, reference: float, own: tuple[tuple[int, str], ...], works: bool
+    ) -> None:
+        self.agent = agent
+        self.time = time
         self.reference = reference
         self.own = own
         self.works = works
         self.cancelled: list[int] = []
         self.ordered: dict[str, tuple[int, int]] = {}
-        self.lines: list[Line] = []
-        """What the log says of it, cancels of other turns' orders by the exchange included."""
+        self.charged: set[str] = set()
+        """Its messages that were carried out: its cancel, its order of a side."""
+        self.entries: list[Entry] = []
+        """What the log says between it and the next turn."""
 
     def order(self, side: str, price: int, lots: int) -> None:
         """Lots that passed risk or were refused: together what was ordered."""
@@ -175,16 +211,21 @@ class Replay:
         self.turns: list[Turn] = []
         self.book = TwinBook()
         self.reference = float(config.first_price)
-        self.accounts = {agent.id: Account(agent, agent.cash, agent.inventory) for agent in config.agents}
+        self.accounts = {
+            agent.id: Account(agent, agent.cash, agent.inventory, fees=config.fees_of(agent)) for agent in config.agents
+        }
+        self.collected = 0
+        """Fees that the exchange has taken in less rebates, thousandths of a tick-lot."""
         self.totals = (
             sum(agent.inventory for agent in config.agents),
-            sum(agent.cash for agent in config.agents),
+            FEE_UNIT * sum(agent.cash for agent in config.agents),
         )
+        """Lots, and cash with what the exchange has collected, thousandths of a tick-lot."""
         self.checked: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
         self.differences: list[Difference] = []
         self.tables: dict[str, dict[str, list[Any]]] = {
-            name: {column.name: [] for column in TABLES[name][1]} for name in tables_of(version)
+            name: {column.name: [] for column in columns_of(name, version)} for name in tables_of(version)
         }
         self.kinds: Counter[str] = Counter()
         self.rejected: Counter[str] = Counter()
@@ -192,10 +233,19 @@ class Replay:
         self.accepted = 0
         self.timestep = 0
         self._incoming: Incoming | None = None
-        self._acting: str | None = None
-        self._works = True
+        self._sender: str | None = None
+        """Whose messages are carried out."""
+        self._answering = -1
+        """The turn that sent them; -1 for none."""
+        self._arrived: dict[str, int] = {}
+        """By agent the last turn whose messages have come out of latency."""
         self._stage = 0
         self._referenced = True
+        self._halt_end: float | None = None
+        """While trading is halted when it goes on, timesteps."""
+        self._halted_by: str | None = None
+        self._halt_since = -1
+        """First timestep whose end counts for a halt."""
         self._last: Event | None = None
 
     # --- checks -----------------------------------------------------------------------------------------------
@@ -220,13 +270,13 @@ class Replay:
 
     def feed(self, event: Event) -> None:
         """Take the next line of the log."""
-        self._follow(event)
         goes_on = event.kind == "trade" or (event.kind == "cancel" and event.reason in {"self_trade", "ioc"})
         if self._incoming and not goes_on:
             self._come_to_rest(event)
+        self._follow(event)
         self.kinds[event.kind] += 1
         if event.kind != "turn" and self.turns:
-            self.turns[-1].lines.append(Line(event.kind, event.agent, *event[6:]))
+            self.turns[-1].entries.append(Entry(event.time, event.turn, Line(event.kind, event.agent, *event[6:])))
         match event.kind:
             case "turn":
                 self._turn(event)
@@ -240,36 +290,88 @@ class Replay:
                 self._stage = 1
                 self.rejected[str(event.reason)] += event.lots
                 self.accounts[event.agent].refused += event.lots
-                self._order(event)
+                if event.reason == "under_way":  # it never reached the exchange
+                    self.expect("latency", event, "reason", self.accounts[event.agent].seat.latency is not None, True)
+                else:
+                    self._order(event)
+                    self.expect("halt", event, "reason", event.reason == "halt", self._refuses_for_halt(event))
                 self.expect("log", event, "reason", event.reason in REJECT_REASONS, True)
                 self.expect("log", event, "lots", event.lots > 0, True)
+            case "halt":
+                self._halt(event)
+            case "resume":
+                self._resume(event)
             case _:
-                self.differ(
-                    "log", event.timestep, event.seq, "kind", event.kind, "turn, accept, trade, cancel or reject"
-                )
+                self.differ("log", event.timestep, event.seq, "kind", event.kind, f"one of {', '.join(KINDS)}")
         self._last = event
 
     def _follow(self, event: Event) -> None:
         last = self._last
         self.expect("log", event, "seq", event.seq, last.seq + 1 if last else 0)
         self.expect("log", event, "timestep", event.timestep, math.floor(event.time))
-        self.expect("log", event, "turn", event.turn, len(self.turns) - (event.kind != "turn"))
-        if last and event.kind != "turn":
+        own = event.kind in {"turn", "resume"}  # which fall due by themselves
+        wanted = len(self.turns) - (event.kind != "turn")
+        if not own and event.reason != "under_way":
+            if event.turn != self._answering and 0 <= event.turn < len(self.turns):
+                self._arrive(event)
+                own = True
+            wanted = self._answering
+        self.expect("log", event, "turn", event.turn, wanted)
+        if last and not own:
             self.expect("log", event, "time", event.time, last.time)
         elif last:
             self.expect("log", event, "time", event.time >= last.time, True)
         self.expect("log", event, "timestep", 0 <= event.timestep < self.config.timesteps, True)
-        if event.kind not in {"turn", "cancel"}:
-            self.expect("log", event, "agent", event.agent, self._acting)
-        absent = (event.order_id, event.side, event.price, event.lots) if event.kind == "turn" else None
-        if absent:
+        if event.kind not in {"turn", "cancel", "resume"}:
+            self.expect("log", event, "agent", event.agent, self._sender)
+        if event.kind in {"turn", "halt", "resume"}:
+            absent = (event.order_id, event.side, event.price, event.lots)
             self.expect("log", event, "order_id, side, price, lots", absent, (-1, None, None, 0))
         if event.kind != "trade":
             self.expect("log", event, "maker_order_id, maker", (event.maker_order_id, event.maker), (-1, None))
         if event.kind == "reject":
             self.expect("log", event, "order_id", event.order_id, -1)
-        if event.kind in {"turn", "accept", "trade"}:
+        if event.kind not in {"cancel", "reject"}:
             self.expect("log", event, "reason", event.reason, None)
+
+    def _arrive(self, event: Event) -> None:
+        """The messages of an earlier turn reach the exchange: the first line of what comes of them."""
+        self._end_turn(event)
+        self._close_until(event.timestep)
+        turn = self.turns[event.turn]
+        latency = self.accounts[turn.agent].seat.latency
+        self.expect("latency", event, "turn", latency is not None, True)
+        if latency is not None:
+            self.expect("latency", event, "time", event.time >= turn.time + latency.fixed, True)
+        self.expect("latency", event, "turn", event.turn > self._arrived.get(turn.agent, -1), True)
+        self._arrived[turn.agent] = self._answering = event.turn
+        self._sender = turn.agent
+        self._stage = 0
+        self._referenced = False
+        turn.own = self._own_orders(turn.agent)
+
+    def _halt(self, event: Event) -> None:
+        self._end_turn(event)
+        halt = self.config.halt
+        mids = [float(self.config.first_price), *self.tables["quotes"]["mid"]]  # of timestep -1, 0, 1, ...
+        first = max(event.timestep - halt.within, self._halt_since) if halt else 0
+        moved = halt is not None and any(abs(self.reference - mid) > halt.move for mid in mids[first + 1 :])
+        self.expect("halt", event, "kind", moved and self._halt_end is None, True)
+        self._halt_end = event.time + (halt.pause if halt else 0.0)
+        self._halted_by = event.agent
+
+    def _resume(self, event: Event) -> None:
+        self._end_turn(event)
+        self._close_until(event.timestep)
+        self.expect("halt", event, "time", event.time, self._halt_end)
+        self.expect("halt", event, "agent", event.agent, self._halted_by)
+        self._halt_end = None
+        self._halt_since = event.timestep
+        self._answering = -1
+
+    def _refuses_for_halt(self, event: Event) -> bool:
+        """Whether an order is refused since trading is halted; a refusal before that keeps its reason."""
+        return self._halt_end is not None and event.reason != "self_cross"
 
     def _turn(self, event: Event) -> None:
         self._end_turn(event)
@@ -286,21 +388,23 @@ class Replay:
             ("last_seq", event.seq),
         ):
             rows[name].append(value)
-        self._acting = event.agent
+        account = self.accounts[event.agent]
+        self._sender = event.agent
+        self._answering = event.turn if account.seat.latency is None else -1  # what it sends is answered later
         self._stage = 0
         self._referenced = False
-        account = self.accounts[event.agent]
-        self._works = account.seat.duty is None or account.seat.duty.works(event.time)
-        if not self._works:
+        works = account.seat.duty is None or account.seat.duty.works(event.time)
+        if not works:
             self.expect("duty", event, "turn", account.bid_orders + account.ask_orders > 0, True)
         self._settle(account, event.time)
         account.last_turn = len(rows["turn"]) - 1
         account.turns += 1
         self.rewards.append(None)
-        self.turns.append(Turn(self.reference, self._own_orders(event.agent), self._works))
+        own = self._own_orders(event.agent)
+        self.turns.append(Turn(event.agent, event.time, self.reference, own, works))
 
     def _settle(self, account: Account, time: float) -> None:
-        wealth = float(account.cash) + account.inventory * self.reference
+        wealth = account.wealth(self.reference)
         if account.last_turn is not None:
             reward, held, elapsed = self.reward, account.inventory, time - account.seen_time
             excess = max(abs(held) - EXCESS * account.seat.inventory_bound, 0.0)
@@ -334,11 +438,27 @@ class Replay:
 
     def _order(self, event: Event) -> None:
         side, price = str(event.side), event.price or 0
-        self.expect("duty", event, "kind", self._works, True)
-        known = self.turns[-1].ordered.get(side)
+        turn = self.turns[event.turn]
+        self.expect("duty", event, "kind", turn.works, True)
+        known = turn.ordered.get(side)
         if known:
             self.expect("log", event, "price", price, known[0])
-        self.turns[-1].order(side, price, event.lots)
+        turn.order(side, price, event.lots)
+        self._charge(turn, side)
+
+    def _charge(self, turn: Turn, message: str) -> None:
+        """A message of a turn is carried out: its sender pays for it, once."""
+        if message in turn.charged:
+            return
+        turn.charged.add(message)
+        account = self.accounts[turn.agent]
+        account.messages += 1
+        if account.messages > account.fees.free_messages:
+            self._pay(account, min(account.fees.message, max(0, account.free)))
+
+    def _pay(self, account: Account, thousandths: int) -> None:
+        account.paid += thousandths
+        self.collected += thousandths
 
     def _accept(self, event: Event) -> None:
         self._stage = 1
@@ -352,16 +472,21 @@ class Replay:
             "price band", event, "price", event.price is not None and event.price >= 1
             and abs(event.price - self.reference) <= self.config.price_band, True,
         )  # fmt: skip
+        self.expect("halt", event, "kind", self._halt_end is None, True)
+        fee = max(account.fees.maker, account.fees.taker)
+        left = account.free - account.fill_cost(incoming.side, incoming.price, fee) * event.lots
+        self.expect("cash floor", event, "lots", left >= 0 or not self._costs(incoming, fee), True)
         if incoming.side == "buy":
             worst = account.inventory + account.bids + event.lots
-            left = account.cash - account.reserved - incoming.price * event.lots
-            self.expect("cash floor", event, "lots", left >= account.seat.cash_floor, True)
         else:
             worst = account.asks + event.lots - account.inventory
         self.expect("inventory bound", event, "lots", worst <= account.seat.inventory_bound, True)
         if account.seat.best_only and self.book.reaches(incoming.side, incoming.price):
             self.expect("best only", event, "lots", event.lots <= self._shown(event.agent, incoming.side), True)
         self._incoming = incoming
+
+    def _costs(self, incoming: Incoming, fee: int) -> bool:
+        return self.accounts[incoming.agent].fill_cost(incoming.side, incoming.price, fee) > 0
 
     def _shown(self, agent: str, side: str) -> int:
         other = "sell" if side == "buy" else "buy"
@@ -394,6 +519,8 @@ class Replay:
             self.accounts[who].inventory += sign * lots
             self.accounts[who].cash -= sign * lots * maker.price
             self.agent_trades[who] += 1
+        self._pay(self.accounts[event.agent], lots * self.accounts[event.agent].fees.taker)
+        self._pay(self.accounts[maker.agent], lots * self.accounts[maker.agent].fees.maker)
         self.accounts[event.agent].taker_lots += lots
         self.accounts[maker.agent].maker_lots += lots
         for name, value in (
@@ -412,9 +539,9 @@ class Replay:
 
     def _take(self, order: Resting, lots: int) -> None:
         account = self.accounts[order.agent]
+        account.reserved -= account.fill_cost(order.side, order.price, account.fees.maker) * lots
         if order.side == "buy":
             account.bids -= lots
-            account.reserved -= order.price * lots
         else:
             account.asks -= lots
         if lots >= order.lots:
@@ -449,9 +576,10 @@ class Replay:
         self.expect("log", event, "lots", 0 < event.lots <= order.lots, True)
         match event.reason:
             case "agent":
-                self.expect("log", event, "agent", event.agent, self._acting)
+                self.expect("log", event, "agent", event.agent, self._sender)
                 self.expect("log", event, "kind", self._stage, 0)
-                self.turns[-1].cancelled.append(event.order_id)
+                self._charge(self.turns[event.turn], "cancel")
+                self.turns[event.turn].cancelled.append(event.order_id)
             case "self_trade":
                 self.expect("log", event, "agent", event.agent, incoming.agent if incoming else None)
                 best = self.book.best(order.side)
@@ -486,9 +614,9 @@ class Replay:
             account.ask_orders += 1
         open_orders = account.bid_orders + account.ask_orders
         self.expect("open orders", event, "agent", open_orders <= account.seat.max_open_orders, True)
+        account.reserved += account.fill_cost(incoming.side, incoming.price, account.fees.maker) * incoming.left
         if incoming.side == "buy":
             account.bids += incoming.left
-            account.reserved += incoming.price * incoming.left
         else:
             account.asks += incoming.left
 
@@ -540,7 +668,8 @@ class Replay:
                 ("agent", agent),
                 ("inventory", account.inventory),
                 ("cash", account.cash),
-                ("wealth", float(account.cash) + account.inventory * self.reference),
+                *([("fees", account.paid)] if "fees" in agents else []),
+                ("wealth", account.wealth(self.reference)),
                 ("open_bid_lots", account.bids),
                 ("open_ask_lots", account.asks),
                 ("turns", account.turns),
@@ -550,10 +679,14 @@ class Replay:
                 agents[name].append(value)
             within = -account.seat.inventory_bound <= account.inventory <= account.seat.inventory_bound
             self.expect("inventory bound", None, f"{agent} at the end of timestep {self.timestep}", within, True)
-            floor = min(account.seat.cash_floor, account.cash - account.reserved) == account.seat.cash_floor
-            self.expect("cash floor", None, f"{agent} at the end of timestep {self.timestep}", floor, True)
-            account.turns = account.maker_lots = account.taker_lots = 0
-        held = (sum(a.inventory for a in self.accounts.values()), sum(a.cash for a in self.accounts.values()))
+            self.expect("cash floor", None, f"{agent} at the end of timestep {self.timestep}", account.free >= 0, True)
+            account.turns = account.maker_lots = account.taker_lots = account.messages = 0
+        held = (
+            sum(a.inventory for a in self.accounts.values()),
+            FEE_UNIT * sum(a.cash for a in self.accounts.values())
+            - sum(a.paid for a in self.accounts.values())
+            + self.collected,
+        )
         self.expect(
             "lots and cash conserved", None, f"totals at the end of timestep {self.timestep}", held, self.totals
         )

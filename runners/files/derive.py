@@ -5,13 +5,13 @@ The book is rebuilt by the compiled engine; a run of 5,000 timesteps takes some 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from market_env.config import ConfigError, MarketConfig
+from market_env.config import FEE_UNIT, ConfigError, MarketConfig
 from market_env.engine import state, tables, value
 from market_env.engine.streams import run_key
 from market_env.market import configure
@@ -52,6 +52,11 @@ def _derive(config: MarketConfig, events: Rows, timesteps: int) -> tuple[Tables,
     if bad != state.NONE:
         raise ConfigError(f"events: seq {bad}: the log breaks the market's rules; python -m runners.replay says more")
     return result, market
+
+
+def wealth_of(rows: Rows, reference: Any) -> Any:
+    """Wealth at reference prices of rows of :data:`market_env.engine.tables.ACCOUNT`, tick-lots, float64."""
+    return rows["cash"] - rows["fees"] / FEE_UNIT + rows["inventory"] * reference
 
 
 class News(NamedTuple):
@@ -111,7 +116,8 @@ def state_at(config: MarketConfig, events: Rows, timestep: int) -> tuple[pl.Data
             "agent": config.agent_ids,
             "inventory": rows["inventory"],
             "cash": rows["cash"],
-            "wealth": rows["cash"] + rows["inventory"] * reference,
+            "fees": rows["fees"],
+            "wealth": wealth_of(rows, reference),
             **{name: rows[name] for name in ("open_bid_lots", "open_ask_lots", "turns", "maker_lots", "taker_lots")},
         }
     )

@@ -20,7 +20,7 @@ from market_env.actions import CANCELS, WIDTH
 from market_env.config import MarketConfig
 from market_env.engine import state
 from market_env.engine.tables import DEPTH_LEVELS
-from runners.files.derive import Rows, Tables, derive, news
+from runners.files.derive import Rows, Tables, derive, news, wealth_of
 from runners.files.schema import TABLES, VERSION, arrow_schema
 from runners.files.whole import whole_file
 
@@ -88,13 +88,13 @@ def maybe(values: NDArray[Any], known: NDArray[np.bool_], kind: pa.DataType) -> 
 
 def event_columns(events: Rows, agent_ids: Sequence[str]) -> dict[str, Any]:
     """Columns of the events table."""
-    is_turn = events["kind"] == state.KIND_TURN
+    of_no_order = np.isin(events["kind"], (state.KIND_TURN, state.KIND_HALT, state.KIND_RESUME))
     return {
         **{name: events[name] for name in ("seq", "time", "timestep", "turn", "order_id", "lots", "maker_order_id")},
         "kind": text(events["kind"], state.KINDS),
         "agent": text(events["agent"], agent_ids),
         "side": text(events["side"], state.SIDES),
-        "price": maybe(events["price"], ~is_turn, pa.int32()),
+        "price": maybe(events["price"], ~of_no_order, pa.int32()),
         "maker": text(events["maker"], agent_ids),
         "reason": text(events["reason"], state.REASONS),
     }
@@ -154,7 +154,7 @@ def agent_columns(tables: Tables, agent_ids: Sequence[str]) -> dict[str, Any]:
         "timestep": np.repeat(np.arange(count, dtype=np.int32), len(agent_ids)),
         "agent": text(np.tile(np.arange(len(agent_ids)), count), agent_ids),
         **{name: np.ascontiguousarray(rows[name]) for name in rows.dtype.names or ()},
-        "wealth": rows["cash"] + rows["inventory"] * mid,
+        "wealth": wealth_of(rows, mid),
     }
 
 

@@ -134,7 +134,7 @@ class Run(History):
         return f"Run({str(self.path)!r}, {self.timesteps:,} timesteps, {', '.join(self.tables)}, events)"
 
     def table(self, name: str) -> pl.DataFrame:
-        """A table of the schema by name; of news, none in runs of before there were."""
+        """A table of the schema by name; runs of before there were news or fees have none of them."""
         if name == "events":
             return pl.concat([rows for _, rows in read_parts(self.path)])
         if name == "news" and name not in self.tables:
@@ -142,9 +142,10 @@ class Run(History):
         if not (self.path / f"{name}.parquet").is_file():
             raise ConfigError(f"run {self.path}: {name}.parquet is missing; {IF_CUT_OFF.format(self.path)}")
         try:
-            return pl.read_parquet(self.path / f"{name}.parquet")
+            frame = pl.read_parquet(self.path / f"{name}.parquet")
         except (OSError, pl.exceptions.PolarsError) as error:
             raise ConfigError(f"run {self.path}: {name}.parquet is damaged: {str(error).splitlines()[0]}") from None
+        return frame if name != "agents" or "fees" in frame else frame.with_columns(pl.lit(0, pl.Int64).alias("fees"))
 
     def state_at(self, timestep: int) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The book (side, price, lots, orders; best first) and the accounts at the end of a timestep, from the log.

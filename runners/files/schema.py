@@ -12,11 +12,11 @@ import pyarrow as pa
 
 from market_env.engine.tables import DEPTH_LEVELS
 
-VERSION = 3
+VERSION = 4
 """Version of the schema that is written."""
 OLDEST = 1
 """Oldest version that is read. Version 1 had no ``turn`` in its events, and the market's fields beside the others in
-``config.json``; version 2 no table of news, and no seat that takes the best level only."""
+``config.json``; version 2 no table of news, and no seat that takes the best level only; version 3 no fees, latency and halts."""
 
 TEXT = pa.dictionary(pa.int32(), pa.string())
 
@@ -49,16 +49,16 @@ TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
             Column("seq", pa.int64(), "", "0, 1, 2, … without gaps"),
             Column("time", pa.float64(), "timesteps", "market time"),
             Column("timestep", pa.int32(), "timesteps", "its floor"),
-            Column("turn", pa.int64(), "", "the turn that sent the message that this comes of; of a cancel by the exchange the one in which it was made"),
-            Column("kind", TEXT, "", "turn, accept, trade, cancel or reject"),
-            Column("agent", TEXT, "", "owner of the order; of a trade the taker"),
-            Column("order_id", pa.int64(), "", "the order; of a trade the taker's; -1 on turn and reject"),
-            Column("side", TEXT, "", "buy or sell, of that order; null on turn", True),
-            Column("price", pa.int32(), "ticks", "limit price (of an IOC its protection price; of a reject it may be below 1); of a trade the price printed; null on turn", True),
-            Column("lots", pa.int32(), "lots", "accepted, traded, cancelled or rejected; 0 on turn"),
+            Column("turn", pa.int64(), "", "the turn that sent the message that this comes of, which latency may have delayed; of a cancel by the exchange the one whose messages it was carrying out; of a resume the last that began"),
+            Column("kind", TEXT, "", "turn, accept, trade, cancel, reject, halt or resume"),
+            Column("agent", TEXT, "", "owner of the order; of a trade the taker; of a halt and a resume whose message set the halt off"),
+            Column("order_id", pa.int64(), "", "the order; of a trade the taker's; -1 on turn, reject, halt and resume"),
+            Column("side", TEXT, "", "buy or sell, of that order; null on turn, halt and resume", True),
+            Column("price", pa.int32(), "ticks", "limit price (of an IOC its protection price; of a reject it may be below 1); of a trade the price printed; null on turn, halt and resume", True),
+            Column("lots", pa.int32(), "lots", "accepted, traded, cancelled or rejected; 0 on turn, halt and resume"),
             Column("maker_order_id", pa.int64(), "", "of a trade the resting order, else -1"),
             Column("maker", TEXT, "", "of a trade the resting order's owner, else null", True),
-            Column("reason", TEXT, "", "of a cancel: agent, self_trade, ioc, price_band; of a reject: inventory, cash, price_band, open_orders, self_cross, post_only, best_only; else null", True),
+            Column("reason", TEXT, "", "of a cancel: agent, self_trade, ioc, price_band; of a reject: inventory, cash, price_band, open_orders, self_cross, post_only, best_only, halt, under_way; else null", True),
         ),
     ),
     "trades": (
@@ -100,8 +100,9 @@ TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
             TIMESTEP,
             Column("agent", TEXT, "", "agent id"),
             Column("inventory", pa.int64(), "lots", "signed"),
-            Column("cash", pa.int64(), "tick-lots", "cash"),
-            Column("wealth", pa.float64(), "tick-lots", "cash + inventory x mid"),
+            Column("cash", pa.int64(), "tick-lots", "cash, before fees"),
+            Column("fees", pa.int64(), "thousandths of a tick-lot", "fees paid since the start less rebates"),
+            Column("wealth", pa.float64(), "tick-lots", "cash - fees + inventory x mid"),
             Column("open_bid_lots", pa.int64(), "lots", "resting in own bids"),
             Column("open_ask_lots", pa.int64(), "lots", "resting in own asks"),
             Column("turns", pa.int32(), "", "turns within the timestep"),
@@ -137,23 +138,33 @@ TABLES: dict[str, tuple[str, tuple[Column, ...]]] = {
 }  # fmt: skip
 
 
-YOUNGER = {"news": 3}
-"""The first version of tables that not every version has."""
+YOUNGER = {"news": 3, "events.turn": 2, "agents.fees": 4, "best_only": 3, "halt": 4, "resume": 4, "under_way": 4}
+"""The first version of tables, columns, kinds of events and reasons that not every version has."""
+
+
+def known(name: str, version: int = VERSION) -> bool:
+    """Whether a version has a table, a column (``table.column``), a kind of events or a reason."""
+    return YOUNGER.get(name, OLDEST) <= version
 
 
 def tables_of(version: int = VERSION) -> list[str]:
     """Names of the tables that a version has beside the events."""
-    return [name for name in TABLES if name != "events" and YOUNGER.get(name, OLDEST) <= version]
+    return [name for name in TABLES if name != "events" and known(name, version)]
+
+
+def columns_of(table: str, version: int = VERSION) -> list[Column]:
+    """The columns that a table has in a version."""
+    return [column for column in TABLES[table][1] if known(f"{table}.{column.name}", version)]
 
 
 def arrow_schema(table: str, version: int = VERSION) -> pa.Schema:
     """The Arrow schema of a table in a version, with units and meanings as metadata."""
-    description, columns = TABLES[table]
-    if version == 1 and table == "events":
-        columns = tuple(column for column in columns if column.name != "turn")
     return pa.schema(
-        [pa.field(c.name, c.type, c.nullable, metadata={"unit": c.unit, "meaning": c.meaning}) for c in columns],
-        metadata={"table": table, "description": description, "schema_version": str(version)},
+        [
+            pa.field(c.name, c.type, c.nullable, metadata={"unit": c.unit, "meaning": c.meaning})
+            for c in columns_of(table, version)
+        ],
+        metadata={"table": table, "description": TABLES[table][0], "schema_version": str(version)},
     )
 
 

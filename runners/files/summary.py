@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from market_env.config import ConfigError, MarketConfig, checked, parse_json
+from market_env.config import FEE_UNIT, ConfigError, MarketConfig, checked, parse_json
 from market_env.engine import state
 from market_env.outside import read_json, shown
-from runners.files.derive import Rows, Tables, turns_with_trades
+from runners.files.derive import Rows, Tables, turns_with_trades, wealth_of
+from runners.files.schema import OLDEST, known
 from scripted_agents.standards import NEAR_BOUND
 
 OPENING = 50
@@ -37,7 +38,9 @@ class AgentFigures:
     trading_turns_share: float | None
     """Share of turns after which one of its orders traded before its next turn."""
     wealth_change: float
-    """Tick-lots."""
+    """After fees, tick-lots."""
+    fees: float = 0.0
+    """Paid less rebates, tick-lots."""
 
 
 @checked
@@ -50,7 +53,9 @@ class KindFigures:
     maker_lots: int
     taker_lots: int
     wealth_change: float
-    """Tick-lots."""
+    """After fees, tick-lots."""
+    fees: float = 0.0
+    """Paid less rebates, tick-lots."""
 
 
 @checked
@@ -96,6 +101,9 @@ def read_summary(path: Path, config: MarketConfig) -> dict[str, Any]:
     """
     where = f"run {path}: summary.json"
     found = read_json(path / "summary.json", where)
+    for name, words in (("events", state.KINDS), ("rejected_lots", state.REJECT_REASONS)):
+        if isinstance(found.get(name), dict):  # nothing of what is younger than the run
+            found[name] |= {word: 0 for word in words if not known(word, OLDEST) and word not in found[name]}
     try:
         summary = parse_json(Summary, json.dumps(found))
     except ConfigError as error:
@@ -161,7 +169,10 @@ def _kind(config: MarketConfig, agents: dict[str, dict[str, Any]], trades: Rows,
         "agents": len(members),
         # A trade between two agents of the kind is one trade.
         "trades": int(np.count_nonzero(took_part)),
-        **{name: sum(m[name] for m in members) for name in ("turns", "maker_lots", "taker_lots", "wealth_change")},
+        **{
+            name: sum(m[name] for m in members)
+            for name in ("turns", "maker_lots", "taker_lots", "wealth_change", "fees")
+        },
     }
 
 
@@ -171,7 +182,9 @@ def _agent(config: MarketConfig, events: Rows, trades: Rows, tables: Tables, ind
     inventory = np.abs(rows["inventory"])
     traded = turns_with_trades(events, index)
     last = tables.quotes["reference"][-1] if len(tables.quotes) else config.first_price
-    cash, lots = (rows["cash"][-1], rows["inventory"][-1]) if len(rows) else (agent.cash, agent.inventory)
+    lots = rows["inventory"][-1] if len(rows) else agent.inventory
+    fees = rows["fees"][-1] if len(rows) else 0
+    wealth = wealth_of(rows[-1], last) if len(rows) else agent.cash + agent.inventory * last
     start = agent.cash + agent.inventory * config.first_price
     return {
         "kind": agent.kind,
@@ -184,7 +197,8 @@ def _agent(config: MarketConfig, events: Rows, trades: Rows, tables: Tables, ind
         "inventory_bound": agent.inventory_bound,
         "near_bound_share": _ratio(np.count_nonzero(inventory > NEAR_BOUND * agent.inventory_bound), len(rows)),
         "trading_turns_share": _ratio(np.count_nonzero(traded), len(traded)),
-        "wealth_change": float(cash + lots * last - start),
+        "wealth_change": float(wealth - start),
+        "fees": float(fees / FEE_UNIT),
     }
 
 
@@ -194,6 +208,8 @@ def closing_table(summary: dict[str, Any]) -> str:
     def number(value: float | None, form: str) -> str:
         return "-" if value is None else format(value, form)
 
+    kinds = summary["kinds"].values()
+    charged = any(figures["fees"] for figures in kinds)
     lines = [
         f"{summary['timesteps']:,} timesteps, {summary['events']['turn']:,} turns, {summary['events']['all']:,} events, "
         f"{summary['trades']:,} trades of {summary['traded_lots']:,} lots",
@@ -201,11 +217,18 @@ def closing_table(summary: dict[str, Any]) -> str:
         f"{number(summary['last_mid'], '.1f')} ticks; mean spread {number(summary['mean_spread'], '.2f')} ticks; two-sided "
         f"in {number(summary['two_sided_share_after_opening'], '.2%')} of timesteps after the first {OPENING}",
         "",
-        f"{'kind':<10} {'agents':>6} {'turns':>8} {'trades':>7} {'maker lots':>11} {'taker lots':>11} {'wealth change':>14}  (tick-lots)",
+        f"{'kind':<10} {'agents':>6} {'turns':>8} {'trades':>7} {'maker lots':>11} {'taker lots':>11} {'wealth change':>14}"
+        + (f" {'fees paid':>12}" if charged else "")
+        + "  (tick-lots)",
     ]
     for kind, figures in summary["kinds"].items():
         lines.append(
             f"{kind:<10} {figures['agents']:>6} {figures['turns']:>8,} {figures['trades']:>7,} "
             f"{figures['maker_lots']:>11,} {figures['taker_lots']:>11,} {figures['wealth_change']:>14,.1f}"
+            + (f" {figures['fees']:>12,.1f}" if charged else "")
         )
+    if charged:
+        lines.append(f"wealth is after fees; the exchange has taken in {sum(k['fees'] for k in kinds):,.1f} tick-lots")
+    if summary["events"]["halt"]:
+        lines.append(f"trading was halted {summary['events']['halt']} times")
     return "\n".join(lines)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from market_env.config import ConfigError
 from market_env.engine import accounts, book, playback, state
 from market_env.engine.kernel import kernel
-from market_env.engine.state import BUY, KIND_CANCEL, KIND_TRADE, KIND_TURN, NONE, REASON_IOC, SELL
+from market_env.engine.state import BUY, KIND_CANCEL, KIND_TRADE, NONE, REASON_IOC, SELL
 from market_env.market import configure
 from runners.files.derive import derive
 from runners.files.once import once
@@ -75,13 +75,13 @@ def fill_tables(
     written = 0
     for i in range(len(events)):
         event = events[i]
-        if not playback.take(market, events, i, working, slots):
-            return -1 - i
-        if event.kind == KIND_TURN:
+        if playback.turn_ended(events, i):
             book.quote_reference(market)
             while written < min(event.timestep, timesteps):
                 near_depth(market, kinds, near_ticks, near[written])
                 written += 1
+        if not playback.take(market, events, i, working, slots):
+            return -1 - i
         order_id = NONE
         if event.kind == KIND_TRADE:
             order_id = event.maker_order_id

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -12,11 +14,13 @@ from market_env.engine import state, turn
 from market_env.engine.streams import draw
 from market_env.market import Market
 from runners.audit.rebuild import twin_of
+from runners.audit.streams import delays
 from tests.kit import (
-    as_lines,
+    as_entries,
     check_accounts,
     check_structure,
     decoded,
+    first_sides,
     market_configs,
     random_actions,
     resting,
@@ -27,15 +31,18 @@ TURNS = 700
 EXAMPLES = 220
 """Examples of the twin's test; with TURNS they make over 100,000 turns in all, which the tests count."""
 
-played = {"turns": 0, "trades": 0}
+played: Counter[str] = Counter()
 
 
 @pytest.mark.long
 def test_engine_does_what_its_twin_does_and_keeps_every_invariant_for_a_hundred_thousand_turns() -> None:
-    played.update(turns=0, trades=0)
+    played.clear()
     engine_beside_twin()
     assert played["turns"] >= 100_000
-    assert played["trades"] >= 5_000
+    assert played["trade"] >= 5_000
+    for rare in ("halt", "resume", "refused: halt", "refused: under_way", "refused: cash", "paid for messages"):
+        assert played[rare] >= 50, rare
+    assert played["arrived"] >= 10_000
 
 
 @settings(max_examples=EXAMPLES)
@@ -44,34 +51,26 @@ def engine_beside_twin(config: MarketConfig, seed: int) -> None:
     market = Market(config, log=True)
     twin = twin_of(config)
     actions = random_actions(config, seed, TURNS)
+    travel = {agent.id: delays(agent.latency, agent.id, seed) for agent in config.agents}
     going = market.reset(seed)
     seq = len(market.drain())
     for number in range(TURNS):
         if not going:
             break
-        name = market.agent_ids[market.acting]
-        cancel, orders = decoded(
-            config, actions[number], market.reference, market.acting, float(market.records[0]["time"])
-        )
+        name, time = market.agent_ids[market.acting], float(market.records[0]["time"])
+        cancel, orders = decoded(config, actions[number], market.reference, market.acting, time)
         duty = config.agents[market.acting].duty
-        assert (
-            duty is None
-            or duty.works(float(market.records[0]["time"]))
-            or any(
-                order.agent == name
-                for levels in twin.book.sides.values()
-                for queue in levels.values()
-                for order in queue
-            )
-        )
+        assert duty is None or duty.works(time) or twin.accounts[name].orders
         going = market.act(actions[number])
         events = market.drain()
         assert events["seq"].tolist() == list(range(seq, seq + len(events)))
         seq += len(events)
-        lines = as_lines(events[events["kind"] != state.KIND_TURN], market.agent_ids)
+        entries = as_entries(events, market.agent_ids)
         # Which side goes first is a draw that the twin cannot know: it is told.
-        first = next((line.side for line in lines if line.kind != "cancel" and line.agent == name), "buy")
-        assert lines == list(twin.turn(name, cancel, first or "buy", orders))
+        firsts = first_sides(entries)
+        expected = list(twin.turn(name, cancel, firsts.get(number, "buy"), orders, time, next(travel[name])))
+        expected += twin.advance(float(market.records[0]["time"]), firsts, end=not going)
+        assert entries == expected
         assert market.reference == twin.reference
         assert resting(market) == {
             side: {
@@ -81,16 +80,23 @@ def engine_beside_twin(config: MarketConfig, seed: int) -> None:
         }
         check_accounts(market)
         check_structure(market)
+        lines = [entry.line for entry in entries]
         played["turns"] += 1
-        played["trades"] += sum(line.kind == "trade" for line in lines)
+        for kind in ("trade", "halt", "resume"):
+            played[kind] += sum(line.kind == kind for line in lines)
+        played["arrived"] += len({entry.turn for entry in entries if entry.turn != number})
+        for reason in ("halt", "under_way", "cash"):
+            played[f"refused: {reason}"] += sum(line.reason == reason for line in lines)
     for agent, account in zip(config.agents, market.records[0]["agents"], strict=False):
         mirror = twin.accounts[agent.id]
-        assert (int(account["cash"]), int(account["inventory"])) == (mirror.cash, mirror.inventory)
+        found = tuple(int(account[column]) for column in ("cash", "inventory", "fees"))
+        assert found == (mirror.cash, mirror.inventory, mirror.paid)
+        played["paid for messages"] += config.fees_of(agent).message > 0 and mirror.paid > 0
 
 
 @pytest.mark.long
 def test_trades_print_at_resting_prices_best_first_oldest_first_for_a_hundred_thousand_turns() -> None:
-    played.update(turns=0)
+    played.clear()
     priority_holds()
     assert played["turns"] >= 100_000
 

@@ -75,15 +75,23 @@ def test_nothing_differs_in_a_run_whose_reward_has_every_term(tmp_path: Path) ->
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run with every kind of event, in two parts."""
+    """A run with every kind of event but halts, in two parts."""
     return run_of(tmp_path_factory.mktemp("small"), kit.SMALL_RUN)
 
 
-def test_the_small_run_has_every_kind_of_event(small: Path) -> None:
-    events = pl.concat([pl.read_parquet(part) for part in sorted((small / "events").iterdir())])
-    assert set(events["kind"].unique()) == {"turn", "accept", "trade", "cancel", "reject"}
-    assert set(events.filter(pl.col("kind") == "cancel")["reason"].unique()) >= {"agent", "self_trade", "ioc"}
-    assert len(list((small / "events").iterdir())) == 2
+@pytest.fixture(scope="module")
+def ruled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with fees, latency and halts."""
+    return run_of(tmp_path_factory.mktemp("ruled"), kit.RULED_RUN)
+
+
+def test_the_small_runs_have_every_kind_of_event(small: Path, ruled: Path) -> None:
+    for path, more in ((small, set()), (ruled, {"halt", "resume"})):
+        events = pl.concat([pl.read_parquet(part) for part in sorted((path / "events").iterdir())])
+        assert set(events["kind"].unique()) == {"turn", "accept", "trade", "cancel", "reject"} | more
+        assert set(events.filter(pl.col("kind") == "cancel")["reason"].unique()) >= {"agent", "self_trade", "ioc"}
+        assert len(list((path / "events").iterdir())) == 2
+    assert not compare.audit(ruled).differences
 
 
 def test_shifts_are_audited_and_who_acts_off_duty_is_noticed(tmp_path: Path) -> None:
@@ -102,8 +110,12 @@ def test_shifts_are_audited_and_who_acts_off_duty_is_noticed(tmp_path: Path) -> 
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("rules", ["small", "ruled"])
 @pytest.mark.parametrize("table", TABLES)
-def test_every_mutation_of_every_column_is_noticed(table: str, small: Path, tmp_path: Path) -> None:
+def test_every_mutation_of_every_column_is_noticed(
+    table: str, rules: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    small: Path = request.getfixturevalue(rules)
     rng = np.random.default_rng(len(table))
     caught = 0
     name = "events/part-00001.parquet" if table == "events" else f"{table}.parquet"
