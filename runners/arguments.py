@@ -15,7 +15,7 @@ import tyro
 
 from market_env.config import LEARNER_KIND, ConfigError, MarketConfig, amend
 from market_env.outside import shown
-from runners.experiment.arms import Base
+from runners.experiment.arms import Base, make_arm, parse_variation
 from runners.simulation.config import RunConfig, has_roster, read_file, run_of
 from scripted_agents import registry
 from scripted_agents.frozen_ppo import DEFAULT_MODEL, FrozenPPO, locate, sha256
@@ -52,6 +52,16 @@ class Rules(Counts):  # type: ignore[misc]
     """JSON file to start from, any keys of a run's config.json; flags given beside it win."""
     timesteps: int = 5_000
     """Length of an episode in timesteps."""
+    changes: Annotated[
+        tuple[str, ...],
+        tyro.conf.arg(
+            name="set",
+            metavar="PATH=VALUE",
+            help="Rules, fields of seats and parameters of policies to change, after all else: market.fees.taker=300, "
+            "market.halt.move=40, market.agents.maker.latency.fixed=0.01, policies.maker.half_spread=3. Give it several times.",
+        ),
+        tyro.conf.UseAppendAction,
+    ] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,7 +158,8 @@ class Start:
                 raise ConfigError(
                     f"--model {shown(self._model)[1:-1]}: there is no agent with a frozen policy to use it"
                 )
-        return amend(run, market=market, policies=policies)
+        run = amend(run, market=market, policies=policies)
+        return amend(run, **_changed(run, flags.changes)) if flags.changes else run
 
     def _check_models(self) -> None:
         models = self._given.get("models", {})
@@ -164,6 +175,18 @@ class Start:
                 raise ConfigError(
                     f"model {model}: expected sha256 {shown(wanted)[1:-1]} as {self.file} says; give {other} to use another"
                 )
+
+
+def _changed(run: RunConfig, texts: Sequence[str]) -> dict[str, Any]:
+    """Market and policies of a run as ``--set`` changes them."""
+    changes = {}
+    for text in texts:
+        path, values = parse_variation(text)
+        if path in changes or path in KINDS or len(values) > 1:
+            raise ConfigError(f"--set: expected one path=value a path that is no number of agents, got {shown(text)}")
+        changes[path] = values[0]
+    arm = make_arm(Base(lambda _: (run.market, run.policies)), changes)
+    return {"market": arm.market, "policies": arm.policies}
 
 
 def users_own(name: str, what: str) -> Any:

@@ -218,13 +218,15 @@ def _set(data: dict[str, Any], parts: Sequence[str], value: Any, path: str) -> d
     for part in parts[:-1]:
         if part not in place:
             raise _unknown(path, part, place)
+        if place[part] is None:  # nothing of it so far: what it has beside is as by default
+            place[part] = {}
         if not isinstance(place[part], dict):
             raise ConfigError(f"{path}: {part} is {shown(place[part])}, which has no fields")
         place = place[part]
-    if parts[-1] not in place:
+    if place and parts[-1] not in place:
         raise _unknown(path, parts[-1], place)
     if isinstance(value, str) and value.startswith("*"):
-        value = _times(place[parts[-1]], value, path)
+        value = _times(place.get(parts[-1]), value, path)
     place[parts[-1]] = value
     return data
 

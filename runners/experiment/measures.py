@@ -345,6 +345,11 @@ def _(run: Seen) -> float | None:
     return None if found is None else float(found["trades"])
 
 
+@known("flow", "halts", "count", "times that trading is halted")
+def _(run: Seen) -> float:
+    return float(run.run.summary["events"]["halt"])
+
+
 @known("flow", "cash_refused", "lots", "lots refused for want of cash")
 def _(run: Seen) -> float | None:
     return float(run.run.summary["rejected_lots"]["cash"])
@@ -516,6 +521,28 @@ def _(run: Seen) -> float | None:
     return None if found is None else found.realised.mean
 
 
+@known("terms", "adverse_selection", "ticks", "how far the mid goes against makers within five timesteps of a trade, a lot")
+def _(run: Seen) -> float | None:
+    found = run.trading.spreads.get("maker")
+    return None if found is None else found.impact.mean
+
+
+def _edge_of(kind: str) -> None:
+    @known("terms", f"edge_{kind}", "ticks", f"what trades are worth to {kind} agents by the value, before fees, a lot")
+    def _(run: Seen) -> float | None:
+        return None if run.worth is None or kind not in run.worth.lots else run.worth.edge_per_lot(kind)
+
+
+for _kind in ("maker", "informed", "noise", "ppo"):
+    _edge_of(_kind)
+
+
+@known("terms", "fees_makers", "tick-lots", "fees that makers pay less their rebates")
+def _(run: Seen) -> float | None:
+    found = run.run.summary["kinds"].get("maker")
+    return None if found is None else float(found["fees"])
+
+
 @known("terms", "gain_makers", "tick-lots", "change in the makers' wealth")
 def _(run: Seen) -> float | None:
     found = run.run.summary["kinds"].get("maker")
@@ -551,6 +578,12 @@ _policy(
     "tick-lots",
     "change in the policy's wealth, its inventory closed in the book at the end",
     lambda run, seat: seat.liquidation_change,
+)
+_policy(
+    "policy_fees",
+    "tick-lots",
+    "fees that the policy pays less its rebates",
+    lambda run, seat: float(run.run.summary["agents"][seat.agent]["fees"]),
 )
 _policy(
     "policy_largest",

@@ -249,16 +249,18 @@ def appendix(story: Story) -> list[Figure]:
 
 
 def parameters(story: Story) -> list[Figure]:
-    """The run's ``config.json`` in columns; like agents are said once."""
+    """The run's ``config.json`` in columns; like agents are said once, what is null not at all."""
     config = dict(story.run.config)
     market = dict(config.pop("market"))
     seats = market.pop("agents")
     policies = config.pop("policies", {})
     config = market | config
     config.pop("parameters", None)
+    config = {name: value for name, value in config.items() if value is not None}
     alike: dict[str, list[str]] = {}
     for seat in seats:
-        described = {name: value for name, value in seat.items() if name != "id"} | {"policy": policies.get(seat["id"])}
+        described = {name: value for name, value in seat.items() if name != "id" and value is not None}
+        described["policy"] = policies.get(seat["id"])
         alike.setdefault(json.dumps(described, sort_keys=True), []).append(seat["id"])
     lines: list[str] = []
     for name, value in config.items():

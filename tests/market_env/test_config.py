@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -9,7 +10,10 @@ import pytest
 from market_env.config import (
     AgentConfig,
     ConfigError,
+    Fees,
+    Halt,
     Hawkes,
+    Latency,
     MarketConfig,
     amend,
     parse_json,
@@ -105,6 +109,49 @@ def test_bad_json_is_refused_in_one_line(text: str, message: str) -> None:
 
 def test_a_market_beyond_the_largest_capacity_says_what_the_largest_is() -> None:
     agents = tuple(AgentConfig(f"a_{n}", "a") for n in range(1_025))
-    with pytest.raises(ValueError, match=r"at most 1024 agents and 16384 open orders .* got 1025 agents"):
+    with pytest.raises(ValueError, match=r"at most 1024 agents, 16384 open orders .* got 1025, 16400 and 0"):
         Market(MarketConfig(agents=agents))
+    slow = tuple(AgentConfig(f"a_{n}", "a", latency=Latency(under_way=256)) for n in range(40))
+    with pytest.raises(ValueError, match=r"8192 turns under way \(of latency.under_way\), got 40, 640 and 10240"):
+        Market(MarketConfig(agents=slow))
+    assert fitting(26, 400, 1) == PRESETS[0]._replace(packets=256)
     assert [fitting(*size) for size in ((26, 400), (33, 400), (1_024, 16_384))] == list(PRESETS)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: Latency(-0.1), r"fixed: .* greater than or equal to 0, got -0.1"),
+        (lambda: Latency(0.1, -1.0), r"random: .* greater than or equal to 0, got -1.0"),
+        (lambda: Latency(under_way=0), r"under_way: .* greater than 0, got 0"),
+        (lambda: Fees(message=-1), r"message: .* greater than or equal to 0, got -1"),
+        (lambda: Fees(maker=0.5), r"maker: .* valid integer, got 0.5"),  # type: ignore[arg-type]
+        (lambda: Halt(0), r"move: .* greater than 0, got 0"),
+        (lambda: Halt(5, 64), r"within: .* less than 64, got 64"),
+        (
+            lambda: MarketConfig(fees=Fees(-300, 200)),
+            r"fees: a rebate above the fee, of 300 and 200 thousandths of a tick a lot: .* set subsidised to let it",
+        ),
+        (
+            lambda: MarketConfig(
+                agents=(AgentConfig("a_0", "a", fees=Fees(-1, 0)), AgentConfig("a_1", "a", fees=Fees(5, 0)))
+            ),
+            r"a rebate above the fee, of 1 and 0 ",
+        ),
+        (
+            lambda: MarketConfig(fees=Fees(0, 1), agents=(AgentConfig("a_0", "a", cash=2**42 + 1),)),
+            r"cash and cash_floor of a_0: at most 4398046511104 in a market with fees, got 4398046511105 and 0",
+        ),
+    ],
+)
+def test_rules_that_cannot_be_are_one_clear_error(make: Any, message: str) -> None:
+    with pytest.raises(ConfigError, match=message) as raised:
+        make()
+    assert "\n" not in str(raised.value)
+
+
+def test_a_subsidised_market_may_pay_more_than_it_takes_in() -> None:
+    config = MarketConfig(fees=Fees(-300, 200), subsidised=True)
+    assert config.charges
+    assert not MarketConfig(fees=Fees(free_messages=9)).charges
+    assert parse_json(MarketConfig, json.dumps(to_json(config))) == config

@@ -239,7 +239,7 @@ def test_bad_input_is_one_clear_error_and_nothing_is_written(
         ('{"reward": {"inventory_penalty": 1e308}}', "reward.inventory_penalty: Input should be less than or equal to 1000000"),
         ('{"policies": {"maker": {"half_spread": 2}}}', "policies.maker: expected policy to be one of 'ppo', 'noise', 'patient', 'zero', 'maker', 'quoter', 'momentum', 'informed', 'splitter', 'twap', 'nothing', 'random', 'pusher'"),
         ('{"policies": {"\\ud800": {}}}', "config.json: not JSON: a text in it holds half of a surrogate pair"),
-        ('{"schema": true}', "expected schema version 1 to 3, got True"),
+        ('{"schema": true}', "expected schema version 1 to 4, got True"),
         ('{"seed": "' + "x" * 10**6 + '"}', "seed"),
         ('{"policies": {"maker": {"policy": "clairvoyant"}}}', "policies.maker"),
         ('{"policies": {"whale": {"policy": "nothing"}}}', "policies: expected an agent id or a kind of this market, got 'whale'"),
@@ -331,7 +331,7 @@ def test_a_runs_own_config_insists_on_its_model_and_schema_unless_told_otherwise
         assert not (tmp_path / "second").exists()
         return capsys.readouterr().err
 
-    assert "expected schema version 1 to 3, got 99" in error_of({"schema": 99})
+    assert "expected schema version 1 to 4, got 99" in error_of({"schema": 99})
     assert "expected sha256 0000" in error_of({"models": {"models/ppo_day5.zip": "0000"}})
     assert "model no/such.zip: expected" in error_of({}, "--model", "no/such.zip")
     assert "has a roster of its own" in error_of({}, "--noise", "3")

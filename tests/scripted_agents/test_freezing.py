@@ -141,7 +141,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     "a vector wrapper of one's own": (lambda: trained(Scaling(MarketVecEnv(2, CONFIG))), "trained behind Scaling"),
     "stacked by a wrapper": (
         lambda: trained(DummyVecEnv([lambda: FrameStackObservation(learner(), 3)])),
-        r"expected a model that sees the market's own observation, shape \(49,\), got \(3, 49\)",
+        r"expected a model that sees the market's own observation, shape \(51,\), got \(3, 51\)",
     ),
     "a features extractor": (
         lambda: trained(features_extractor_class=Halved),
@@ -160,7 +160,7 @@ REFUSED: dict[str, tuple[Callable[[], Any], str]] = {
     ),
     "another environment": (
         lambda: PPO("MlpPolicy", gymnasium.make("CartPole-v1"), device="cpu"),
-        r"shape \(49,\), got \(4,\)",
+        r"shape \(51,\), got \(4,\)",
     ),
     "other grids": (
         lambda: PPO("MlpPolicy", scripted_agents.learner_env(MarketConfig(lots=(0, 1))), device="cpu"),

@@ -366,7 +366,7 @@ def test_a_checkpoint_of_a_right_checksum_and_another_content_is_one_clear_error
     refused({**state, "env": {}}, "env: expected")
     refused(
         {**state, "observations": torch.zeros(3)},
-        "observations: expected torch.float32 of shape (4, 49), found torch.float32 of (3,)",
+        "observations: expected torch.float32 of shape (4, 51), found torch.float32 of (3,)",
     )
     refused({**state, "extra": [torch.zeros(3)]}, "extra: expected arrays of float64")
     wants = torch.zeros(3, dtype=torch.float64, requires_grad=True)

@@ -399,7 +399,7 @@ def test_a_folder_that_is_no_run_is_one_clear_error(tmp_path: Path, capsys: pyte
         (path / "summary.json").write_bytes(whole)
     config = json.loads((path / "config.json").read_text()) | {"schema": 99}
     (path / "config.json").write_text(json.dumps(config))
-    assert "expected schema version 1 to 3, got 99" in error_of(path)
+    assert "expected schema version 1 to 4, got 99" in error_of(path)
 
 
 def test_findings_quote_the_claims_standing_of_the_population_that_the_run_played(tmp_path: Path) -> None:
