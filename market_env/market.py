@@ -171,6 +171,7 @@ def configure(config: MarketConfig, capacity: state.Capacity | None = None) -> R
         delay = market["delays"][index]
         delay["fixed"] = -1.0
         if agent.latency is not None:
+            market["delayed"] += 1
             delay["fixed"] = agent.latency.fixed
             delay["random"] = agent.latency.random
             delay["most"] = agent.latency.under_way

@@ -62,7 +62,7 @@ class WealthReward:
             excess = np.maximum(np.abs(inventory) - EXCESS * outcome["inventory_bound"], 0.0)
             gained = gained - self.excess_penalty * excess * excess * outcome["elapsed"]
         if self.refusal_penalty:
-            gained = gained - self.refusal_penalty * outcome["rejected"].sum(axis=-1)
+            gained = gained - self.refusal_penalty * outcome["refused"]
         return gained / self.scale
 
 

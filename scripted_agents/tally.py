@@ -49,12 +49,9 @@ TALLY = np.dtype(
 def count_turn(outcome, tally):
     """A turn of the seat has been settled."""
     traded = outcome.maker_lots + outcome.taker_lots
-    refused = 0
-    for reason in range(len(outcome.rejected)):
-        refused += outcome.rejected[reason]
     tally.maker_lots += int(outcome.maker_lots)
     tally.taker_lots += int(outcome.taker_lots)
-    tally.refused_turns += refused > 0
+    tally.refused_turns += outcome.refused > 0
     return traded > 0
 
 

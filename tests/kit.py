@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ from market_env.config import (
     MarketConfig,
     Poisson,
     Value,
+    amend,
 )
 from market_env.engine import state
 from market_env.market import Market
@@ -83,6 +85,15 @@ def market_configs(draw: st.DrawFn, timesteps: int = 200) -> MarketConfig:
         subsidised=True,
         halt=draw(st.sampled_from([None, None, None, Halt(1, 1, 2.5), Halt(4, 12, 9.0)])),
     )
+
+
+def ruled(config: MarketConfig) -> MarketConfig:
+    """The market with fees for all, halts, and a latency in two of three seats, the first among them."""
+    agents = tuple(
+        replace(agent, latency=(Latency(0.3), Latency(0.02, 0.8), None)[number % 3])
+        for number, agent in enumerate(config.agents)
+    )
+    return amend(config, agents=agents, fees=Fees(-200, 300, 40, 2), halt=Halt(6, 10, 4.5))
 
 
 def random_actions(config: MarketConfig, seed: int, count: int) -> NDArray[np.int64]:

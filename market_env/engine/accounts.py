@@ -45,9 +45,11 @@ def room_in_inventory(account, side):
 @kernel
 def free_cash(account):
     """Cash above the floor that no open order has reserved and no fee has taken, whole tick-lots."""
-    return max(
-        0, account.cash - account.cash_floor - account.reserved + (-account.fees - account.reserved_fees) // UNIT
-    )
+    free = account.cash - account.cash_floor - account.reserved
+    taken = account.fees + account.reserved_fees
+    if taken != 0:  # where there are no fees, a division costs more than a look
+        free += -taken // UNIT
+    return max(0, free)
 
 
 @kernel
@@ -145,7 +147,10 @@ def charge_message(market, agent, part):
 @kernel
 def wealth(market, account):
     """Cash less fees plus inventory at the reference price, tick-lots, float64."""
-    return account.cash - account.fees / UNIT + account.inventory * market.reference
+    cash = float(account.cash)
+    if account.fees != 0:
+        cash -= account.fees / UNIT
+    return cash + account.inventory * market.reference
 
 
 @kernel

@@ -168,6 +168,7 @@ def book_fills(market, events, agent, side, order_id):
 @kernel
 def reject(market, events, agent, side, price, lots, reason):
     """Log lots that were refused."""
+    market.agents[agent].refused += lots
     market.agents[agent].rejected[reason] += lots
     log(market, events, KIND_REJECT, agent, NONE, side, price, lots, NONE, NONE, reason)
 

@@ -22,7 +22,6 @@ from market_env.engine.state import (
     REASON_PRICE_BAND,
     REASON_SELF_CROSS,
     REASON_UNDER_WAY,
-    REASONS,
     REJECT_REASONS,
     SELL,
 )
@@ -198,8 +197,9 @@ def observe(market, agent, outcome, out):
     out[SIGNAL] = 0.0
     if account.signal >= 0.0:
         out[SIGNAL] = clip((value.seen_by(market, account) - market.reference) / SIGNAL_TICKS, -1.0, 1.0)
-    delay = market.delays[agent]
-    out[UNDER_WAY] = delay.under_way / delay.most if delay.fixed >= 0.0 else 0.0
+    out[UNDER_WAY] = 0.0
+    if market.under_way > 0 and market.delays[agent].under_way > 0:
+        out[UNDER_WAY] = market.delays[agent].under_way / market.delays[agent].most
     out[HALTED] = market.halted
 
 
@@ -270,7 +270,7 @@ def describe(market, agent, outcome, row):
     row.ask_depth = depth_near(market, SELL, INFO_LEVELS)
     row.inventory = account.inventory
     row.cash = account.cash
-    row.fees = account.fees / accounts.UNIT
+    row.fees = 0.0 if account.fees == 0 else account.fees / accounts.UNIT
     row.wealth = accounts.wealth(market, account)
     row.open_orders = account.open_orders
     row.open_bid_lots = account.open_bid_lots
@@ -289,6 +289,4 @@ def describe(market, agent, outcome, row):
     row.rejected_best_only = rejected[REASON_BEST_ONLY]
     row.rejected_halt = rejected[REASON_HALT]
     row.rejected_under_way = rejected[REASON_UNDER_WAY]
-    row.rejected_lots = 0
-    for reason in range(len(REASONS)):
-        row.rejected_lots += rejected[reason]
+    row.rejected_lots = outcome.refused

@@ -17,6 +17,7 @@ from market_env.engine.state import BUY, CLOCK_HAWKES, MESSAGE_CANCEL, MESSAGE_S
 CONFIGURATION = (
     "config", "end", "agent_count", "clock_count", "first_price", "price_band", "protection_ticks", "offset_count",
     "lots_count", "offsets", "lots", "members", "halt_move", "halt_within", "halt_pause",
+    "delayed",
 )  # fmt: skip
 AGENT_CONFIGURATION = (
     "name", "clock", "start_inventory", "start_cash", "inventory_bound", "cash_floor", "max_open_orders", "post_only",

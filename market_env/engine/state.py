@@ -161,7 +161,8 @@ OUTCOME = np.dtype(
         ("cash", "f8"),             # at settlement, before fees, tick-lots
         ("maker_lots", "f8"),       # traded by its resting orders since that turn began
         ("taker_lots", "f8"),       # traded by its incoming orders in that turn
-        ("rejected", "i8", (len(REASONS),)),  # lots rejected in that turn, by reason
+        ("refused", "i8"),          # lots rejected since that turn began, in all; then by reason
+        ("rejected", "i8", (len(REASONS),)),
     ],
     align=True,
 )  # fmt: skip
@@ -177,6 +178,7 @@ SEEN = np.dtype(
         ("reference", "f8"),
         ("maker_lots", "i8"),  # the counters as they stood then
         ("taker_lots", "i8"),
+        ("refused", "i8"),
         ("rejected", "i8", (len(REASONS),)),
     ],
     align=True,
@@ -198,6 +200,7 @@ AGENT = np.dtype(
         ("clock", "i4"),
         ("maker_lots", "i8"),       # so far
         ("taker_lots", "i8"),
+        ("refused", "i8"),          # lots rejected so far, then by reason
         ("rejected", "i8", (len(REASONS),)),
         ("seen", SEEN),             # at its last turn
         ("clock_stream", "u8", (4,)),
@@ -344,6 +347,7 @@ def market_dtype(capacity: Capacity) -> np.dtype[np.void]:
             ("collected", "i8"),        # fees that the exchange has taken in less rebates, thousandths of a tick-lot
             ("bills", BILL, (capacity.agents,)),
             # under way
+            ("delayed", "i8"),          # agents with a latency
             ("delays", DELAY, (capacity.agents,)),
             ("packets", PACKET, (capacity.packets,)),
             ("places", "i4", (capacity.packets,)),  # a heap of those under way, next arrival first, then the free ones

@@ -71,6 +71,7 @@ def reset(market, key):
         agent.newest = NONE
         agent.maker_lots = 0
         agent.taker_lots = 0
+        agent.refused = 0
         agent.rejected[:] = 0
         agent.memory[:] = 0.0
         market.bills[i].timestep = NONE
@@ -78,6 +79,8 @@ def reset(market, key):
         market.bills[i].turn = NONE
         market.bills[i].parts = 0
         first_look(market, agent, agent.seen)
+        agent.outcome.refused = 0
+        agent.outcome.rejected[:] = 0
         write_outcome(market, agent, agent.seen, agent.outcome)
     for i in range(market.clock_count):
         seed_stream(market.clocks[i].stream, key, market.clocks[i].name, PURPOSE_CLOCK)
@@ -97,6 +100,7 @@ def first_look(market, agent, seen):
     seen.reference = market.reference
     seen.maker_lots = agent.maker_lots
     seen.taker_lots = agent.taker_lots
+    seen.refused = agent.refused
     for reason in range(len(agent.rejected)):
         seen.rejected[reason] = agent.rejected[reason]
 
@@ -110,7 +114,7 @@ def write_outcome(market, agent, seen, outcome):
     outcome.elapsed = market.time - seen.time
     outcome.wealth = wealth
     outcome.wealth_change = wealth - seen.wealth
-    outcome.fees = (agent.fees - seen.fees) / accounts.UNIT
+    outcome.fees = 0.0 if agent.fees == seen.fees else (agent.fees - seen.fees) / accounts.UNIT
     outcome.carry = seen.inventory * (market.reference - seen.reference)
     outcome.inventory = agent.inventory
     outcome.inventory_bound = agent.inventory_bound
@@ -124,7 +128,11 @@ def write_outcome(market, agent, seen, outcome):
     seen.reference = market.reference
     seen.maker_lots = agent.maker_lots
     seen.taker_lots = agent.taker_lots
-    for reason in range(len(agent.rejected)):
+    if outcome.refused > 0:  # in the turn before: seldom, and twelve numbers
+        outcome.rejected[:] = 0
+    outcome.refused = agent.refused - seen.refused
+    seen.refused = agent.refused
+    for reason in range(len(agent.rejected) if outcome.refused > 0 else 0):
         outcome.rejected[reason] = agent.rejected[reason] - seen.rejected[reason]
         seen.rejected[reason] = agent.rejected[reason]
 
@@ -229,7 +237,7 @@ def act(market, events, action, reference):
     """
     agent = market.acting
     count = decode(market, agent, action, reference)
-    if market.delays[agent].fixed >= 0.0:
+    if market.delayed and market.delays[agent].fixed >= 0.0:
         if not latency.send(market, agent, count):
             refuse(market, events, agent, count)
         return

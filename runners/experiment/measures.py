@@ -521,7 +521,9 @@ def _(run: Seen) -> float | None:
     return None if found is None else found.realised.mean
 
 
-@known("terms", "adverse_selection", "ticks", "how far the mid goes against makers within five timesteps of a trade, a lot")
+@known(
+    "terms", "adverse_selection", "ticks", "how far the mid goes against makers within five timesteps of a trade, a lot"
+)
 def _(run: Seen) -> float | None:
     found = run.trading.spreads.get("maker")
     return None if found is None else found.impact.mean

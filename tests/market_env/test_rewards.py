@@ -28,6 +28,7 @@ def test_penalties_are_charged_for_excess_inventory_and_refused_lots() -> None:
     row = np.zeros(1, OUTCOME)[0]
     row["wealth_change"], row["inventory"], row["inventory_bound"], row["elapsed"] = 100.0, -60.0, 100.0, 2.0
     row["rejected"][:2] = 3, 4
+    row["refused"] = 7
     plain = WealthReward(inventory_penalty=0.0, scale=1.0)
     assert float(plain(row)) == 100.0
     excess = WealthReward(inventory_penalty=0.0, excess_penalty=0.1, scale=1.0)

@@ -26,10 +26,13 @@ from scripted_agents.batch import Batch, bad_decision, bad_market, begin_markets
 from scripted_agents.policy import OWN, CompiledPolicy
 from scripted_agents.registry import build_each, build_others
 from scripted_agents.vector import MarketVectorEnv
-from tests.kit import random_actions
+from tests.kit import random_actions, ruled
 
 AT_ONCE = Every(1.0, 0.0)
-SAME_IN_BOTH = ("agents", "orders", "free", "history", "turns", "seq", "reference", "trades", "key", "variance")
+SAME_IN_BOTH = (
+    "agents", "orders", "free", "history", "turns", "seq", "reference", "trades", "key", "variance", "collected",
+    "delays", "under_way", "halt_end",
+)  # fmt: skip
 """Parts of the record that say, together, that two markets are one."""
 
 
@@ -92,6 +95,7 @@ CASES: dict[str, tuple[MarketConfig, str, dict[str, Any]]] = {
         "guest_0",
         {},
     ),
+    "fees, latency, halts": (ruled(MarketConfig(timesteps=150)), "ppo_0", {}),
     "own policy": (
         MarketConfig(timesteps=150, agents=(*roster(), AgentConfig("guest_0", "guest", arrivals=Poisson(2.0)))),
         "ppo_0",
@@ -173,9 +177,11 @@ def test_a_market_does_not_depend_on_how_many_run_beside_it_or_on_how_many_cores
     assert ends[0] == ends[1]
 
 
-def test_several_learners_in_the_batch_are_the_parallel_environment_to_the_bit() -> None:
+@pytest.mark.parametrize("rules", [False, True])
+def test_several_learners_in_the_batch_are_the_parallel_environment_to_the_bit(rules: bool) -> None:
     names = ["ppo_0", "ppo_1", "ppo_2"]
     config = MarketConfig(timesteps=60, agents=roster(ppo=3))
+    config = ruled(config) if rules else config
     batch = Batch(config, build_others(config, names), names, 2)
     batch.reset([4, 5])
     actions = random_actions(config, 2, 60 * 6).reshape(60, 2, 3, 5)

@@ -18,6 +18,7 @@ from market_env.market import Market
 from runners.simulation.drive import drive
 from scripted_agents.policy import OWN, CompiledPolicy
 from scripted_agents.rollout import CompiledBackground, PythonBackground, run_compiled
+from tests.kit import ruled
 
 
 @policy_kernel
@@ -65,8 +66,9 @@ def by_rollout(config: MarketConfig, policies: dict[str, Any], seed: int) -> NDA
         MarketConfig(timesteps=150, agents=roster(ppo=2, noise=60, maker=7, momentum=4)),
         MarketConfig(timesteps=300, agents=roster(ppo=0, noise=3, maker=0, momentum=1)),
         MarketConfig(timesteps=300, first_price=20, price_band=40, protection_ticks=10),
+        ruled(MarketConfig(timesteps=400)),
     ],
-    ids=["default", "large", "no makers", "cheap"],
+    ids=["default", "large", "no makers", "cheap", "fees, latency, halts"],
 )
 @pytest.mark.parametrize("seed", [1, 2])
 def test_the_aec_loop_and_the_rollout_write_the_same_log(config: MarketConfig, seed: int) -> None:

@@ -24,6 +24,7 @@ from tests.kit import (
     market_configs,
     random_actions,
     resting,
+    ruled,
 )
 
 TURNS = 700
@@ -179,8 +180,8 @@ def _take(levels: dict[int, list[tuple[int, str, int]]], price: int, place: int,
         levels[price][place] = (order_id, owner, left - lots)
 
 
-def test_a_full_log_is_drained_and_nothing_is_lost() -> None:
-    config = MarketConfig(timesteps=400)
+@pytest.mark.parametrize("config", [MarketConfig(timesteps=400), ruled(MarketConfig(timesteps=900))])
+def test_a_full_log_is_drained_and_nothing_is_lost(config: MarketConfig) -> None:
     logging, twin = Market(config, log=True), Market(config, log=True)
     actions = random_actions(config, 1, 20_000)
     often = []

@@ -469,7 +469,12 @@ def test_a_tick_that_the_format_cannot_say_is_refused(run: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "row", "value", "expected"),
     [
-        ("kind", 30, "other", "seq 30: kind: expected one of turn, accept, trade, cancel, reject, halt, resume, found 'other'"),
+        (
+            "kind",
+            30,
+            "other",
+            "seq 30: kind: expected one of turn, accept, trade, cancel, reject, halt, resume, found 'other'",
+        ),
         ("agent", 30, "nobody", "seq 30: agent: expected one of ppo_0, "),
         ("time", 30, 0.0, r"seq 30: time: expected \S+ or later, found \S*0\.0"),
         ("timestep", 30, 200, r"seq 30: timestep: expected \d, found 200"),
