@@ -37,6 +37,7 @@ from market_env.config import AgentConfig, Every, MarketConfig, roster
 from market_env.engine import book, exchange, state, turn
 from market_env.engine.kernel import kernel
 from market_env.market import Market, configure
+from market_env.tape import NO_TAPE
 from runners.audit import compare
 from runners.exchange import pairs, verify
 from runners.files.read import load_events
@@ -77,6 +78,7 @@ def book_alone(markets, kinds, ids, sides, prices, lots, slots):
     trades = 0
     total = 0
     for i in range(len(kinds)):
+        agent = ids[i] % 4 if kinds[i] == ADD else 4
         if kinds[i] == CANCEL:
             slot = slots[ids[i]]
             if slot >= 0 and market.orders[slot].id == ids[i] - 1:
@@ -94,20 +96,20 @@ def book_alone(markets, kinds, ids, sides, prices, lots, slots):
 def whole_exchange(markets, events, kinds, ids, sides, prices, lots, slots):
     """Run the stream through risk, accounts, book, reference price and log; return trades and lots."""
     market = markets[0]
-    turn.reset(market, np.uint64(1))
+    turn.reset(market, np.uint64(1), NO_TAPE)
     for i in range(len(kinds)):
         if market.logged + 1024 > len(events):
             market.logged = 0
+        agent = ids[i] % 4 if kinds[i] == ADD else 4
         if kinds[i] == CANCEL:
             slot = slots[ids[i]]
             if slot >= 0 and market.orders[slot].id == ids[i] - 1:
                 exchange.cancel(market, events, slot, state.REASON_AGENT)
         else:
-            agent = ids[i] % 4 if kinds[i] == ADD else 4
             exchange.submit(market, events, agent, sides[i], prices[i], lots[i], False, state.NONE)
             newest = market.agents[agent].newest
             slots[ids[i]] = newest if newest >= 0 and market.orders[newest].id == ids[i] - 1 else -1
-        exchange.close_turn(market, events)
+        exchange.close_turn(market, events, agent)
     return market.trades, market.traded_lots
 
 

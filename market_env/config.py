@@ -241,7 +241,17 @@ class Hawkes:
         return self.parts[part][0] / total if total else float(part == 0)
 
 
-Arrivals = Annotated[Every | Poisson | Hawkes, Field(discriminator="process")]
+@checked
+class Recorded:
+    """Never: what this seat does is on the market's tape.
+
+    There are two such seats: the first holds the orders that rest, the second those that traded with them.
+    """
+
+    process: Literal["tape"] = "tape"
+
+
+Arrivals = Annotated[Every | Poisson | Hawkes | Recorded, Field(discriminator="process")]
 
 
 @checked
@@ -401,6 +411,38 @@ class Value:
         _check_burn_in("the value's news", self.rate, self.decay * (1.0 - self.branching_ratio))
 
 
+@checked
+class Tape:
+    """A recorded day that plays in the market (:mod:`market_env.tape` reads it, ``runners.lobster tape`` makes one)."""
+
+    file: Annotated[str, Field(min_length=1, max_length=4096)]
+    """Where its rows lie."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+    """Of the file."""
+    length: Positive
+    """Time of its last message, timesteps."""
+    orders: Annotated[int, Field(gt=0)]
+    """Most orders of it that rest at one time."""
+    lowest: Int32
+    """Lowest price in it, ticks."""
+    highest: Int32
+    """Highest."""
+    first: Annotated[float, Field(ge=0)] = 0.0
+    """Earliest start of an episode, timesteps into the tape; the seed draws one from here to ``last``."""
+    last: Annotated[float, Field(ge=0)] = 0.0
+    """Latest start of an episode."""
+
+    def __post_init__(self) -> None:
+        if self.last < self.first:
+            raise ValueError(
+                f"last start of an episode on the tape must not be before the first ({self.first}), got {self.last}"
+            )
+        if self.highest < self.lowest:
+            raise ValueError(
+                f"highest price of the tape must not be below the lowest ({self.lowest}), got {self.highest}"
+            )
+
+
 LEARNER_KIND, LEARNER = "ppo", "ppo_0"
 """The kind that learns or is frozen, and the seat that learns unless another is named."""
 
@@ -479,6 +521,8 @@ class MarketConfig:
     """Whether the exchange may pay out more for a trade than it takes in."""
     halt: Halt | None = None
     """When trading stops; None: never."""
+    tape: Tape | None = None
+    """A recorded day in the background; None: none."""
 
     def __post_init__(self) -> None:
         _unique("agents: ids", (agent.id for agent in self.agents))
@@ -495,7 +539,7 @@ class MarketConfig:
         groups: dict[str, Hawkes] = {}
         members: Counter[str] = Counter()
         for agent in self.agents:
-            if agent.signal is not None and self.value is None:
+            if agent.signal is not None and self.value is None and self.tape is None:
                 raise ValueError(
                     f"signal of {agent.id}: this market has no value to see; set market.value, or no signal"
                 )
@@ -519,6 +563,29 @@ class MarketConfig:
                 )
 
         self._check_fees()
+        self._check_tape()
+
+    def _check_tape(self) -> None:
+        seats = [agent.id for agent in self.agents if isinstance(agent.arrivals, Recorded)]
+        if self.tape is None:
+            if seats:
+                raise ValueError(f"arrivals of {seats[0]}: this market has no tape to take them from; set market.tape")
+            return
+        if len(seats) != 2:
+            raise ValueError(f"agents: a market with a tape has two seats for it, of arrivals 'tape', got {seats}")
+        for name, given in (("value", self.value), ("halt", self.halt)):
+            if given is not None:
+                raise ValueError(f"{name}: a recorded day has its own, expected None beside a tape, got {given}")
+        if self.tape.last + self.timesteps > self.tape.length:
+            raise ValueError(
+                f"tape: it ends {self.tape.length:,.2f} timesteps after its start, before an episode of {self.timesteps:,} that "
+                f"starts at {self.tape.last:,.2f} does"
+            )
+        if not self.tape.lowest <= self.first_price <= self.tape.highest:
+            raise ValueError(
+                f"first_price must lie within the tape's prices, {self.tape.lowest} to {self.tape.highest} ticks, "
+                f"got {self.first_price}"
+            )
 
     def _check_fees(self) -> None:
         charged = [self.fees_of(agent) for agent in self.agents]

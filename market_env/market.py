@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 
 from market_env import actions, observations
 from market_env.actions import WIDTH
-from market_env.config import ConfigError, Duty, Every, Hawkes, MarketConfig, Poisson, to_json
+from market_env.config import ConfigError, Duty, Every, Hawkes, MarketConfig, Poisson, Recorded, to_json
 from market_env.engine import accounts, book, observe, state, turn
 from market_env.engine.kernel import kernel
 from market_env.engine.soundness import check_records
 from market_env.engine.state import EVENT, LOG_FULL, OUT_OF_RANGE, OVER, READY
 from market_env.engine.streams import name_key, run_key
 from market_env.outside import shown
+from market_env.tape import tape_of
 
 Records = NDArray[np.void]
 Info = dict[str, Any]
@@ -36,26 +37,26 @@ NO_EVENTS: NDArray[np.void] = np.zeros(0, state.EVENT)
 
 
 @kernel
-def start(markets, key):
+def start(markets, key, tape):
     """Reset ``markets[0]``."""
-    turn.reset(markets[0], key)
+    turn.reset(markets[0], key, tape)
 
 
 @kernel
-def advance(markets, events, action, observation, info, outcome):
+def advance(markets, events, tape, action, observation, info, outcome):
     """Carry out the acting agent's action and open the next turn; return the acting agent's index or a status below 0."""
     market = markets[0]
     if not turn.in_range(market, action):
         return OUT_OF_RANGE
     turn.act(market, events, action, market.reference)
-    return resume(markets, events, observation, info, outcome)
+    return resume(markets, events, tape, observation, info, outcome)
 
 
 @kernel
-def resume(markets, events, observation, info, outcome):
+def resume(markets, events, tape, observation, info, outcome):
     """Open the next turn and look for its agent; return the acting agent's index or a status below 0."""
     market = markets[0]
-    status = turn.begin(market, events)
+    status = turn.begin(market, events, tape)
     if status == READY:
         look(market, market.acting, observation, info, outcome)
         return market.acting
@@ -110,8 +111,12 @@ def capacity_of(config: MarketConfig) -> state.Capacity:
         ConfigError: none holds so many agents, open orders or messages under way.
     """
     under_way = sum(agent.latency.under_way for agent in config.agents if agent.latency is not None)
+    seats = [agent for agent in config.agents if not isinstance(agent.arrivals, Recorded)]
     try:
-        return state.fitting(len(config.agents), sum(agent.max_open_orders for agent in config.agents), under_way)
+        fits = state.fitting(len(config.agents), sum(agent.max_open_orders for agent in seats), under_way)
+        if config.tape is None:
+            return fits
+        return state.with_tape(fits, config.tape.orders, config.tape.highest - config.tape.lowest)
     except ValueError as error:
         raise ConfigError(str(error)) from None
 
@@ -143,6 +148,8 @@ def configure(config: MarketConfig, capacity: state.Capacity | None = None) -> R
     market["first_price"] = config.first_price
     market["price_band"] = config.price_band
     market["protection_ticks"] = config.protection_ticks
+    if config.tape is not None:
+        market["tape_first"], market["tape_last"] = config.tape.first, config.tape.last
     if config.halt is not None:
         market["halt_move"] = config.halt.move
         market["halt_within"] = config.halt.within
@@ -182,6 +189,13 @@ def configure(config: MarketConfig, capacity: state.Capacity | None = None) -> R
         account["shift_length"] = duty.length
         account["shift_phase"] = duty.phase
         arrivals = agent.arrivals
+        if isinstance(arrivals, Recorded):
+            account["clock"] = state.NONE
+            account["max_open_orders"] = 2**31 - 1
+            market["tape_taker"] = index
+            market["tape_maker"] = index if not market["tape_rows"] else market["tape_maker"]
+            market["tape_rows"] = len(tape_of(config))
+            continue
         # A group's name cannot be an agent's id, which ends in a number behind an underscore.
         members.setdefault(arrivals.group if isinstance(arrivals, Hawkes) else agent.id, []).append(index)
     placed = 0
@@ -257,6 +271,8 @@ class Market:
     def __init__(self, config: MarketConfig, *, log: bool = False, records: Records | None = None) -> None:
         self.config = config
         self.records = configure(config) if records is None else records
+        self.tape = tape_of(config)
+        """The recorded day's rows, :data:`market_env.engine.state.TAPE`; none without one."""
         self.agent_ids = config.agent_ids
         self.index = {agent: i for i, agent in enumerate(self.agent_ids)}
         capacity = len(self.records[0]["orders"])
@@ -280,8 +296,8 @@ class Market:
         """Start an episode and open its first turn; False if nobody ever arrives."""
         self._kept.clear()
         self.begun = True
-        start(self.records, run_key(check_seed(seed)))
-        self.acting = resume(self.records, self.events, *self._looked)
+        start(self.records, run_key(check_seed(seed)), self.tape)
+        self.acting = resume(self.records, self.events, self.tape, *self._looked)
         return self._going()
 
     def act(self, action: Any) -> bool:
@@ -299,7 +315,7 @@ class Market:
             self._action[:] = action
         else:
             self._action[:] = actions.as_codes(action, self.codes, actions.label_of(self.agent_ids[self.acting]))
-        status = advance(self.records, self.events, self._action, *self._looked)
+        status = advance(self.records, self.events, self.tape, self._action, *self._looked)
         if status == OUT_OF_RANGE:
             raise ValueError(actions.out_of_range(self._action, self.codes, f"action of {self.agent_ids[self.acting]}"))
         self.acting = status
@@ -325,7 +341,7 @@ class Market:
     def make_room(self) -> None:
         """Empty the full event buffer, keeping the events for :meth:`drain`, and open the turn that had to wait."""
         self._keep()
-        self.acting = resume(self.records, self.events, *self._looked)
+        self.acting = resume(self.records, self.events, self.tape, *self._looked)
 
     def sync(self) -> None:
         """Look anew after a kernel of somebody else's has moved the record."""

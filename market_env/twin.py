@@ -210,6 +210,22 @@ class Line(NamedTuple):
     reason: str | None
 
 
+class Recording(NamedTuple):
+    """A recorded day as the twin plays it; :mod:`market_env.engine.history` says what its rows mean."""
+
+    rows: list[tuple[float, float, int, int, int, int, int, int]]
+    """Time, mid, row, handle, price, lots, kind and side of each."""
+    start: float
+    """Where on it the episode starts, timesteps."""
+    maker: str
+    """Seat of its resting orders."""
+    taker: str
+    """Seat of those that traded with them."""
+
+
+ADD, REDUCE, DELETE, EXECUTE = range(4)
+
+
 class Entry(NamedTuple):
     """A line of the log with its time and the turn that it comes of."""
 
@@ -227,6 +243,7 @@ class TwinMarket:
         price_band: ticks around the reference within which an order is accepted.
         window: number of price levels the exchange keeps; orders further than half of it are cancelled.
         halts: when trading stops; None: never.
+        recording: a recorded day; None: none.
     """
 
     def __init__(
@@ -236,6 +253,7 @@ class TwinMarket:
         price_band: int,
         window: int,
         halts: Halts | None = None,
+        recording: Recording | None = None,
     ) -> None:
         self.accounts = accounts
         self.book = TwinBook()
@@ -243,6 +261,10 @@ class TwinMarket:
         self.price_band = price_band
         self.window = window
         self.halts = halts
+        self.recording = recording
+        self._row = 0
+        self._handles: dict[int, int] = {}
+        """Order ids of the recording's orders by handle."""
         self.accepted = 0
         self.turns = 0
         self.time = 0.0
@@ -299,7 +321,8 @@ class TwinMarket:
         while True:
             sent = min(self.under_way, default=None, key=lambda sent: (sent.time, sent.turn))
             resumes = self.halted[0] if self.halted else math.inf
-            time = min(resumes, sent.time if sent else math.inf)
+            arrives = sent.time if sent else math.inf
+            time = min(resumes, arrives, self._recorded())
             if time > until or (end and time == until):
                 break
             self._pass(time)
@@ -307,10 +330,110 @@ class TwinMarket:
                 yield Entry(time, self.turns - 1, Line("resume", self.halted[1], -1, None, None, 0, -1, None, None))
                 self.halted = None
                 self._counted_from = len(self.ended)
-            elif sent:
+            elif sent and arrives == time:
                 self.under_way.remove(sent)
                 yield from self._carry_out(sent, firsts.get(sent.turn, "buy"))
+            else:
+                for line in self._play_rows(time):
+                    yield Entry(time, -1, line)
         self._pass(until)
+
+    def _recorded(self) -> float:
+        """When the recording's next row comes."""
+        recording = self.recording
+        if recording is None or self._row == len(recording.rows):
+            return math.inf
+        return recording.rows[self._row][0] - recording.start
+
+    def lay_out(self) -> Iterator[Entry]:
+        """The book that the recording starts with; yield its log lines."""
+        if self.recording is None:
+            return
+        standing: dict[int, list[int]] = {}
+        rows = self.recording.rows
+        while self._row < len(rows) and rows[self._row][0] <= self.recording.start:
+            _, _, _, handle, price, lots, kind, side = rows[self._row]
+            self._row += 1
+            if kind == ADD:
+                others = [own[1] for own in standing.values() if own[0] != side]
+                if others and (price >= min(others) if side == 0 else price <= max(others)):
+                    standing.pop(handle, None)
+                    continue
+                standing.pop(handle, None)  # used anew: last in line
+                standing[handle] = [side, price, lots]
+            elif handle in standing:
+                standing[handle][2] -= standing[handle][2] if kind == DELETE else lots
+                if standing[handle][2] <= 0:
+                    del standing[handle]
+        for side, word in ((0, "buy"), (1, "sell")):
+            own = [(handle, price, lots) for handle, (of, price, lots) in standing.items() if of == side]
+            for handle, price, lots in sorted(own, key=lambda entry: entry[1] if side else -entry[1]):
+                self._handles[handle] = self.accepted
+                self.book.rest(self.accepted, self.recording.maker, word, price, lots)
+                self.accounts[self.recording.maker].orders.append(self.accepted)
+                line = Line("accept", self.recording.maker, self.accepted, word, price, lots, -1, None, None)
+                self.accepted += 1
+                yield Entry(0.0, -1, line)
+        self.reference = next_reference(self.reference, self.book.best("buy"), self.book.best("sell"))
+
+    def _play_rows(self, time: float) -> Iterator[Line]:
+        """Carry out the recording's rows of one time."""
+        assert self.recording is not None
+        maker = self.recording.maker
+        while self._recorded() == time:
+            _, _, _, handle, price, lots, kind, code = self.recording.rows[self._row]
+            self._row += 1
+            side = "sell" if code else "buy"
+            resting = self.book.orders.get(self._handles.get(handle, -1))
+            if kind == ADD:
+                self._handles.pop(handle, None)
+                lowest = math.ceil(self.reference) - self.window // 2
+                if lowest <= price < lowest + self.window:
+                    self._handles[handle] = self.accepted
+                    yield from self._admit(maker, side, price, lots, immediate=False)
+            elif kind == EXECUTE:
+                yield from self._execute(side, price, lots, resting)
+            elif resting:
+                yield from self._withdraw(resting, resting.lots if kind == DELETE else lots)
+        yield from self._end(maker)
+
+    def _withdraw(self, order: Resting, lots: int) -> Iterator[Line]:
+        if lots >= order.lots:
+            yield self._cancel(order.order_id, "agent")
+        elif lots > 0:
+            self.book.reduce(order.order_id, lots)
+            line = Line("cancel", order.agent, order.order_id, order.side, order.price, lots, -1, None, "agent")
+            yield line
+
+    def _execute(self, side: str, price: int, lots: int, order: Resting | None) -> Iterator[Line]:
+        """The order that executed one of the recording's comes in."""
+        assert self.recording is not None
+        own = min(lots, order.lots) if order else 0
+        ahead = 0
+        for at, _ in self.book.levels(side):
+            if at < price if side == "buy" else at > price:
+                break
+            for other in self.book.sides[side][at]:
+                if other is order:
+                    break
+                if other.agent == self.recording.maker:
+                    if order:  # out of turn: it leaves as if cancelled
+                        yield from self._withdraw(order, lots)
+                        return
+                    break
+                ahead += other.lots
+            else:
+                continue
+            break
+        if not min(lots, ahead + own):
+            return
+        before = order.lots if order else 0
+        opposite = "sell" if side == "buy" else "buy"
+        yield from self._admit(self.recording.taker, opposite, price, min(lots, ahead + own), immediate=True)
+        if order:
+            left = order.lots if order.order_id in self.book.orders else 0
+            if own > before - left:
+                yield from self._withdraw(order, own - (before - left))
 
     def _pass(self, time: float) -> None:
         self.ended.extend([self.reference] * (math.floor(time) - len(self.ended) + 1))
@@ -395,8 +518,12 @@ class TwinMarket:
         if cost > 0 and lots > (affordable := max(0, self._free(account)) // cost):
             yield refused("cash", lots - affordable)
             lots = affordable
-        if not lots:
-            return
+        if lots:
+            yield from self._admit(agent, side, price, lots, immediate=immediate)
+
+    def _admit(self, agent: str, side: str, price: int, lots: int, *, immediate: bool) -> Iterator[Line]:
+        """An order that has passed: acceptance, matching, resting."""
+        account = self.accounts[agent]
         order_id = self.accepted
         self.accepted += 1
         yield Line("accept", agent, order_id, side, price, lots, -1, None, None)

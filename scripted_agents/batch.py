@@ -25,6 +25,7 @@ from market_env.engine.soundness import check_records
 from market_env.engine.state import NONE, NOT_BEGUN, OUT_OF_RANGE, OUTCOME, OVER, READY, SEEN, covering, market_dtype
 from market_env.engine.streams import run_key
 from market_env.market import NO_EPISODE, NO_EVENTS, capacity_of, check_seed, configure
+from market_env.tape import tape_of
 from scripted_agents.policy import Policy
 from scripted_agents.rollout import Players, PolicyTable, bad_action, play_on
 
@@ -57,22 +58,25 @@ class BatchArrays(NamedTuple):
     outcomes: NDArray[np.void]
     """OUTCOME, shape (markets, learners)."""
     finished: NDArray[np.bool_]
+    tape: NDArray[np.void]
+    """A recorded day's rows, TAPE, the same for all markets; none without one."""
 
 
 @kernel
 def players_of(arrays, i):
     """Who plays market ``i``."""
     return Players(
-        arrays.seats[i], arrays.addresses[i], arrays.starts[i], arrays.parameters, arrays.scratch[i], arrays.codes[i]
-    )
+        arrays.seats[i], arrays.addresses[i], arrays.starts[i], arrays.parameters, arrays.scratch[i], arrays.codes[i],
+        arrays.tape,
+    )  # fmt: skip
 
 
 @kernel
 def begin_market(market, events, key, learners, seen, players):
     """Start an episode and play it to a learner's first turn; return a status."""
-    turn.reset(market, key)
+    turn.reset(market, key, players.tape)
     step.begin_looks(market, learners, seen)
-    status = turn.begin(market, events)
+    status = turn.begin(market, events, players.tape)
     if status == READY:
         status = play_on(market, events, players)
     return status
@@ -92,7 +96,7 @@ def step_market(market, events, decisions, seen, acted, players):
         for component in range(WIDTH):  # a slice would allocate
             players.action[component] = decisions[number, component]
         turn.act(market, events, players.action, market.reference)
-        status = turn.begin(market, events)
+        status = turn.begin(market, events, players.tape)
         if status == READY:
             status = play_on(market, events, players)
         if status == READY and not acted[seats[market.acting]]:
@@ -185,6 +189,8 @@ def several(config: MarketConfig | Sequence[MarketConfig] | None) -> list[Market
     for other in configs:
         if not isinstance(other, MarketConfig):
             raise ConfigError(f"config: expected a MarketConfig or a list of them, got {type(other).__name__} in it")
+        if other.tape != configs[0].tape:
+            raise ConfigError("config: markets of one batch share their tape: expected the same one, or none, in all")
         for name in ("offsets", "lots"):
             if getattr(other, name) != getattr(configs[0], name):
                 raise ConfigError(
@@ -329,6 +335,7 @@ class Batch:
             infos=self.infos,
             outcomes=self.outcomes,
             finished=self.finished,
+            tape=tape_of(self.distinct[0]),
         )
 
     def reset(self, seeds: Sequence[int], chosen: NDArray[np.bool_] | None = None) -> None:

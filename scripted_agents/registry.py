@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Union
 
 from pydantic import Field
 
-from market_env.config import AgentConfig, ConfigError, MarketConfig, check_learners, seated
+from market_env.config import AgentConfig, ConfigError, MarketConfig, Recorded, check_learners, seated
 from scripted_agents import frozen_ppo, informed, maker, momentum, noise, splitter
 from scripted_agents.baselines import DoNothing, RandomActions
 from scripted_agents.kind import Kind
@@ -45,6 +45,8 @@ def default_policy(agent: AgentConfig) -> PolicyConfig:
     Raises:
         ConfigError: the kind is unknown.
     """
+    if isinstance(agent.arrivals, Recorded):
+        return DoNothing()  # never asked: its messages are on the tape
     if agent.kind not in KINDS:
         raise ConfigError(
             f"kind of {agent.id}: expected one of {', '.join(KINDS)} or a policy for it in `policies`, got {agent.kind!r}"

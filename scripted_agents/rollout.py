@@ -18,6 +18,7 @@ from market_env.engine import observe, state, step, turn
 from market_env.engine.kernel import kernel
 from market_env.engine.state import LOG_FULL, NONE, OUT_OF_RANGE, OVER, READY
 from market_env.market import NO_EPISODE, Market
+from market_env.tape import NO_TAPE
 from scripted_agents.policy import OWN, CompiledPolicy, Policy, call_policy, grid_header
 
 
@@ -36,6 +37,8 @@ class Players(NamedTuple):
     """Work space: float32 of shape (SIZE,)."""
     action: NDArray[np.int64]
     """Work space: int64 of shape (5,)."""
+    tape: NDArray[np.void]
+    """A recorded day's rows, TAPE; none without one."""
 
 
 @kernel
@@ -70,7 +73,7 @@ def play_on(market, events, players):
             return READY
         if not take_turn(market, events, players):
             return OUT_OF_RANGE
-        status = turn.begin(market, events)
+        status = turn.begin(market, events, players.tape)
         if status != READY:
             return status
 
@@ -138,14 +141,15 @@ class PolicyTable:
         if self.grids is not None and not np.array_equal(self.grids, grid_header(config)):
             raise ConfigError("policies: made for a market of other offsets or lots")
 
-    def players(self, seats: NDArray[np.int64]) -> Players:
+    def players(self, seats: NDArray[np.int64], tape: NDArray[np.void]) -> Players:
         """Who plays the first market, with work space of its own.
 
         Args:
             seats: the learner's number of each agent, NONE of those that play: int64 of shape (agents,).
+            tape: TAPE rows of the market's recorded day, if it has one.
         """
         observation, action = np.zeros(observations.SIZE, np.float32), np.zeros(actions.WIDTH, np.int64)
-        return Players(seats, self.addresses[0], self.starts[0], self.parameters, observation, action)
+        return Players(seats, self.addresses[0], self.starts[0], self.parameters, observation, action, tape)
 
 
 class CompiledBackground:
@@ -162,7 +166,7 @@ class CompiledBackground:
         self._agent_ids = list(agent_ids)
         self._market: Market | None = None
         self._learners: tuple[int, ...] | None = None
-        self._players = self._table.players(step.seats_of([], len(agent_ids)))
+        self._players = self._table.players(step.seats_of([], len(agent_ids)), NO_TAPE)
 
     def __reduce__(self) -> tuple[type[CompiledBackground], tuple[dict[str, Policy], list[str]]]:
         # Addresses mean nothing in another process.
@@ -188,7 +192,8 @@ class CompiledBackground:
                 )
             self._table.check(market.config, learners)
             self._market, self._learners = market, learners
-            self._players = self._table.players(step.seats_of(list(learners), len(self._agent_ids)))
+            seats = step.seats_of(list(learners), len(self._agent_ids))
+            self._players = self._table.players(seats, market.tape)
         while True:
             status = play(market.records, market.events, self._players)
             if status != LOG_FULL:

@@ -18,6 +18,7 @@ from market_env.engine.kernel import kernel, parallel_kernel
 from market_env.engine.state import NONE, OUT_OF_RANGE, OVER, READY
 from market_env.engine.streams import run_key
 from market_env.market import NO_EVENTS, Market, check_seed, configure
+from market_env.tape import tape_of
 from scripted_agents.policy import CompiledPolicy, Policy
 from scripted_agents.rollout import Players, PolicyTable, bad_action, take_turn
 from scripted_agents.standards import NEAR_BOUND
@@ -56,9 +57,9 @@ def count_turn(outcome, tally):
 
 
 @kernel
-def begin_turn(market, events, seat, tally):
+def begin_turn(market, events, tape, seat, tally):
     """A turn has been carried out: begin the next, and count the timesteps in between; return a status."""
-    status = turn.begin(market, events)
+    status = turn.begin(market, events, tape)
     # Timesteps that end between two turns end with the inventory that the first leaves.
     account = market.agents[seat]
     ended = market.timestep - tally.timesteps
@@ -70,10 +71,10 @@ def begin_turn(market, events, seat, tally):
 
 
 @kernel
-def open_episode(market, events, key, tally):
+def open_episode(market, events, tape, key, tally):
     """Start an episode; return a status."""
-    turn.reset(market, key)
-    status = turn.begin(market, events)
+    turn.reset(market, key, tape)
+    status = turn.begin(market, events, tape)
     tally.timesteps = market.timestep
     return status
 
@@ -95,7 +96,7 @@ def play_to_seat(market, events, seat, players, tally, status):
                 return READY
         if not take_turn(market, events, players):
             return OUT_OF_RANGE
-        status = begin_turn(market, events, seat, tally)
+        status = begin_turn(market, events, players.tape, seat, tally)
     if account.outcome.turn != NONE:
         count_turn(account.outcome, tally)
     tally.wealth = accounts.wealth(market, account)
@@ -106,7 +107,7 @@ def play_to_seat(market, events, seat, players, tally, status):
 @kernel
 def play_out(market, events, key, seat, players, tally):
     """Play one episode; return a status."""
-    return play_to_seat(market, events, seat, players, tally, open_episode(market, events, key, tally))
+    return play_to_seat(market, events, seat, players, tally, open_episode(market, events, players.tape, key, tally))
 
 
 @kernel
@@ -122,7 +123,7 @@ def step_guest(markets, events, seat, action, players, tallies):
     if not turn.in_range(market, action):
         return OUT_OF_RANGE
     turn.act(market, events, action, market.reference)
-    status = begin_turn(market, events, seat, tallies[0])
+    status = begin_turn(market, events, players.tape, seat, tallies[0])
     return play_to_seat(market, events, seat, players, tallies[0], status)
 
 
@@ -131,8 +132,9 @@ def play_out_all(markets, events, keys, seat, players, observations_, actions_, 
     """Play one episode in each market, by the same players with work space of each market's own."""
     for i in numba.prange(len(keys)):
         own = Players(
-            players.seats, players.addresses, players.starts, players.parameters, observations_[i], actions_[i]
-        )
+            players.seats, players.addresses, players.starts, players.parameters, observations_[i], actions_[i],
+            players.tape,
+        )  # fmt: skip
         statuses[i] = play_out(markets[i], events, keys[i], seat, own, tallies[i])
 
 
@@ -172,7 +174,7 @@ def _tally_compiled(
 ) -> None:
     table = PolicyTable(policies, config.agent_ids)
     table.check(config, ())
-    players = table.players(step.seats_of([], len(config.agents)))
+    players = table.players(step.seats_of([], len(config.agents)), tape_of(config))
     seat = config.agent_ids.index(agent)
     side = min(AT_ONCE, len(keys))
     markets = np.repeat(configure(config), side)
@@ -199,8 +201,8 @@ def _tally_guest(
     seat = config.agent_ids.index(agent)
     table = PolicyTable({other: policy for other, policy in policies.items() if other != agent}, config.agent_ids)
     table.check(config, [seat])
-    players = table.players(step.seats_of([seat], len(config.agents)))
     market = Market(config)
+    players = table.players(step.seats_of([seat], len(config.agents)), market.tape)
     for number, seed in enumerate(seeds):
         label = f"seed {seed}: action of {agent}"
 

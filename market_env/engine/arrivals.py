@@ -189,7 +189,8 @@ def take_arrival(market, until):
     """
     while True:
         clock = market.clocks[market.heap[0]]
-        due = min(clock.time, until)
+        arrives = clock.time if market.clock_count > 0 else INFINITE
+        due = min(arrives, until)
         if market.value.rate > 0.0 and market.value.next <= due and market.value.next < market.end:
             value.release(market.value, market.first_price)
             set_off(market, market.value.time)
@@ -197,7 +198,7 @@ def take_arrival(market, until):
         if due >= market.end:
             market.acting = NONE
             return INFINITE
-        if until <= clock.time:
+        if until <= arrives:
             return until
         time, agent = clock.time, clock.agent
         next_arrival(market, clock)

@@ -108,20 +108,25 @@ def submit(market, events, agent, side, price, lots, immediate, refusal):
     if allowed < lots:
         reject(market, events, agent, side, price, lots - allowed, REASON_CASH)
         lots = allowed
-    if lots == 0:
-        return
+    if lots > 0:
+        admit(market, events, agent, side, price, lots, immediate)
+
+
+@kernel
+def admit(market, events, agent, side, price, lots, immediate):
+    """An order that has passed: acceptance, matching, resting. Return the slot where it rests, or NONE, and its lots there."""
     order_id = market.next_order_id
     market.next_order_id += 1
     log(market, events, KIND_ACCEPT, agent, order_id, side, price, lots, NONE, NONE, NONE)
     left = book.match(market, agent, side, price, lots)
     book_fills(market, events, agent, side, order_id)
     if left == 0:
-        return
+        return NONE, 0
     if immediate:
         log(market, events, KIND_CANCEL, agent, order_id, side, price, left, NONE, NONE, REASON_IOC)
-        return
-    book.rest(market, agent, side, price, left, order_id, market.time)
-    accounts.reserve(account, side, price, left)
+        return NONE, 0
+    accounts.reserve(market.agents[agent], side, price, left)
+    return book.rest(market, agent, side, price, left, order_id, market.time), left
 
 
 @kernel

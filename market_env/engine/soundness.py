@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from market_env.engine import arrivals, latency, value
 from market_env.engine.kernel import kernel
-from market_env.engine.state import BUY, CLOCK_HAWKES, MESSAGE_CANCEL, MESSAGE_SUBMIT, NONE
+from market_env.engine.state import BUY, CLOCK_HAWKES, LIVE, MESSAGE_CANCEL, MESSAGE_SUBMIT, NONE
 
 CONFIGURATION = (
     "config", "end", "agent_count", "clock_count", "first_price", "price_band", "protection_ticks", "offset_count",
     "lots_count", "offsets", "lots", "members", "halt_move", "halt_within", "halt_pause",
-    "delayed",
+    "delayed", "tape_rows", "tape_first", "tape_last", "tape_maker", "tape_taker",
 )  # fmt: skip
 AGENT_CONFIGURATION = (
     "name", "clock", "start_inventory", "start_cash", "inventory_bound", "cash_floor", "max_open_orders", "post_only",
@@ -47,8 +47,11 @@ RULES = (
     "value: a level that a price can have, the last news past and the next to come",
     "messages under way: a heap of distinct packets yet to arrive, as many of each agent as it says, of messages that can be",
     "halts: one that has not ended, set off by an agent",
+    "tape: the next row within it, a start that can be, and handles of slots that there are",
 )
-(SOUND, CLOCK, ARRIVALS, FREE_LIST, OWN_ORDERS, LEVELS, QUOTES, ACCOUNTS, FILLS, NEWS, UNDER_WAY, HALTS) = range(12)
+(SOUND, CLOCK, ARRIVALS, FREE_LIST, OWN_ORDERS, LEVELS, QUOTES, ACCOUNTS, FILLS, NEWS, UNDER_WAY, HALTS, ON_TAPE) = (
+    range(13)
+)
 
 
 @kernel
@@ -87,6 +90,8 @@ def broken_rule(market, marks):
         return HALTS
     if market.halted and not 0 <= market.halt_agent < market.agent_count:
         return HALTS
+    if not tape_holds(market):
+        return ON_TAPE
     return SOUND
 
 
@@ -175,6 +180,21 @@ def under_way_holds(market, marks):
         messages -= market.packets[market.places[place]].count
         packets -= 1
     return packets == 0 and messages == 0
+
+
+@kernel
+def tape_holds(market):
+    """See :data:`RULES`."""
+    if market.key == 0 or market.tape_rows == 0:
+        return True
+    if market.tape_stage != LIVE or not 0 <= market.tape_next <= market.tape_rows:
+        return False
+    if not market.tape_first <= market.tape_start <= market.tape_last or not abs(market.value.level) <= LARGEST_PRICE:
+        return False
+    for i in range(len(market.handles)):
+        if market.handles[i].slot < NONE or market.handles[i].slot >= len(market.orders):
+            return False
+    return True
 
 
 @kernel

@@ -63,6 +63,9 @@ MEMORY = 8
 
 CLOCK_EVERY, CLOCK_POISSON, CLOCK_HAWKES = range(3)
 
+OPENED, LIVE = range(2)
+"""Where a market with a tape stands: its book is laid out and not logged yet; the tape runs."""
+
 HISTORY = 64
 """Past reference prices kept, one a timestep; longer than the longest return window."""
 
@@ -146,6 +149,26 @@ BILL = np.dtype(
     align=True,
 )  # fmt: skip
 """What an agent has to pay messages for."""
+
+TAPE = np.dtype(
+    [
+        ("time", "f8"),    # timesteps from the tape's start; below 0 what the book starts with
+        ("mid", "f8"),     # of the history's own book after it, ticks; 0 while that is one-sided
+        ("row", "i8"),     # of the files that it was made from
+        ("handle", "i4"),  # which of the history's orders; used anew once one is gone
+        ("price", "i4"),   # ticks
+        ("lots", "i4"),    # that rest, leave or trade
+        ("kind", "i2"),
+        ("side", "i2"),    # of the resting order
+    ],
+    align=True,
+)  # fmt: skip
+"""One message of a recorded day."""
+
+TAPE_ADD, TAPE_REDUCE, TAPE_DELETE, TAPE_EXECUTE = range(4)
+
+HANDLE = np.dtype([("order_id", "i8"), ("slot", "i4"), ("lots", "i4")], align=True)
+"""Where one of the history's orders rests, and how many lots the history itself has left of it."""
 
 OUTCOME = np.dtype(
     [
@@ -306,6 +329,7 @@ class Capacity(NamedTuple):
     orders: int
     levels: int  # a power of two
     packets: int = 1  # under way; where no agent has a latency there is none
+    handles: int = 1  # orders of a recorded day that rest at one time; without one there is none
 
 
 PRESETS = (Capacity(32, 512, 1024), Capacity(128, 2048, 1024), Capacity(1024, 16384, 1024))
@@ -358,6 +382,15 @@ def market_dtype(capacity: Capacity) -> np.dtype[np.void]:
             ("halt_end", "f8"),         # timesteps
             ("halt_since", "i8"),       # first timestep whose end counts
             ("halt_agent", "i8"),       # whose message has set it off
+            # a recorded day
+            ("tape_stage", "i8"),
+            ("tape_next", "i8"),        # row
+            ("tape_start", "f8"),       # timesteps into the tape at which the episode starts
+            ("tape_cut", "i8"),         # lots that its messages were about and agents had traded before
+            ("tape_displaced", "i8"),   # lots that agents traded in the history's place, being first in line
+            ("tape_skipped", "i8"),     # messages about orders that were gone
+            ("tape_unqueued", "i8"),    # executions of orders that were not first in line, carried out as cancels
+            ("handles", HANDLE, (capacity.handles,)),
             # what it is all about
             ("value", VALUE),
             # what has been, for the observation
@@ -375,6 +408,11 @@ def market_dtype(capacity: Capacity) -> np.dtype[np.void]:
             ("key", "u8"),
             ("config", "u8"),           # key of the whole configuration
             ("halt_pause", "f8"),       # timesteps
+            ("tape_rows", "i8"),        # 0: no recorded day
+            ("tape_first", "f8"),       # earliest start of an episode, timesteps into the tape
+            ("tape_last", "f8"),        # latest
+            ("tape_maker", "i8"),       # seat of the history's resting orders
+            ("tape_taker", "i8"),       # seat of those that traded with them
             ("agent_count", "i4"),
             ("clock_count", "i4"),
             ("first_price", "i4"),
@@ -406,6 +444,33 @@ def fitting(agents: int, orders: int, packets: int = 0) -> Capacity:
         f"a market holds at most {largest.agents} agents, {largest.orders} open orders in all (the sum of max_open_orders) and "
         f"{PACKETS * largest.agents} turns under way (of latency.under_way), got {agents}, {orders} and {packets}"
     )
+
+
+LEVELS = (1_024, 4_096, 16_384, 65_536)
+"""Price levels to choose from where a recorded day needs more."""
+POOLS = (4_096, 16_384, 65_536, 262_144, 1_048_576)
+"""Open orders to choose from in a market with a recorded day."""
+
+
+def with_tape(capacity: Capacity, orders: int, ticks: int) -> Capacity:
+    """A capacity with room for a recorded day besides.
+
+    Args:
+        capacity: for all else.
+        orders: of the day that rest at one time.
+        ticks: from its lowest price to its highest.
+
+    Raises:
+        ValueError: there is none.
+    """
+    pool = next((size for size in POOLS if size >= capacity.orders + orders), None)
+    levels = next((size for size in LEVELS if size >= max(capacity.levels, 2 * (ticks + 1))), None)
+    if pool is None or levels is None:
+        raise ValueError(
+            f"tape: a market holds at most {POOLS[-1]:,} open orders and prices within {LEVELS[-1] // 2:,} ticks of each other, "
+            f"got {orders:,} orders of the day beside {capacity.orders:,}, and {ticks:,} ticks from its lowest price to its highest"
+        )
+    return capacity._replace(orders=pool, levels=levels, handles=next(size for size in POOLS if size >= orders))
 
 
 def covering(capacities: Iterable[Capacity]) -> Capacity:

@@ -26,6 +26,7 @@ PURPOSE_CLOCK = np.uint64(1)
 PURPOSE_POLICY = np.uint64(2)
 PURPOSE_VALUE = np.uint64(3)
 PURPOSE_LATENCY = np.uint64(4)
+PURPOSE_TAPE = np.uint64(5)
 
 
 @kernel

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from market_env.actions import CANCEL_ALL, CANCEL_KEEP
-from market_env.engine import accounts, arrivals, book, exchange, latency, value
+from market_env.engine import accounts, arrivals, book, exchange, history, latency, value
 from market_env.engine.arrivals import INFINITE
 from market_env.engine.exchange import TAU_FAST, TAU_SLOW
 from market_env.engine.kernel import kernel
@@ -23,6 +23,7 @@ from market_env.engine.state import (
     MESSAGE_CANCEL,
     MESSAGE_SUBMIT,
     NONE,
+    OPENED,
     OVER,
     READY,
     REASON_SELF_CROSS,
@@ -37,8 +38,8 @@ TAU_RATIO = int(TAU_SLOW / TAU_FAST)
 
 
 @kernel
-def reset(market, key):
-    """Start an episode: everything but the configuration is set anew from the run's ``key``."""
+def reset(market, key, tape):
+    """Start an episode: everything but the configuration is set anew from the run's ``key``, and from the tape if there is one."""
     market.key = key
     market.time = 0.0
     market.timestep = 0
@@ -63,12 +64,16 @@ def reset(market, key):
     book.clear(market)
     accounts.open_accounts(market)
     for i in range(market.agent_count):
+        market.agents[i].open_orders = 0
+        market.agents[i].oldest = NONE
+        market.agents[i].newest = NONE
+    value.start(market.value, key, market.first_price)
+    if market.tape_rows > 0:
+        history.lay_out(market, tape)
+    for i in range(market.agent_count):
         agent = market.agents[i]
         seed_stream(agent.clock_stream, key, agent.name, PURPOSE_CLOCK)
         seed_stream(agent.policy_stream, key, agent.name, PURPOSE_POLICY)
-        agent.open_orders = 0
-        agent.oldest = NONE
-        agent.newest = NONE
         agent.maker_lots = 0
         agent.taker_lots = 0
         agent.refused = 0
@@ -84,7 +89,6 @@ def reset(market, key):
         write_outcome(market, agent, agent.seen, agent.outcome)
     for i in range(market.clock_count):
         seed_stream(market.clocks[i].stream, key, market.clocks[i].name, PURPOSE_CLOCK)
-    value.start(market.value, key, market.first_price)
     latency.start(market)
     arrivals.start_clocks(market)
 
@@ -138,10 +142,10 @@ def write_outcome(market, agent, seen, outcome):
 
 
 @kernel
-def begin(market, events):
+def begin(market, events, tape):
     """Open the next turn: the acting agent's last turn is settled and its arrival logged. Return a status.
 
-    What falls due before it happens first: messages reach the exchange, a halt ends.
+    What falls due before it happens first: a halt ends, messages reach the exchange, those of a tape after the agents'.
     """
     if market.finished:
         return OVER
@@ -153,6 +157,11 @@ def begin(market, events):
             due = latency.first(market).time
         if market.halted:
             due = min(due, market.halt_end)
+        if market.tape_rows > 0:
+            if market.tape_stage == OPENED:
+                history.log_book(market, events)
+            if market.tape_next < market.tape_rows:
+                due = min(due, history.due(market, tape))
         time = arrivals.take_arrival(market, due)
         if time == INFINITE:
             market.finished = 1
@@ -170,8 +179,10 @@ def begin(market, events):
             break
         if market.halted and market.halt_end == due:
             exchange.resume(market, events)
-        else:
+        elif market.under_way > 0 and latency.first(market).time == due:
             deliver(market, events)
+        elif not history.carry_out(market, tape, events):
+            return LOG_FULL
     agent = market.agents[market.acting]
     write_outcome(market, agent, agent.seen, agent.outcome)
     agent.seen.turn = market.turns

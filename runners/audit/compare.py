@@ -24,6 +24,7 @@ from market_env.config import FEE_UNIT, ConfigError, MarketConfig, parse_json
 from market_env.engine.state import KINDS, REJECT_REASONS
 from market_env.outside import read_json
 from market_env.rewards import DEFAULT_REWARD, WealthReward
+from market_env.twin import Entry, TwinMarket
 from runners.audit.rebuild import Event, Replay, twin_of
 from runners.audit.streams import delays
 from runners.files.config import read_config
@@ -168,7 +169,13 @@ def compare_rules(rebuilt: Replay, rows: Sequence[dict[str, Any]]) -> None:
     it takes from the log.
     """
     config = rebuilt.config
-    twin = twin_of(config)
+    try:
+        twin = twin_of(config, rebuilt.seed)
+    except ConfigError as error:  # its tape lies elsewhere now
+        rebuilt.unchecked.append(f"rules: {error}")
+        return
+    if not _carries_on(rebuilt, rebuilt.opening, [*twin.lay_out(), *_until(rebuilt, twin, -1, {})], None):
+        return
     travel = {agent.id: delays(agent.latency, agent.id, rebuilt.seed) for agent in config.agents}
     for row, (action, turn) in enumerate(zip(rows, rebuilt.turns, strict=True)):
         orders = {}
@@ -182,15 +189,28 @@ def compare_rules(rebuilt: Replay, rows: Sequence[dict[str, Any]]) -> None:
                 firsts.setdefault(entry.turn, str(entry.line.side))
         first, delay = firsts.get(row, "buy"), next(travel[turn.agent])
         expected = list(twin.turn(turn.agent, action["cancel"], first, orders, turn.time, delay))
-        last = row + 1 == len(rebuilt.turns)
-        until = float(rebuilt.timestep) if last else rebuilt.turns[row + 1].time
-        expected += twin.advance(until, firsts, end=last)
-        rebuilt.checked["rules"] += 1
-        if turn.entries != expected:
-            recorded, wanted = next((a, b) for a, b in zip_longest(turn.entries, expected) if a != b)
-            timestep = rebuilt.tables["turns"]["timestep"][row]
-            rebuilt.differ("rules", timestep, action["first_seq"], "turn", recorded, wanted)
+        expected += _until(rebuilt, twin, row, firsts)
+        if not _carries_on(rebuilt, turn.entries, expected, row):
             return  # the two markets have parted: what follows says nothing more
+
+
+def _until(rebuilt: Replay, twin: TwinMarket, row: int, firsts: dict[int, str]) -> list[Entry]:
+    """What the twin lets happen after a turn until the next one, or the end."""
+    last = row + 1 == len(rebuilt.turns)
+    until = float(rebuilt.timestep) if last else rebuilt.turns[row + 1].time
+    return list(twin.advance(until, firsts, end=last))
+
+
+def _carries_on(rebuilt: Replay, recorded: list[Entry], expected: list[Entry], row: int | None) -> bool:
+    """Whether the log says what the twin does after a turn, None for before the first; else the difference is kept."""
+    rebuilt.checked["rules"] += 1
+    if recorded == expected:
+        return True
+    found, wanted = next((a, b) for a, b in zip_longest(recorded, expected) if a != b)
+    turns = rebuilt.tables["turns"]
+    timestep, seq = (None, None) if row is None else (turns["timestep"][row], turns["first_seq"][row])
+    rebuilt.differ("rules", timestep, seq, "turn", found, wanted)
+    return False
 
 
 def rebuild_summary(rebuilt: Replay) -> dict[str, Any]:
@@ -334,6 +354,7 @@ def report_of(rebuilt: Replay) -> str:
     lines += [f"{name:<30} {rebuilt.checked[name]:>10,} {rebuilt.failed[name]:>8,}" for name in names]
     if not rebuilt.checked["actions"] and rebuilt.kinds["turn"]:
         lines.append("actions, rewards, rules: not checked, since the run was cut off before they were recorded")
+    lines += [f"not checked: {what}" for what in rebuilt.unchecked]
     if rebuilt.timestep < rebuilt.config.timesteps:
         lines.append(f"incomplete: {rebuilt.timestep:,} of {rebuilt.config.timesteps:,} timesteps")
     if rebuilt.differences:

@@ -11,16 +11,17 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from market_env.config import FEE_UNIT, AgentConfig, Fees, MarketConfig
-from market_env.engine.state import KINDS, PRESETS, REJECT_REASONS
+from market_env.config import FEE_UNIT, AgentConfig, Fees, MarketConfig, Recorded
+from market_env.engine.state import KINDS, REJECT_REASONS
 from market_env.engine.tables import DEPTH_LEVELS
+from market_env.market import capacity_of
 from market_env.rewards import DEFAULT_REWARD, EXCESS, WealthReward
-from market_env.twin import Entry, Line, Resting, TwinAccount, TwinBook, TwinMarket, next_reference
+from market_env.tape import tape_of
+from market_env.twin import Entry, Line, Recording, Resting, TwinAccount, TwinBook, TwinMarket, next_reference
 from runners.audit.news import news
+from runners.audit.streams import tape_share
 from runners.files.schema import VERSION, columns_of, tables_of
 
-WINDOW = PRESETS[0].levels
-"""Price levels that the exchange keeps around the reference price."""
 KEPT = 100
 """Differences that are kept in full; the others are counted."""
 
@@ -113,8 +114,23 @@ class Event(NamedTuple):
     reason: str | None
 
 
-def twin_of(config: MarketConfig) -> TwinMarket:
-    """The plain-Python market of a configuration, at its start."""
+def window_of(config: MarketConfig) -> int:
+    """Price levels that the exchange keeps around the reference price."""
+    return capacity_of(config).levels
+
+
+def twin_of(config: MarketConfig, seed: int = 0) -> TwinMarket:
+    """The plain-Python market of a configuration, at its start; of a market with a recorded day, before its book is laid out.
+
+    Raises:
+        ConfigError: the recorded day cannot be read.
+    """
+    recording = None
+    if config.tape is not None:
+        maker, taker = recorded_seats(config)
+        first, last = config.tape.first, config.tape.last
+        start = first + tape_share(seed) * (last - first) if last > first else first
+        recording = Recording(tape_of(config).tolist(), start, maker, taker)
     accounts = {
         agent.id: TwinAccount(
             agent,
@@ -125,7 +141,12 @@ def twin_of(config: MarketConfig) -> TwinMarket:
         )
         for agent in config.agents
     }
-    return TwinMarket(accounts, config.first_price, config.price_band, WINDOW, config.halt)
+    return TwinMarket(accounts, config.first_price, config.price_band, window_of(config), config.halt, recording)
+
+
+def recorded_seats(config: MarketConfig) -> list[str]:
+    """Agents whose messages are a recorded day's: of its resting orders, and of those that traded with them; none without one."""
+    return [agent.id for agent in config.agents if isinstance(agent.arrivals, Recorded)]
 
 
 class Incoming:
@@ -209,6 +230,14 @@ class Replay:
         self.rewards: list[float | None] = []
         """Of each turn; None while it is not settled, and for good where a run was cut off before it was."""
         self.turns: list[Turn] = []
+        self.opening: list[Entry] = []
+        """What the log says before the first turn."""
+        self.unchecked: list[str] = []
+        """What could not be held against the log, and why."""
+        self._window = window_of(config)
+        self._recorded = recorded_seats(config)
+        self._on_tape = False
+        """Whether what is carried out is a recorded day's."""
         self.book = TwinBook()
         self.reference = float(config.first_price)
         self.accounts = {
@@ -275,8 +304,9 @@ class Replay:
             self._come_to_rest(event)
         self._follow(event)
         self.kinds[event.kind] += 1
-        if event.kind != "turn" and self.turns:
-            self.turns[-1].entries.append(Entry(event.time, event.turn, Line(event.kind, event.agent, *event[6:])))
+        if event.kind != "turn":
+            said = self.turns[-1].entries if self.turns else self.opening
+            said.append(Entry(event.time, event.turn, Line(event.kind, event.agent, *event[6:])))
         match event.kind:
             case "turn":
                 self._turn(event)
@@ -311,7 +341,16 @@ class Replay:
         self.expect("log", event, "timestep", event.timestep, math.floor(event.time))
         own = event.kind in {"turn", "resume"}  # which fall due by themselves
         wanted = len(self.turns) - (event.kind != "turn")
-        if not own and event.reason != "under_way":
+        if event.turn == -1 and self._recorded and not own:
+            if not self._on_tape or (last and event.time != last.time):
+                self._end_turn(event)
+                self._close_until(event.timestep)
+                self._on_tape, self._referenced, self._answering = True, False, -1
+            if event.kind != "cancel":
+                self.expect("tape", event, "agent", event.agent in self._recorded, True)
+                self._sender = event.agent
+            own, wanted = True, -1
+        elif not own and event.reason != "under_way":
             if event.turn != self._answering and 0 <= event.turn < len(self.turns):
                 self._arrive(event)
                 own = True
@@ -345,6 +384,7 @@ class Replay:
             self.expect("latency", event, "time", event.time >= turn.time + latency.fixed, True)
         self.expect("latency", event, "turn", event.turn > self._arrived.get(turn.agent, -1), True)
         self._arrived[turn.agent] = self._answering = event.turn
+        self._on_tape = False
         self._sender = turn.agent
         self._stage = 0
         self._referenced = False
@@ -366,6 +406,7 @@ class Replay:
         self.expect("halt", event, "time", event.time, self._halt_end)
         self.expect("halt", event, "agent", event.agent, self._halted_by)
         self._halt_end = None
+        self._on_tape = False
         self._halt_since = event.timestep
         self._answering = -1
 
@@ -389,6 +430,7 @@ class Replay:
         ):
             rows[name].append(value)
         account = self.accounts[event.agent]
+        self._on_tape = False
         self._sender = event.agent
         self._answering = event.turn if account.seat.latency is None else -1  # what it sends is answered later
         self._stage = 0
@@ -433,8 +475,8 @@ class Replay:
         self._referenced = True
 
     def _within_window(self, price: int) -> bool:
-        lowest = math.ceil(self.reference) - WINDOW // 2
-        return lowest <= price < lowest + WINDOW
+        lowest = math.ceil(self.reference) - self._window // 2
+        return lowest <= price < lowest + self._window
 
     def _order(self, event: Event) -> None:
         side, price = str(event.side), event.price or 0
@@ -465,9 +507,12 @@ class Replay:
         self.expect("log", event, "order_id", event.order_id, self.accepted)
         self.accepted += 1
         incoming = Incoming(event)
-        self._order(event)
         account = self.accounts[event.agent]
         self.expect("log", event, "lots", event.lots > 0, True)
+        if self._on_tape:  # a recorded day passes no risk checks
+            self._incoming = incoming
+            return
+        self._order(event)
         self.expect(
             "price band", event, "price", event.price is not None and event.price >= 1
             and abs(event.price - self.reference) <= self.config.price_band, True,
@@ -576,6 +621,10 @@ class Replay:
         self.expect("log", event, "lots", 0 < event.lots <= order.lots, True)
         match event.reason:
             case "agent":
+                if self._on_tape:
+                    self.expect("tape", event, "agent", event.agent, self._recorded[0])
+                    self._take(order, min(event.lots, order.lots))
+                    return
                 self.expect("log", event, "agent", event.agent, self._sender)
                 self.expect("log", event, "kind", self._stage, 0)
                 self._charge(self.turns[event.turn], "cancel")
@@ -613,7 +662,8 @@ class Replay:
         else:
             account.ask_orders += 1
         open_orders = account.bid_orders + account.ask_orders
-        self.expect("open orders", event, "agent", open_orders <= account.seat.max_open_orders, True)
+        if incoming.agent not in self._recorded:
+            self.expect("open orders", event, "agent", open_orders <= account.seat.max_open_orders, True)
         account.reserved += account.fill_cost(incoming.side, incoming.price, account.fees.maker) * incoming.left
         if incoming.side == "buy":
             account.bids += incoming.left

@@ -14,7 +14,7 @@ import numpy as np
 from market_env.config import Latency
 
 WORD = 2**64
-VALUE, LATENCY = 3, 4
+VALUE, LATENCY, TAPE = 3, 4, 5
 """What a stream is for."""
 
 
@@ -40,6 +40,12 @@ def uniforms(seed: int, name: int, purpose: int) -> Iterator[float]:
         yield ((rotated((a + d) % WORD, 23) + a) % WORD >> 11) / 2**53
         c, d = c ^ a, d ^ b
         state = [a ^ d, b ^ c, c ^ (b << 17) % WORD, rotated(d, 45)]
+
+
+def tape_share(seed: int) -> float:
+    """How far between the earliest and the latest start on a tape a run's episode starts, in [0, 1)."""
+    key = int(np.random.SeedSequence(seed).generate_state(1, np.uint64)[0])
+    return (scramble(key ^ 0x9E3779B97F4A7C15 * TAPE % WORD) >> 11) / 2**53
 
 
 def named(name: str) -> int:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from market_env.engine import book, playback
+from market_env.engine import book, exchange, history, playback
 from market_env.engine.kernel import kernel
 from market_env.engine.state import (
     BUY,
@@ -28,6 +28,7 @@ from market_env.engine.state import (
     NONE,
     REASON_IOC,
     SELL,
+    TURN_EVENTS,
 )
 
 NEW, PARTIAL, DELETE, EXECUTE, HIDDEN, CROSS, HALT = range(1, 8)
@@ -164,6 +165,57 @@ def changed(market, prices, lots, scale, size, books, row):
             books[row, cell] = price
             books[row, cell + 1] = amount
     return differs
+
+
+@kernel
+def follow(markets, tape, events, books, scale, size, prices, lots, found):
+    """Play a tape without agents, and compare the K levels with those of each row of the files.
+
+    Args:
+        markets: a configured record, shape (1,).
+        tape: TAPE rows.
+        events: a buffer of EVENT rows, used anew as it fills.
+        books: int64, shape (rows, 4 K).
+        scale: price units of a tick.
+        size: units of a lot.
+        prices: int32 work space, shape (K,).
+        lots: int64 work space, shape (K,).
+        found: int64, shape (4,): rows compared, rows that agree, first row that does not or NONE, messages carried out.
+    """
+    market = markets[0]
+    history.log_book(market, events)
+    levels = len(prices)
+    row = 0
+    while row < len(books):
+        while market.tape_next < market.tape_rows and tape[market.tape_next].row <= row:
+            market.time = max(history.due(market, tape), 0.0)
+            if market.logged + len(market.orders) + TURN_EVENTS > len(events):
+                market.logged = 0
+            history.carry_out_row(market, tape[market.tape_next], events)
+            last = (
+                market.tape_next + 1 == market.tape_rows
+                or tape[market.tape_next + 1].time != tape[market.tape_next].time
+            )
+            market.tape_next += 1
+            found[3] += 1
+            if last:
+                exchange.close_turn(market, events, market.tape_maker)
+        agrees = True
+        for side in range(2):
+            known = book.depth(market, side, prices, lots)
+            column = 2 if side == BUY else 0
+            for level in range(levels):
+                price, shares = books[row, 4 * level + column], books[row, 4 * level + column + 1]
+                if level < known:
+                    agrees &= price == prices[level] * scale and shares == lots[level] * size
+                else:
+                    agrees &= shares == 0
+        found[0] += 1
+        if agrees:
+            found[1] += 1
+        elif found[2] == NONE:
+            found[2] = row
+        row += 1
 
 
 @kernel

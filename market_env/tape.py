@@ -1,0 +1,112 @@
+"""Recorded days: read once a process from their file, checked, and shared by all markets that play them.
+
+A tape is a NumPy file of :data:`market_env.engine.state.TAPE` rows; ``runners.lobster tape`` makes one of a LOBSTER pair or of a run.
+A market's config names the file with its SHA-256, so a run says what it played. Memory: 40 bytes a row, once a process.
+"""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import io
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from market_env.config import ConfigError, MarketConfig, Tape
+from market_env.engine import state
+from market_env.outside import read_bytes, shown
+
+NO_TAPE: NDArray[np.void] = np.zeros(0, state.TAPE)
+"""The rows of a market without a recorded day."""
+
+LARGEST_TAPE = 2**32
+"""Largest file that is read, bytes."""
+
+
+def tape_of(config: MarketConfig) -> NDArray[np.void]:
+    """The rows of a market's recorded day, shape (rows,), read-only; none without one.
+
+    Raises:
+        ConfigError: the file cannot be read, is another than the config says, or no tape.
+    """
+    return NO_TAPE if config.tape is None else _read(config.tape)
+
+
+@functools.lru_cache(maxsize=8)
+def _read(tape: Tape) -> NDArray[np.void]:
+    where = f"tape {shown(tape.file)[1:-1]}"
+    content = read_bytes(Path(tape.file), where, LARGEST_TAPE)
+    found = hashlib.sha256(content).hexdigest()
+    if found != tape.sha256:
+        raise ConfigError(f"{where}: expected sha256 {tape.sha256} as the config says, found {found}")
+    rows = rows_of(content, where)
+    if described(rows, tape.file, tape.sha256, tape.first, tape.last) != tape:
+        raise ConfigError(
+            f"{where}: the config says otherwise how long, how wide or how deep it is; make the config anew"
+        )
+    # Of the very dtype object that the kernels are compiled for; an equal copy would be slow.
+    rows = rows.view(state.TAPE)
+    rows.flags.writeable = False
+    return rows
+
+
+def rows_of(content: bytes, where: str) -> NDArray[np.void]:
+    """The rows of a tape's file, each one that a kernel may follow.
+
+    Raises:
+        ConfigError: it is no tape; names the row and what is wrong.
+    """
+    try:
+        rows = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    except (ValueError, EOFError, OSError, SyntaxError, MemoryError, OverflowError) as error:
+        raise ConfigError(
+            f"{where}: expected a tape that runners.lobster tape wrote: {shown(str(error))[1:-1]}"
+        ) from None
+    if rows.dtype != state.TAPE or rows.ndim != 1 or not len(rows):
+        raise ConfigError(f"{where}: expected rows of a tape, found {rows.dtype} of shape {rows.shape}")
+    add = rows["kind"] == state.TAPE_ADD
+    for name, good, wanted in (
+        ("time", np.isfinite(rows["time"]) & (np.abs(rows["time"]) < 1e12), "a time"),
+        ("kind", (rows["kind"] >= 0) & (rows["kind"] <= state.TAPE_EXECUTE), "0 to 3"),
+        ("side", (rows["side"] == state.BUY) | (rows["side"] == state.SELL), "0 or 1"),
+        ("price", (rows["price"] >= 1) & (rows["price"] < 2**30), "1 to 2**30 ticks"),
+        ("lots", (rows["lots"] >= 1) | (rows["kind"] == state.TAPE_DELETE), "1 or more"),
+        ("mid", np.isfinite(rows["mid"]) & (rows["mid"] >= 0) & (rows["mid"] < 2**30), "a price"),
+        ("handle", (rows["handle"] >= 0) & (rows["handle"] < state.POOLS[-1]), f"below {state.POOLS[-1]:,}"),
+    ):
+        if not good.all():
+            row = int(np.argmin(good))
+            raise ConfigError(f"{where}: row {row}: {name}: expected {wanted}, found {rows[name][row]}")
+    back = np.flatnonzero(np.diff(rows["time"]) < 0)
+    if len(back):
+        row = int(back[0]) + 1
+        raise ConfigError(
+            f"{where}: row {row}: time: expected {rows['time'][row - 1]} or later, found {rows['time'][row]}"
+        )
+    if not add.any():
+        raise ConfigError(f"{where}: expected orders, found none")
+    return rows
+
+
+def described(rows: NDArray[np.void], file: str, sha256: str, first: float = 0.0, last: float | None = None) -> Tape:
+    """What a config says of a tape.
+
+    Args:
+        rows: TAPE rows.
+        file: where they lie.
+        sha256: of the file.
+        first: earliest start of an episode, timesteps into the tape.
+        last: latest; None: the same.
+    """
+    return Tape(
+        file=file,
+        sha256=sha256,
+        length=float(rows["time"][-1]),
+        orders=int(rows["handle"].max()) + 1,
+        lowest=int(rows["price"].min()),
+        highest=int(rows["price"].max()),
+        first=first,
+        last=first if last is None else last,
+    )
