@@ -419,6 +419,10 @@ class Tape:
     """Where its rows lie."""
     sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     """Of the file."""
+    tick_size: Positive
+    """Currency units of a tick in it."""
+    lot_size: Positive
+    """Units of the asset in a lot."""
     length: Positive
     """Time of its last message, timesteps."""
     orders: Annotated[int, Field(gt=0)]
@@ -576,6 +580,9 @@ class MarketConfig:
         for name, given in (("value", self.value), ("halt", self.halt)):
             if given is not None:
                 raise ValueError(f"{name}: a recorded day has its own, expected None beside a tape, got {given}")
+        for name in ("tick_size", "lot_size"):
+            if getattr(self, name) != getattr(self.tape, name):
+                raise ValueError(f"{name}: expected the tape's, {getattr(self.tape, name)}, got {getattr(self, name)}")
         if self.tape.last + self.timesteps > self.tape.length:
             raise ValueError(
                 f"tape: it ends {self.tape.length:,.2f} timesteps after its start, before an episode of {self.timesteps:,} that "

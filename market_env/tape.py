@@ -1,6 +1,7 @@
 """Recorded days: read once a process from their file, checked, and shared by all markets that play them.
 
-A tape is a NumPy file of :data:`market_env.engine.state.TAPE` rows; ``runners.lobster tape`` makes one of a LOBSTER pair or of a run.
+A tape is a file of two NumPy arrays, sizes of tick and lot (float64, shape (2,)) and :data:`market_env.engine.state.TAPE` rows;
+``runners.lobster tape`` makes one of a LOBSTER pair or of a run.
 A market's config names the file with its SHA-256, so a run says what it played. Memory: 40 bytes a row, once a process.
 """
 
@@ -41,8 +42,8 @@ def _read(tape: Tape) -> NDArray[np.void]:
     found = hashlib.sha256(content).hexdigest()
     if found != tape.sha256:
         raise ConfigError(f"{where}: expected sha256 {tape.sha256} as the config says, found {found}")
-    rows = rows_of(content, where)
-    if described(rows, tape.file, tape.sha256, tape.first, tape.last) != tape:
+    sizes, rows = parts_of(content, where)
+    if described(sizes, rows, tape.file, tape.sha256, tape.first, tape.last) != tape:
         raise ConfigError(
             f"{where}: the config says otherwise how long, how wide or how deep it is; make the config anew"
         )
@@ -52,20 +53,31 @@ def _read(tape: Tape) -> NDArray[np.void]:
     return rows
 
 
-def rows_of(content: bytes, where: str) -> NDArray[np.void]:
-    """The rows of a tape's file, each one that a kernel may follow.
+def bytes_of(sizes: tuple[float, float], rows: NDArray[np.void]) -> bytes:
+    """The content of a tape's file."""
+    content = io.BytesIO()
+    for part in (np.array(sizes, np.float64), rows):
+        np.lib.format.write_array(content, part, allow_pickle=False)
+    return content.getvalue()
+
+
+def parts_of(content: bytes, where: str) -> tuple[tuple[float, float], NDArray[np.void]]:
+    """Sizes of tick and lot, and the rows of a tape's file, each one that a kernel may follow.
 
     Raises:
         ConfigError: it is no tape; names the row and what is wrong.
     """
+    file = io.BytesIO(content)
     try:
-        rows = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+        sizes, rows = (np.lib.format.read_array(file, allow_pickle=False) for _ in range(2))
     except (ValueError, EOFError, OSError, SyntaxError, MemoryError, OverflowError) as error:
         raise ConfigError(
             f"{where}: expected a tape that runners.lobster tape wrote: {shown(str(error))[1:-1]}"
         ) from None
     if rows.dtype != state.TAPE or rows.ndim != 1 or not len(rows):
         raise ConfigError(f"{where}: expected rows of a tape, found {rows.dtype} of shape {rows.shape}")
+    if sizes.dtype != np.float64 or sizes.shape != (2,) or not (np.isfinite(sizes) & (sizes > 0)).all():
+        raise ConfigError(f"{where}: expected the sizes of tick and lot, found {shown(sizes.tolist())}")
     add = rows["kind"] == state.TAPE_ADD
     for name, good, wanted in (
         ("time", np.isfinite(rows["time"]) & (np.abs(rows["time"]) < 1e12), "a time"),
@@ -87,13 +99,21 @@ def rows_of(content: bytes, where: str) -> NDArray[np.void]:
         )
     if not add.any():
         raise ConfigError(f"{where}: expected orders, found none")
-    return rows
+    return (float(sizes[0]), float(sizes[1])), rows
 
 
-def described(rows: NDArray[np.void], file: str, sha256: str, first: float = 0.0, last: float | None = None) -> Tape:
+def described(
+    sizes: tuple[float, float],
+    rows: NDArray[np.void],
+    file: str,
+    sha256: str,
+    first: float = 0.0,
+    last: float | None = None,
+) -> Tape:
     """What a config says of a tape.
 
     Args:
+        sizes: of tick and lot.
         rows: TAPE rows.
         file: where they lie.
         sha256: of the file.
@@ -103,6 +123,8 @@ def described(rows: NDArray[np.void], file: str, sha256: str, first: float = 0.0
     return Tape(
         file=file,
         sha256=sha256,
+        tick_size=sizes[0],
+        lot_size=sizes[1],
         length=float(rows["time"][-1]),
         orders=int(rows["handle"].max()) + 1,
         lowest=int(rows["price"].min()),

@@ -15,12 +15,14 @@ import tyro
 
 from market_env.config import LEARNER_KIND, ConfigError, MarketConfig, amend
 from market_env.outside import shown
+from runners.exchange.tape import tape_of_files
 from runners.experiment.arms import Base, make_arm, parse_variation
 from runners.simulation.config import RunConfig, has_roster, read_file, run_of
 from scripted_agents import registry
 from scripted_agents.frozen_ppo import DEFAULT_MODEL, FrozenPPO, locate, sha256
 from scripted_agents.policy import PolicyConfig
 from scripted_agents.populations import DEFAULT, RECIPES, population
+from scripted_agents.recorded import on_tape
 from scripted_agents.registry import KINDS
 
 Counts: Any = make_dataclass(
@@ -52,6 +54,9 @@ class Rules(Counts):  # type: ignore[misc]
     """JSON file to start from, any keys of a run's config.json; flags given beside it win."""
     timesteps: int = 5_000
     """Length of an episode in timesteps."""
+    tape: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE [FILE]")] = ()
+    """A recorded day in the background: a LOBSTER message file and its order-book file, or a tape that runners.lobster tape has
+    made of them. Beside it trade the learner and whoever is counted by a flag (--maker 2); those with a signal see its own mid."""
     changes: Annotated[
         tuple[str, ...],
         tyro.conf.arg(
@@ -90,6 +95,7 @@ class Start:
             first.add_argument("--model")
         first.add_argument("--population")
         first.add_argument("--shifts", default="1")
+        first.add_argument("--tape", type=Path, nargs="+", default=[])
         known, _ = first.parse_known_args(argv)
         self.file: Path | None = known.config
         self._given = read_file(known.config) if known.config else {}
@@ -105,6 +111,8 @@ class Start:
         if self._shifts != 1 and has_roster(self._given):
             raise ConfigError(f"--shifts: {self.file} has a roster of its own (market.agents); give one or the other")
         self._population: str = DEFAULT if known.population is None else known.population
+        self._tape_files: tuple[Path, ...] = tuple(known.tape)
+        self._tape = tape_of_files(self._tape_files) if known.tape else None
         self._one_model = one_model
         self._model: str | None = getattr(known, "model", None)
         self.run = self.run_with({})
@@ -116,7 +124,10 @@ class Start:
 
     def run_with(self, counts: Mapping[str, int]) -> RunConfig:
         """The run with so many agents of some kinds, in place of the population's own numbers."""
-        return run_of(self._given, population(self._population, counts, shifts=self._shifts), self.file)
+        if self._tape is not None:
+            counts = {kind: 0 for kind in KINDS if kind != LEARNER_KIND} | dict(counts)
+        run = run_of(self._given, population(self._population, counts, shifts=self._shifts), self.file)
+        return run if self._tape is None else amend(run, market=on_tape(self._tape, run.market))
 
     def flags(self) -> dict[str, Any]:
         """What the flags of :class:`Population`, or of :class:`Rules`, begin as."""
@@ -128,6 +139,7 @@ class Start:
             **({"model": models[0] if models else DEFAULT_MODEL} if self._one_model else {}),
             "timesteps": self.run.market.timesteps,
             "shifts": self._shifts,
+            "tape": self._tape_files,
             **{kind: kinds[kind] // (1 if kind == LEARNER_KIND else self._shifts) for kind in KINDS},
         }
 

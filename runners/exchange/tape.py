@@ -12,37 +12,26 @@ from __future__ import annotations
 
 import hashlib
 import heapq
-import io
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from sortedcontainers import SortedDict
 
-from market_env.config import AgentConfig, ConfigError, Hawkes, MarketConfig, Recorded, Tape, amend
+from market_env.config import ConfigError, Tape
 from market_env.engine import state
 from market_env.market import configure, start
-from market_env.outside import read_bytes, shown
-from market_env.tape import LARGEST_TAPE, described, rows_of
+from market_env.tape import bytes_of, described
 from runners.exchange import window
-from runners.exchange.pairs import PRICE_UNITS, FormatError, Pair
+from runners.exchange.pairs import PRICE_UNITS, FormatError, Pair, read_pair
 from runners.files.whole import whole_file
+from scripted_agents.recorded import load_tape, on_tape
 
-KIND = "tape"
-SEATS = ("tape_0", "tape_1")
-"""The history's seats: of orders that rest, and of those that traded with them."""
-
-
-def seats() -> tuple[AgentConfig, AgentConfig]:
-    """The history's seats, which no limit binds."""
-    first, second = (
-        AgentConfig(name, KIND, cash=0, cash_floor=-(2**42), inventory_bound=2**31 - 1, arrivals=Recorded())
-        for name in SEATS
-    )
-    return first, second
+KEPT = Path("runs/tapes")
+"""Where tapes are kept that a command has made of a pair by the way."""
 
 
 @dataclass
@@ -66,6 +55,8 @@ class Made:
     """:data:`market_env.engine.state.TAPE`."""
     levels: int
     """K."""
+    sizes: tuple[float, float]
+    """Of a tick in currency units, of a lot in units of the asset."""
     messages: int = 0
     entered: int = 0
     """Levels set anew as they moved up into the window."""
@@ -158,7 +149,7 @@ def make(pair: Pair, tick_size: float = 0.01, lot_size: float = 1.0) -> Made:
     scale = _scale(tick_size * PRICE_UNITS, "tick_size", tick_size)
     size = _scale(lot_size, "lot_size", lot_size)
     _fits(pair, scale, size, tick_size, lot_size)
-    made = Made(pair.name, np.zeros(0, state.TAPE), pair.levels, messages=len(pair.messages))
+    made = Made(pair.name, np.zeros(0, state.TAPE), pair.levels, (tick_size, lot_size), messages=len(pair.messages))
     found = _Book()
     # A whole timestep, so that the clock of the files shines through; just before the first row, which is the start.
     start = math.ceil(float(pair.messages["time"][0])) - 1.0
@@ -311,51 +302,29 @@ def write(made: Made, path: Path) -> Tape:
     Raises:
         RunFolderError: it cannot be written.
     """
-    content = io.BytesIO()
-    np.lib.format.write_array(content, made.rows, allow_pickle=False)
+    content = bytes_of(made.sizes, made.rows)
     path.parent.mkdir(parents=True, exist_ok=True)
     with whole_file(path) as partial:
-        partial.write_bytes(content.getvalue())
-    return described(made.rows, str(path), hashlib.sha256(content.getvalue()).hexdigest())
+        partial.write_bytes(content)
+    return described(made.sizes, made.rows, str(path), hashlib.sha256(content).hexdigest())
 
 
-def load(path: Path, first: float = 0.0, last: float | None = None) -> Tape:
-    """What a config says of a tape's file.
+def tape_of_files(files: Sequence[Path]) -> Tape:
+    """A tape that lies in a file, or is made of a pair of them and kept in :data:`KEPT` for the next time.
 
     Raises:
-        ConfigError: it cannot be read or is no tape.
+        ConfigError: there are neither one nor two, or see :func:`scripted_agents.recorded.load_tape` and :func:`make`.
     """
-    where = f"tape {shown(str(path))[1:-1]}"
-    content = read_bytes(path, where, LARGEST_TAPE)
-    return described(rows_of(content, where), str(path), hashlib.sha256(content).hexdigest(), first, last)
-
-
-def market_of(tape: Tape, around: MarketConfig | None = None, timesteps: int | None = None) -> MarketConfig:
-    """A market that a tape plays in.
-
-    Args:
-        tape: the recorded day.
-        around: rules and who else trades, None for nobody. Its value and halts do not count, nor that news set off arrivals: those
-            who have a signal see the history's own mid. Cash is raised to what each seat's bound costs at the tape's prices.
-        timesteps: length of an episode; by default all that is left of the tape behind the latest start.
-    """
-    length = math.floor(tape.length - tape.last) if timesteps is None else timesteps
-    first = (tape.lowest + tape.highest) // 2
-    if around is None:
-        return MarketConfig(timesteps=length, agents=seats(), tape=tape, first_price=first)
-    agents = tuple(_seated(agent, tape) for agent in around.agents)
-    return amend(
-        around, timesteps=length, agents=(*agents, *seats()), tape=tape, value=None, halt=None, first_price=first
-    )
-
-
-def _seated(agent: AgentConfig, tape: Tape) -> AgentConfig:
-    """A seat in a market of a tape's prices."""
-    arrivals = agent.arrivals
-    if isinstance(arrivals, Hawkes):
-        arrivals = replace(arrivals, news=0.0)
-    # Twice what its bound costs, so that cash binds after the bound does.
-    return replace(agent, arrivals=arrivals, cash=max(agent.cash, 2 * agent.inventory_bound * tape.highest))
+    if len(files) == 1:
+        return load_tape(files[0])
+    if len(files) != 2:
+        raise ConfigError(f"--tape: expected a tape, or a message file and its order-book file, got {len(files)} files")
+    pair = read_pair(*files)
+    made = make(pair)
+    path = KEPT / f"{files[0].name.split('.')[0]}.npy"
+    print(made)
+    print(f"tape {path}", flush=True)
+    return write(made, path)
 
 
 @dataclass(frozen=True)
@@ -370,16 +339,16 @@ class PlayedBack:
     """Of the tape, carried out by the exchange."""
 
 
-def play_back(pair: Pair, made: Made, tape: Tape, tick_size: float = 0.01, lot_size: float = 1.0) -> PlayedBack:
+def play_back(pair: Pair, made: Made, tape: Tape) -> PlayedBack:
     """Play a tape in a market without agents, and compare every level of every row with the pair's order book."""
-    config = market_of(tape, timesteps=max(1, math.floor(tape.length)))
+    config = on_tape(tape, timesteps=max(1, math.floor(tape.length)))
     market = configure(config)
     start(market, np.uint64(1), made.rows)
     events = np.zeros(2 * state.longest_turn(market["orders"].shape[1]), state.EVENT)
     found = np.array([0, 0, state.NONE, 0], np.int64)
     window.follow(
-        market, made.rows, events, pair.books, _scale(tick_size * PRICE_UNITS, "tick_size", tick_size),
-        _scale(lot_size, "lot_size", lot_size), np.zeros(made.levels, np.int32), np.zeros(made.levels, np.int64), found,
+        market, made.rows, events, pair.books, _scale(tape.tick_size * PRICE_UNITS, "tick_size", tape.tick_size),
+        _scale(tape.lot_size, "lot_size", tape.lot_size), np.zeros(made.levels, np.int32), np.zeros(made.levels, np.int64), found,
     )  # fmt: skip
     rows, agreeing, first, messages = found.tolist()
     return PlayedBack(rows, agreeing, None if first == state.NONE else first, messages)

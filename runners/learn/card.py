@@ -317,7 +317,7 @@ def in_another_seat(folder: Path, standards: Standards) -> dict[str, Any]:
         ConfigError: it has not ended, or kept no policy.
     """
     trained = read_training(folder)
-    config = trained.training.market_of(MarketConfig().timesteps)
+    config = trained.training.judged_in("test")
     frozen = FrozenPPO(str(folder / POLICY))
     results = evaluation.compare(
         config, LEARNER, {"it": frozen}, list(standards.test_seeds), {"nothing": DoNothing()},
@@ -354,7 +354,7 @@ def publish(
             raise ConfigError(f"training {trained.folder}: expected the settings of {first.folder} but for the seed")
     if len({trained.training.seed for trained in trainings}) < len(trainings):
         raise ConfigError("trainings: expected each seed once")
-    config = first.training.market_of(MarketConfig().timesteps)
+    config = first.training.judged_in("test")
     policies = [FrozenPPO(str(trained.folder / POLICY)).build(config) for trained in trainings]
     # Its other seats, if it was trained for several, are its own whoever sits in the first.
     seated = [dict.fromkeys(first.training.seats()[1:], policy) for policy in policies]

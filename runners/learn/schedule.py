@@ -15,7 +15,7 @@ from stable_baselines3.common.logger import KVWriter
 from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tqdm import tqdm
 
-from market_env.config import LEARNER, MarketConfig, to_json
+from market_env.config import LEARNER, to_json
 from runners.files.event_file import EventFile, experiment, layout, scalars, text
 from runners.files.versions import versions_of
 from runners.files.whole import cannot_be_written
@@ -80,7 +80,7 @@ class Schedule(BaseCallback):
         self.folder = folder
         self.env = env
         self.purpose = checkpoint_purpose(training, env)
-        self.config = training.market_of(MarketConfig().timesteps)
+        self.config = training.judged_in("validation")
         self.curve: list[dict[str, Any]] = []
         self.best: float | None = None
         self.next = {"validate": training.validate_every, "checkpoint": 0, "snapshot": 0}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal, get_args
 
 import tyro
 from pydantic import Field
@@ -16,7 +16,8 @@ from market_env.rewards import WealthReward
 from runners.files.config import upgraded
 from scripted_agents.policy import PolicyConfig
 from scripted_agents.populations import DEFAULT, Population, population
-from scripted_agents.registry import AnyPolicy
+from scripted_agents.recorded import load_tape, on_tape, part_of
+from scripted_agents.registry import KINDS, AnyPolicy
 
 COUNTED_BEFORE = {"noise", "maker", "momentum"}
 """Fields of trainings from before populations had names: how many of each there were in what is ``day6`` now."""
@@ -26,6 +27,8 @@ CONFIG, POLICY, RESULT = "config.json", "policy.zip", "training.json"
 
 
 Count = Annotated[int, Field(ge=1)]
+Part = Literal["training", "validation", "test"]
+PARTS: tuple[Part, ...] = get_args(Part)
 
 
 @checked
@@ -46,6 +49,11 @@ class Training:
     """Agents of some kinds, in place of the population's own numbers."""
     market: Annotated[MarketConfig | None, tyro.conf.Suppress] = None
     """Rules and roster in place of the population's; its length does not count."""
+    tape: str | None = None
+    """File of a recorded day in the background, as runners.lobster tape makes it. Beside it trade the learners and whoever is
+    counted; episodes start anywhere on it but in what is held out."""
+    held_out: Annotated[float, Field(gt=0, lt=1)] = 0.4
+    """Share of the tape, its end, that training does not see: its first half is for validation, the second for the test."""
     policies: Annotated[dict[str, AnyPolicy], tyro.conf.Suppress] = field(default_factory=dict)
     """Policy parameters of those that do not learn, by agent id or kind; the others have the population's or the kind's."""
     snapshot_every: Count = 500_000
@@ -88,22 +96,43 @@ class Training:
             raise ValueError("markets, learners, n_steps: expected at least 2 turns an update, got 1")
         if self.market is not None:
             check_learners("market: its agents must hold the learners and opponents; agents", self.market, self.seats())
-            given = {"population": self.population != DEFAULT, "shifts": self.shifts > 1} | dict.fromkeys(
-                self.counts, True
-            )
+            given = {
+                "population": self.population != DEFAULT,
+                "shifts": self.shifts > 1,
+                "tape": self.tape is not None,
+                **dict.fromkeys(self.counts, True),
+            }
             if name := next((name for name, wanted in given.items() if wanted), None):
                 raise ValueError(f"{name}: the market has a roster of its own; give one or the other")
         elif LEARNER_KIND in self.counts:
             raise ValueError(f"{LEARNER_KIND}: learners and opponents say how many there are")
         else:
             self._population()  # whatever is wrong with it is said at once
+            if self.tape is not None:
+                for part in PARTS:
+                    self._on_tape(part)
 
     def _population(self, timesteps: int | None = None) -> Population:
         seats = {LEARNER_KIND: self.learners + self.opponents}
-        return population(self.population, {**self.counts, **seats}, timesteps, self.shifts)
+        others = dict.fromkeys(KINDS, 0) if self.tape is not None else {}
+        return population(self.population, {**others, **self.counts, **seats}, timesteps, self.shifts)
+
+    def _on_tape(self, part: Part) -> MarketConfig:
+        """The market with the tape, in episodes of the training's length within a part of it."""
+        assert self.tape is not None
+        validation, test = 1 - self.held_out, 1 - self.held_out / 2
+        first, last = {"training": (0.0, validation), "validation": (validation, test), "test": (test, 1.0)}[part]
+        tape = part_of(load_tape(Path(self.tape)), first, last, self.episode)
+        return on_tape(tape, self._population().market, self.episode)
+
+    def judged_in(self, part: Part) -> MarketConfig:
+        """The market of validations or of the test: whole episodes of the default length, or what is held out of the tape."""
+        return self.market_of(MarketConfig().timesteps) if self.tape is None else self._on_tape(part)
 
     def market_of(self, timesteps: int) -> MarketConfig:
-        """The market that it trains in, with episodes of another length."""
+        """The market that it trains in, with episodes of another length; those on a tape keep theirs."""
+        if self.tape is not None:
+            return self._on_tape("training")
         return self._population(timesteps).market if self.market is None else amend(self.market, timesteps=timesteps)
 
     def others(self) -> dict[str, PolicyConfig]:

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from market_env.config import LEARNER_KIND
+from market_env.config import LEARNER_KIND, Recorded
 from runners.files.run import Run
 from runners.measures import trading
 from runners.report.story import Story
@@ -63,16 +63,15 @@ def inventories(story: Story) -> Figure:
             axes.plot(place, extreme, color=tint, alpha=1.0 if len(members) == 1 else 0.5, linewidth=0.7)
             place, mean, *_ = binned(change[:, index])
             wealth.plot(place, mean, color=tint, alpha=1.0 if len(members) == 1 else 0.5, linewidth=0.8)
-        bounds = sorted({agent.inventory_bound for agent in members})
+        bounds = sorted({a.inventory_bound for a in members if not isinstance(a.arrivals, Recorded)})
         for bound in (*bounds, *(-bound for bound in bounds)):
             axes.axhline(bound, color=MUTED, linewidth=0.8, linestyle="--")
         wealth.axhline(0, color=MUTED, linewidth=0.7)
         largest = int(np.abs(inventory).max()) if inventory.size else 0
         count = f"{len(members)} agent{'s' * (len(members) > 1)}"
         shown = f", the first {MOST_LINES} shown" if len(members) > MOST_LINES else ""
-        axes.set_title(
-            f"{kind}: inventory of {count}, largest {largest} of ±{' / '.join(map(str, bounds))} (dashed){shown}"
-        )
+        limits = f"of ±{' / '.join(map(str, bounds))} (dashed)" if bounds else "without a bound"
+        axes.set_title(f"{kind}: inventory of {count}, largest {largest} {limits}{shown}")
         axes.set_ylabel("lots")
         wealth.set_title(f"{kind}: change in wealth")
         wealth.set_ylabel("tick-lots")

@@ -136,7 +136,7 @@ def kinds_of_agents(figure: Figure, run: Run) -> float:
     cells = [
         (
             short(kind), f"{f['agents']}", f"{f['turns']:,}", f"{f['trades']:,}", f"{f['maker_lots']:,}", f"{f['taker_lots']:,}",
-            f"{f['wealth_change']:,.1f}", "{:,} / {:,}".format(*worst[kind]),
+            f"{f['wealth_change']:,.1f}", "{:,} / {:,}".format(*worst[kind]).replace(f" / {2**31 - 1:,}", ", no bound"),
         )
         for kind, f in run.summary["kinds"].items()
     ]  # fmt: skip
