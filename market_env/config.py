@@ -423,8 +423,10 @@ class Tape:
     """Currency units of a tick in it."""
     lot_size: Positive
     """Units of the asset in a lot."""
+    rows: Annotated[int, Field(gt=0)]
+    """How many there are."""
     length: Positive
-    """Time of its last message, timesteps."""
+    """Time of the last, timesteps."""
     orders: Annotated[int, Field(gt=0)]
     """Most orders of it that rest at one time."""
     lowest: Int32

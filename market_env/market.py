@@ -194,7 +194,8 @@ def configure(config: MarketConfig, capacity: state.Capacity | None = None) -> R
             account["max_open_orders"] = 2**31 - 1
             market["tape_taker"] = index
             market["tape_maker"] = index if not market["tape_rows"] else market["tape_maker"]
-            market["tape_rows"] = len(tape_of(config))
+            assert config.tape is not None
+            market["tape_rows"] = config.tape.rows
             continue
         # A group's name cannot be an agent's id, which ends in a number behind an underscore.
         members.setdefault(arrivals.group if isinstance(arrivals, Hawkes) else agent.id, []).append(index)

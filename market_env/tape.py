@@ -125,6 +125,7 @@ def described(
         sha256=sha256,
         tick_size=sizes[0],
         lot_size=sizes[1],
+        rows=len(rows),
         length=float(rows["time"][-1]),
         orders=int(rows["handle"].max()) + 1,
         lowest=int(rows["price"].min()),

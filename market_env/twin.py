@@ -356,11 +356,9 @@ class TwinMarket:
             self._row += 1
             if kind == ADD:
                 others = [own[1] for own in standing.values() if own[0] != side]
-                if others and (price >= min(others) if side == 0 else price <= max(others)):
-                    standing.pop(handle, None)
-                    continue
-                standing.pop(handle, None)  # used anew: last in line
-                standing[handle] = [side, price, lots]
+                crosses = others and (price >= min(others) if side == 0 else price <= max(others))
+                if handle not in standing and not crosses:
+                    standing[handle] = [side, price, lots]
             elif handle in standing:
                 standing[handle][2] -= standing[handle][2] if kind == DELETE else lots
                 if standing[handle][2] <= 0:
@@ -386,9 +384,8 @@ class TwinMarket:
             side = "sell" if code else "buy"
             resting = self.book.orders.get(self._handles.get(handle, -1))
             if kind == ADD:
-                self._handles.pop(handle, None)
                 lowest = math.ceil(self.reference) - self.window // 2
-                if lowest <= price < lowest + self.window:
+                if not resting and lowest <= price < lowest + self.window:
                     self._handles[handle] = self.accepted
                     yield from self._admit(maker, side, price, lots, immediate=False)
             elif kind == EXECUTE:

@@ -16,7 +16,7 @@ import tyro
 from market_env.config import LEARNER_KIND, ConfigError, MarketConfig, amend
 from market_env.outside import shown
 from runners.exchange.tape import tape_of_files
-from runners.experiment.arms import Base, make_arm, parse_variation
+from runners.experiment.arms import Base, changed, parse_variation
 from runners.simulation.config import RunConfig, has_roster, read_file, run_of
 from scripted_agents import registry
 from scripted_agents.frozen_ppo import DEFAULT_MODEL, FrozenPPO, locate, sha256
@@ -197,8 +197,8 @@ def _changed(run: RunConfig, texts: Sequence[str]) -> dict[str, Any]:
         if path in changes or path in KINDS or len(values) > 1:
             raise ConfigError(f"--set: expected one path=value a path that is no number of agents, got {shown(text)}")
         changes[path] = values[0]
-    arm = make_arm(Base(lambda _: (run.market, run.policies)), changes)
-    return {"market": arm.market, "policies": arm.policies}
+    market, policies = changed(run.market, run.policies, changes)
+    return {"market": market, "policies": policies}
 
 
 def users_own(name: str, what: str) -> Any:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +32,8 @@ from market_env.config import (
 from market_env.engine import state
 from market_env.market import Market
 from market_env.twin import Entry, Line
+from runners.audit.rebuild import twin_of
+from runners.audit.streams import delays
 from runners.files.schema import arrow_schema
 
 
@@ -251,6 +253,65 @@ def check_accounts(market: Market) -> None:
     assert agents["fees"].sum() == market.records[0]["collected"]
     free = FEE_UNIT * (agents["cash"] - agents["reserved"] - agents["cash_floor"])
     assert (free - agents["fees"] - agents["reserved_fees"] >= 0).all()
+
+
+def beside_twin(config: MarketConfig, seed: int, turns: int, played: Counter[str]) -> Market:
+    """Random actions through the engine and its twin, every line, book and account compared; return the market.
+
+    Args:
+        config: the market.
+        seed: of the run and the actions.
+        turns: most of them.
+        played: counts what came up.
+    """
+    market = Market(config, log=True)
+    twin = twin_of(config, seed)
+    actions = random_actions(config, seed, turns)
+    travel = {agent.id: delays(agent.latency, agent.id, seed) for agent in config.agents}
+    going = market.reset(seed)
+    opening = market.drain()
+    expected = [*twin.lay_out(), *twin.advance(float(market.records[0]["time"]), {}, end=not going)]
+    assert as_entries(opening, market.agent_ids) == expected
+    seq = len(opening)
+    for number in range(turns):
+        if not going:
+            break
+        name, time = market.agent_ids[market.acting], float(market.records[0]["time"])
+        cancel, orders = decoded(config, actions[number], market.reference, market.acting, time)
+        duty = config.agents[market.acting].duty
+        assert duty is None or duty.works(time) or twin.accounts[name].orders
+        going = market.act(actions[number])
+        events = market.drain()
+        assert events["seq"].tolist() == list(range(seq, seq + len(events)))
+        seq += len(events)
+        entries = as_entries(events, market.agent_ids)
+        # Which side goes first is a draw that the twin cannot know: it is told.
+        firsts = first_sides(entries)
+        expected = list(twin.turn(name, cancel, firsts.get(number, "buy"), orders, time, next(travel[name])))
+        expected += twin.advance(float(market.records[0]["time"]), firsts, end=not going)
+        assert entries == expected
+        assert market.reference == twin.reference
+        assert resting(market) == {
+            side: {
+                price: [(order.order_id, order.agent, order.lots) for order in queue] for price, queue in levels.items()
+            }
+            for side, levels in twin.book.sides.items()
+        }
+        check_accounts(market)
+        check_structure(market)
+        lines = [entry.line for entry in entries]
+        played["turns"] += 1
+        for kind in ("trade", "halt", "resume"):
+            played[kind] += sum(line.kind == kind for line in lines)
+        played["arrived"] += len({entry.turn for entry in entries if entry.turn != number})
+        for reason in ("halt", "under_way", "cash"):
+            played[f"refused: {reason}"] += sum(line.reason == reason for line in lines)
+    for agent, account in zip(config.agents, market.records[0]["agents"], strict=False):
+        mirror = twin.accounts[agent.id]
+        found = tuple(int(account[column]) for column in ("cash", "inventory", "fees"))
+        assert found == (mirror.cash, mirror.inventory, mirror.paid)
+        played["paid for messages"] += config.fees_of(agent).message > 0 and mirror.paid > 0
+    return market
 
 
 def same(a: Any, b: Any) -> bool:

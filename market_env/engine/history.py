@@ -6,7 +6,8 @@ in line, and the history's own order loses the lots all the same: what is left o
 less what agents have traded. What they have traded already cannot leave or trade again, and is counted as cut or skipped. The
 history passes no risk checks, pays as its seats say, and reacts to nobody.
 
-Rows refer to orders by handles, each used anew once its order is gone. Rows of one time are carried out together, then the
+Rows refer to orders by handles, each used anew once its order is gone; what no recorded day could say, such as an order under a
+handle that is taken, is skipped. Rows of one time are carried out together, then the
 reference price is set. An episode may start anywhere: the rows before are laid out without agents, about 20 ns each.
 """
 
@@ -64,7 +65,8 @@ def lay_row(market, row):
     handle = market.handles[row.handle]
     see(market, row)
     if row.kind == TAPE_ADD:
-        if market.free_orders == 0 or book.crosses(market, row.side, row.price):
+        taken = resting(market, row.handle) != NONE
+        if taken or market.free_orders == 0 or book.crosses(market, row.side, row.price):
             market.tape_skipped += 1
             return
         handle.slot = book.rest(market, market.tape_maker, row.side, row.price, row.lots, market.next_order_id, 0.0)
@@ -166,8 +168,8 @@ def carry_out_row(market, row, events):
     see(market, row)
     if row.kind == TAPE_ADD:
         handle = market.handles[row.handle]
-        handle.slot = NONE
-        if market.free_orders == 0 or not within_window(market, row.price):
+        taken = resting(market, row.handle) != NONE
+        if taken or market.free_orders == 0 or not within_window(market, row.price):
             market.tape_skipped += 1
             return
         slot, _ = exchange.admit(market, events, market.tape_maker, row.side, row.price, row.lots, False)

@@ -119,14 +119,25 @@ def make_arm(base: Base, changes: Changes, name: str | None = None) -> Arm:
         raise ConfigError(f"{next(iter(counts))}: cannot be varied: {base.roster} has a roster of its own")
     try:
         market, policies = base.recount(counts)
-        chosen = resolve(market, policies)
-        for path, value in changes.items():
-            if path not in counts:
-                market, chosen = _changed(market, chosen, path, value)
-        build(market, chosen)
+        market, chosen = changed(market, policies, {p: value for p, value in changes.items() if p not in counts})
     except ConfigError as error:
         raise ConfigError(f"arm {label(changes)}: {error}" if changes else str(error)) from None
     return Arm(label(changes) if name is None else name, market, chosen, dict(changes))
+
+
+def changed(
+    market: MarketConfig, policies: Mapping[str, PolicyConfig], changes: Changes
+) -> tuple[MarketConfig, dict[str, PolicyConfig]]:
+    """A market with rules, seats or policies changed, path by path, and the policies of all its agents.
+
+    Raises:
+        ConfigError: see :func:`make_arm`.
+    """
+    chosen = resolve(market, policies)
+    for path, value in changes.items():
+        market, chosen = _changed(market, chosen, path, value)
+    build(market, chosen)
+    return market, chosen
 
 
 def label(changes: Changes, *, whole: bool = False) -> str:
@@ -259,7 +270,7 @@ def parse_variation(text: str) -> tuple[str, list[Any]]:
         values = []
         for word in given.split(","):
             try:
-                values.append(load_json(word, path))
+                values.append(load_json(f"0{word}" if word.startswith(".") else word, path))
             except ConfigError:
                 values.append(word)
     if len({json.dumps(value) for value in values}) < len(values):

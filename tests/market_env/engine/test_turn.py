@@ -13,14 +13,8 @@ from market_env.config import AgentConfig, Every, MarketConfig
 from market_env.engine import state, turn
 from market_env.engine.streams import draw
 from market_env.market import Market
-from runners.audit.rebuild import twin_of
-from runners.audit.streams import delays
 from tests.kit import (
-    as_entries,
-    check_accounts,
-    check_structure,
-    decoded,
-    first_sides,
+    beside_twin,
     market_configs,
     random_actions,
     resting,
@@ -49,50 +43,7 @@ def test_engine_does_what_its_twin_does_and_keeps_every_invariant_for_a_hundred_
 @settings(max_examples=EXAMPLES)
 @given(market_configs(), st.integers(0, 2**32))
 def engine_beside_twin(config: MarketConfig, seed: int) -> None:
-    market = Market(config, log=True)
-    twin = twin_of(config)
-    actions = random_actions(config, seed, TURNS)
-    travel = {agent.id: delays(agent.latency, agent.id, seed) for agent in config.agents}
-    going = market.reset(seed)
-    seq = len(market.drain())
-    for number in range(TURNS):
-        if not going:
-            break
-        name, time = market.agent_ids[market.acting], float(market.records[0]["time"])
-        cancel, orders = decoded(config, actions[number], market.reference, market.acting, time)
-        duty = config.agents[market.acting].duty
-        assert duty is None or duty.works(time) or twin.accounts[name].orders
-        going = market.act(actions[number])
-        events = market.drain()
-        assert events["seq"].tolist() == list(range(seq, seq + len(events)))
-        seq += len(events)
-        entries = as_entries(events, market.agent_ids)
-        # Which side goes first is a draw that the twin cannot know: it is told.
-        firsts = first_sides(entries)
-        expected = list(twin.turn(name, cancel, firsts.get(number, "buy"), orders, time, next(travel[name])))
-        expected += twin.advance(float(market.records[0]["time"]), firsts, end=not going)
-        assert entries == expected
-        assert market.reference == twin.reference
-        assert resting(market) == {
-            side: {
-                price: [(order.order_id, order.agent, order.lots) for order in queue] for price, queue in levels.items()
-            }
-            for side, levels in twin.book.sides.items()
-        }
-        check_accounts(market)
-        check_structure(market)
-        lines = [entry.line for entry in entries]
-        played["turns"] += 1
-        for kind in ("trade", "halt", "resume"):
-            played[kind] += sum(line.kind == kind for line in lines)
-        played["arrived"] += len({entry.turn for entry in entries if entry.turn != number})
-        for reason in ("halt", "under_way", "cash"):
-            played[f"refused: {reason}"] += sum(line.reason == reason for line in lines)
-    for agent, account in zip(config.agents, market.records[0]["agents"], strict=False):
-        mirror = twin.accounts[agent.id]
-        found = tuple(int(account[column]) for column in ("cash", "inventory", "fees"))
-        assert found == (mirror.cash, mirror.inventory, mirror.paid)
-        played["paid for messages"] += config.fees_of(agent).message > 0 and mirror.paid > 0
+    beside_twin(config, seed, TURNS, played)
 
 
 @pytest.mark.long
