@@ -134,8 +134,27 @@ def changed(
         ConfigError: see :func:`make_arm`.
     """
     chosen = resolve(market, policies)
+    data, rules = to_json(market), []
     for path, value in changes.items():
-        market, chosen = _changed(market, chosen, path, value)
+        root, *parts = path.split(".")
+        if root == "policies" and parts:
+            _change_policies(market, chosen, path, value)
+        elif root == "market" and parts:
+            rules.append(path)
+            _change_market(market, data, path, value)
+        else:
+            kinds = [
+                *KINDS,
+                "policies.<kind or agent>.<parameter>",
+                "market.<field>",
+                "market.agents.<kind or agent>.<field>",
+            ]
+            raise _unknown(path, root, kinds)
+    if rules:  # together, since one may need another
+        try:
+            market = parse_json(MarketConfig, json.dumps(data))
+        except ConfigError as error:
+            raise ConfigError(f"{', '.join(rules)}: {error}") from None
     build(market, chosen)
     return market, chosen
 
@@ -167,44 +186,33 @@ def _unknown(path: str, part: str, known: Iterable[str]) -> ConfigError:
     return ConfigError(f"{shown(path)[1:-1]}: unknown {shown(part)}; {near(part, known)}")
 
 
-def _changed(
-    market: MarketConfig, policies: Mapping[str, PolicyConfig], path: str, value: Any
-) -> tuple[MarketConfig, dict[str, PolicyConfig]]:
-    """One change carried out."""
-    root, *parts = path.split(".")
-    if root == "policies" and parts:
-        who, *within = parts
-        chosen = _agents(market, path, who)
-        own = dict(policies)
-        if within:
-            # Agents of one kind may have policies of several makes: those change that have the parameter.
-            chosen = [agent for agent in chosen if within[0] in to_json(own[agent])] or chosen
-        elif not isinstance(value, Mapping):
-            raise ConfigError(f"{path}: expected the parameters of a policy, got {shown(value)}")
-        for agent in chosen:
-            own[agent] = _policy(path, _set(to_json(own[agent]), within, value, path) if within else dict(value))
-        return market, own
-    if root == "market" and parts:
-        data = to_json(market)
-        if parts[0] == "agents" and len(parts) > 1:
-            who, *within = parts[1:]
-            chosen = _agents(market, path, who)
-            if not within:
-                raise ConfigError(f"{path}: expected a field of the seat behind it, such as {path}.cash")
-            data["agents"] = [
-                _set(agent, within, value, path) if agent["id"] in chosen else agent for agent in data["agents"]
-            ]
-        else:
-            _set(data, parts, value, path)
-        try:
-            return parse_json(MarketConfig, json.dumps(data)), dict(policies)
-        except ConfigError as error:
-            raise ConfigError(f"{path}: {error}") from None
-    raise _unknown(
-        path,
-        root,
-        [*KINDS, "policies.<kind or agent>.<parameter>", "market.<field>", "market.agents.<kind or agent>.<field>"],
-    )
+def _change_policies(market: MarketConfig, policies: dict[str, PolicyConfig], path: str, value: Any) -> None:
+    """Change the policies of the agents that a path names, or a parameter of them."""
+    who, *within = path.split(".")[1:]
+    chosen = _agents(market, path, who)
+    if within:
+        # Agents of one kind may have policies of several makes: those change that have the parameter.
+        chosen = [agent for agent in chosen if within[0] in to_json(policies[agent])] or chosen
+    elif not isinstance(value, Mapping):
+        raise ConfigError(f"{path}: expected the parameters of a policy, got {shown(value)}")
+    for agent in chosen:
+        parameters = _set(to_json(policies[agent]), within, value, path) if within else dict(value)
+        policies[agent] = _policy(path, parameters)
+
+
+def _change_market(market: MarketConfig, data: dict[str, Any], path: str, value: Any) -> None:
+    """Change a rule, or a field of the seats that a path names, in a market's plain data."""
+    parts = path.split(".")[1:]
+    if parts[0] != "agents" or len(parts) == 1:
+        _set(data, parts, value, path)
+        return
+    who, *within = parts[1:]
+    chosen = _agents(market, path, who)
+    if not within:
+        raise ConfigError(f"{path}: expected a field of the seat behind it, such as {path}.cash")
+    for agent in data["agents"]:
+        if agent["id"] in chosen:
+            _set(agent, within, value, path)
 
 
 def _agents(market: MarketConfig, path: str, who: str) -> list[str]:
