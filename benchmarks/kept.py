@@ -1,7 +1,8 @@
 """``python -m benchmarks.kept [NAME ...]``: measure anew what the docs show, and leave it in the repository.
 
 Each set of figures is the output of one command, kept as ``docs/figures/NAME.json`` with the command, the date and the machine;
-``make docs`` writes it into the pages. Cost: about a quarter of an hour for all.
+``make docs`` writes it into the pages. Cost: about a quarter of an hour for all but ``learning``, which
+trains for an hour and a half.
 """
 
 from __future__ import annotations
@@ -35,6 +36,11 @@ COMMANDS = {
     "earnings": ["benchmarks.realism", "earnings"],
     "page": ["benchmarks.realism", "page"],
     "push": ["benchmarks.push"],
+    "latency": ["benchmarks.rules", "latency"],
+    "latency_policy": ["benchmarks.rules", "policy"],
+    "rules": ["benchmarks.rules", "cost"],
+    "tape": ["benchmarks.rules", "tape"],
+    "learning": ["benchmarks.learning"],
     "null": ["benchmarks.experiments", "null"],
     "pairing": ["benchmarks.experiments", "pairing"],
     "speed": ["benchmarks.experiments", "speed"],

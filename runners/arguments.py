@@ -193,9 +193,11 @@ def _changed(run: RunConfig, texts: Sequence[str]) -> dict[str, Any]:
     """Market and policies of a run as ``--set`` changes them."""
     changes = {}
     for text in texts:
-        path, values = parse_variation(text)
-        if path in changes or path in KINDS or len(values) > 1:
-            raise ConfigError(f"--set: expected one path=value a path that is no number of agents, got {shown(text)}")
+        path, values = parse_variation(text, "--set")
+        if path in KINDS:
+            raise ConfigError(f"--set: a number of agents has a flag of its own, --{path}; got {shown(text)}")
+        if path in changes or len(values) > 1:
+            raise ConfigError(f"--set: expected each path once, with one value, got {shown(text)}")
         changes[path] = values[0]
     market, policies = changed(run.market, run.policies, changes)
     return {"market": market, "policies": policies}

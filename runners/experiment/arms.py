@@ -231,18 +231,22 @@ def _policy(path: str, data: dict[str, Any]) -> PolicyConfig:
         raise ConfigError(f"{path}: {error}") from None
 
 
+class _Begun(dict[str, Any]):
+    """What stood at None before a field of it was set: the others are as by default."""
+
+
 def _set(data: dict[str, Any], parts: Sequence[str], value: Any, path: str) -> dict[str, Any]:
     """Set a field within plain data, which must have it; return the data."""
     place = data
     for part in parts[:-1]:
         if part not in place:
             raise _unknown(path, part, place)
-        if place[part] is None:  # nothing of it so far: what it has beside is as by default
-            place[part] = {}
+        if place[part] is None:
+            place[part] = _Begun()
         if not isinstance(place[part], dict):
             raise ConfigError(f"{path}: {part} is {shown(place[part])}, which has no fields")
         place = place[part]
-    if place and parts[-1] not in place:
+    if parts[-1] not in place and not isinstance(place, _Begun):
         raise _unknown(path, parts[-1], place)
     if isinstance(value, str) and value.startswith("*"):
         value = _times(place.get(parts[-1]), value, path)
@@ -261,19 +265,23 @@ def _times(own: Any, text: str, path: str) -> float | int:
     return round(own * factor) if isinstance(own, int) else own * factor
 
 
-def parse_variation(text: str) -> tuple[str, list[Any]]:
+def parse_variation(text: str, flag: str = "--vary") -> tuple[str, list[Any]]:
     """``path=value,value,...``, or ``path=[value, value, ...]`` as a JSON list, as path and values; each is JSON, else a text.
+
+    Args:
+        text: as the command line has it.
+        flag: what it was given to, for an error.
 
     Raises:
         ConfigError: it is written otherwise, or one value stands twice.
     """
     path, equals, given = text.partition("=")
     if not (path and equals and given):
-        raise ConfigError(f"--vary: expected path=value,value,..., such as maker=8,4,0, got {shown(text)}")
+        raise ConfigError(f"{flag}: expected path=value, such as market.fees.taker=300, got {shown(text)}")
     if given.lstrip().startswith("{"):  # one value that may hold commas
-        values = [load_json(given, f"--vary {path}")]
+        values = [load_json(given, f"{flag} {path}")]
     elif given.lstrip().startswith("["):  # several such
-        values = list(load_json(given, f"--vary {path}"))
+        values = list(load_json(given, f"{flag} {path}"))
     else:
         values = []
         for word in given.split(","):
@@ -282,7 +290,7 @@ def parse_variation(text: str) -> tuple[str, list[Any]]:
             except ConfigError:
                 values.append(word)
     if len({json.dumps(value) for value in values}) < len(values):
-        raise ConfigError(f"--vary {shown(path)[1:-1]}: expected each value once, got {shown(given)}")
+        raise ConfigError(f"{flag} {shown(path)[1:-1]}: expected each value once, got {shown(given)}")
     return path, values
 
 

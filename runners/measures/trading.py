@@ -131,12 +131,15 @@ class Seat:
     idle_change: float
     """What its starting inventory alone would have gained: doing nothing."""
     edge: dict[str, float]
-    """What it gained from each kind as they traded: lots times the price's distance from the mid just before the order."""
+    """What it gained from each kind as they traded, before fees: lots times the price's distance from the mid just before the
+    order."""
+    fees: float = 0.0
+    """Paid less rebates, tick-lots."""
 
     @property
     def holding(self) -> float:
-        """The rest of its change in wealth: what its inventory gained as the mid moved."""
-        return self.wealth_change - sum(self.edge.values())
+        """The rest of its change in wealth but fees: what its inventory gained as the mid moved."""
+        return self.wealth_change + self.fees - sum(self.edge.values())
 
 
 def seat(line: Timeline, agent: str) -> Seat | None:
@@ -182,6 +185,7 @@ def seat(line: Timeline, agent: str) -> Seat | None:
         liquidation_change=float(line.liquidation[place] - config.cash - config.inventory * run.market.first_price),
         idle_change=float(config.inventory * (line.mid[-1] - run.market.first_price)),
         edge={kind: float(by_kind[number]) for number, kind in enumerate(line.kinds)},
+        fees=figures["fees"],
     )
 
 

@@ -156,6 +156,7 @@ def terms_by_kind(figure: Figure, story: Story) -> None:
     run, found = story.run, story.trading
     volume = 2 * max(1, run.summary["traded_lots"])
     cells = []
+    charged = run.market.charges
     for kind in run.kinds:
         figures = run.summary["kinds"][kind]
         both = figures["maker_lots"] + figures["taker_lots"]
@@ -163,13 +164,17 @@ def terms_by_kind(figure: Figure, story: Story) -> None:
             (
                 short(kind), f"{both / volume:.1%}", f"{figures['maker_lots'] / both:.1%}" if both else "-", number(found.fill_rate[kind], ".1%"),
                 *(number(getattr(found.spreads[kind], name).mean) if kind in found.spreads else "-" for name in ("effective", "realised", "impact")),
+                *((f"{figures['wealth_change'] + figures['fees']:+,.0f}", f"{figures['fees']:,.0f}") if charged else ()),
                 f"{figures['wealth_change']:+,.0f}",
             )
         )  # fmt: skip
     rows(
         figure, (0.03, 0.07, 0.94, 0.17), "",
-        ["kind", "share of all lots", "of them as maker", "fill rate of resting lots", "effective", "realised", "adverse selection", "wealth change"],
-        cells, (0.12, 0.13, 0.13, 0.17, 0.1, 0.1, 0.13, 0.12),
+        [
+            "kind", "share of lots", "as maker", "fill rate of resting lots", "effective", "realised", "adverse selection",
+            *(("before fees", "fees") if charged else ()), "wealth change",
+        ],
+        cells, (0.11, 0.1, 0.08, 0.17, 0.08, 0.08, 0.13, 0.09, 0.07, 0.09) if charged else (0.12, 0.13, 0.13, 0.17, 0.1, 0.1, 0.13, 0.12),
     )  # fmt: skip
 
 
@@ -302,13 +307,12 @@ def state_panels(state: Axes, net: Axes, seat: trading.Seat) -> None:
 
 def earned_panel(earned: Axes, run: Run, seat: trading.Seat) -> None:
     """From whom the seat earns what, against doing nothing."""
-    names = [*seat.edge, "holding"]
-    amounts = [*seat.edge.values(), seat.holding - seat.idle_change]
-    earned.barh(
-        [f"trades with {short(name)}" if name != "holding" else "inventory held" for name in names],
-        amounts,
-        color=[*(colour(run, name) for name in seat.edge), MUTED],
-    )
+    bars = [(f"trades with {short(kind)}", gain, colour(run, kind)) for kind, gain in seat.edge.items()]
+    bars.append(("inventory held", seat.holding - seat.idle_change, MUTED))
+    if run.market.charges:
+        bars.append(("fees", -seat.fees, INK))
+    names, amounts, colours = zip(*bars, strict=True)
+    earned.barh(names, amounts, color=colours)
     earned.axvline(0, color=INK, linewidth=0.7)
     earned.invert_yaxis()
     earned.set(title="What it earns against doing nothing", xlabel="tick-lots")

@@ -70,7 +70,7 @@ def summary(story: Story) -> Figure:
     added = [kind for kind in run.kinds if kind not in SEATS]
     caption(
         figure,
-        "Prices in ticks, quantities in lots, money in tick-lots, time in timesteps. Wealth counts inventory at the mid. "
+        "Prices in ticks, quantities in lots, money in tick-lots, time in timesteps. Wealth counts inventory at the mid, fees off. "
         "Two-sided share: after the first 50 timesteps. "
         + all_standings(run)
         + (f" In addition to the four kinds ({', '.join(SEATS)}): {', '.join(added)}." if added else ""),

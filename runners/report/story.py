@@ -12,7 +12,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from market_env.config import LEARNER_KIND, ConfigError
+from market_env.config import FEE_UNIT, LEARNER_KIND, ConfigError
 from market_env.engine.state import BUY, KIND_TURN, SELL
 from runners.exchange import facts
 from runners.files.run import Run
@@ -181,7 +181,8 @@ class Story(Measured):
         floors = {agent.id: agent.cash_floor for agent in self.run.market.agents}
         ids = rows["agent"].cast(pl.String)
         far = rows["inventory"].abs() > ids.replace_strict(bounds, return_dtype=pl.Int64)
-        poor = rows["cash"] < ids.replace_strict(floors, return_dtype=pl.Int64)
+        floor = ids.replace_strict(floors, return_dtype=pl.Int64)
+        poor = FEE_UNIT * (rows["cash"] - floor) < rows["fees"]
         beyond = int((far | poor).sum())
         return Check(name, beyond == 0, f"{rows.height:,} account rows, {beyond} beyond")
 
@@ -281,7 +282,8 @@ class Story(Measured):
                 f"and ends {seat.near_bound:.1%} of timesteps beyond {NEAR_BOUND:.0%} of its bound (extreme: {MOST_NEAR_BOUND:.0%} "
                 f"or more). Against doing nothing it gains {seat.wealth_change - seat.idle_change:+,.0f} tick-lots at the mid, "
                 f"{seat.liquidation_change - seat.idle_change:+,.0f} if it closes its inventory through the book; trades with {best} agents bring "
-                f"{gain:+,.0f} against the mid before them.",
+                f"{gain:+,.0f} against the mid before them"
+                f"{f', fees cost {seat.fees:,.0f}' if self.run.market.charges else ''}.",
             )
         ]
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from market_env.config import ConfigError
+from market_env.config import ConfigError, Halt, Latency
 from runners.experiment.arms import Base, crossed, label, make_arm, numbers_at, of_models, parse_variation, read_arms
 from scripted_agents import population
 from scripted_agents.frozen_ppo import DEFAULT_MODEL, FrozenPPO
@@ -155,3 +155,19 @@ def test_a_number_of_agents_beside_a_roster_of_its_own_is_refused() -> None:
 def test_a_variation_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="--vary"):
         parse_variation(text)
+
+
+def test_fields_of_what_is_none_begin_it_and_several_that_need_each_other_are_set_together() -> None:
+    base = Base.of("day6", 100)
+    changes = {"market.halt.within": 20, "market.halt.move": 30, "market.agents.maker.latency.fixed": 0.5}
+    arm = make_arm(base, changes)
+    assert arm.market.halt == Halt(30, 20)
+    assert {agent.latency for agent in arm.market.agents if agent.kind == "maker"} == {Latency(0.5)}
+    assert {agent.latency for agent in arm.market.agents if agent.kind != "maker"} == {None}
+    with pytest.raises(ConfigError, match=r"market\.halt\.within: halt\.move: Field required"):
+        make_arm(base, {"market.halt.within": 20})
+    with pytest.raises(
+        ConfigError, match=r"market\.halt\.width, market\.halt\.move: halt\.width: Unexpected keyword argument, got 20"
+    ):
+        make_arm(base, {"market.halt.width": 20, "market.halt.move": 3})
+    assert parse_variation("market.agents.maker.latency.fixed=.5,1")[1] == [0.5, 1]
