@@ -228,6 +228,14 @@ def card_text(stem: str, card: Mapping[str, Any], standards: Standards = STANDAR
             f"the {training['population']} population with {seats} such seats. {training['learners']} of them learned, "
             f"{training['opponents']} were its earlier selves; on validation and test seeds all are its own but for the rival's"
         )
+    episodes = f"{MarketConfig().timesteps:,} timesteps each"
+    if training.get("tape"):
+        beside = f"{named.strip()} beside it" if training["counts"] else "nobody beside it"
+        seating, again = f"the market of the recorded day `{Path(training['tape']).name}`, {beside}", ""
+        episodes = (
+            f"{training['episode']:,} timesteps each within the last {training['held_out'] / 2:.0%} of the day, which neither the training "
+            "nor the choice of a checkpoint has seen"
+        )
     settings = "\n".join(f"| `{name}` | `{value}` |" for name, value in training.items())
     versions = ", ".join(f"{name} {number}" for name, number in card["versions"].items())
     validation, test = card["validation_seeds"], card["test_seeds"]
@@ -250,14 +258,14 @@ A PPO policy, trained with Stable-Baselines3 and frozen, for the seat `{LEARNER}
 
 ## Figures on seeds that it never saw
 
-{figures["seeds"]} seeds ({test[0]} to {test[1]}), 5,000 timesteps each, tick-lots: its mean less that of a rival in the same seat, with the
+{figures["seeds"]} seeds ({test[0]} to {test[1]}), {episodes}, tick-lots: its mean less that of a rival in the same seat, with the
 seat's cash, bound and arrivals, paired by seed; in brackets 95 % bootstrap intervals.{again}
 
 | rival in its seat | wealth | liquidation wealth |
 |---|---|---|
 {rivals}
 
-The maker's parameters were tuned for this seat on the validation seeds (`python -m runners.tune`). Mean liquidation gain over its standard
+The maker's parameters were tuned for {"the default's" if training.get("tape") else "this"} seat on the validation seeds (`python -m runners.tune`). Mean liquidation gain over its standard
 deviation across seeds is below. {against_maker}
 
 | policy | mean | mean over standard deviation |
