@@ -7,7 +7,19 @@
 import pettingzoo
 
 from market_env.aec import EnvState, env, raw_env
-from market_env.config import AgentConfig, ConfigError, Duty, Every, Hawkes, MarketConfig, Poisson, roster
+from market_env.config import (
+    AgentConfig,
+    ConfigError,
+    Duty,
+    Every,
+    Fees,
+    Halt,
+    Hawkes,
+    Latency,
+    MarketConfig,
+    Poisson,
+    roster,
+)
 from market_env.learner import LearnerEnv
 from market_env.market import Market
 from market_env.parallel import parallel_env
@@ -19,7 +31,10 @@ __all__ = [
     "Duty",
     "EnvState",
     "Every",
+    "Fees",
+    "Halt",
     "Hawkes",
+    "Latency",
     "LearnerEnv",
     "Market",
     "MarketConfig",

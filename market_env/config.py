@@ -289,6 +289,12 @@ MOST_FEE = 1_000_000
 MAX_CASH_WITH_FEES = 2**42
 """Largest cash or floor where there are fees: in thousandths, all agents' together fit an int64."""
 
+MOST_LOTS_WITH_FEES = 1_000_000
+"""Largest order where there are fees, for the same reason."""
+
+UNBOUND = 2**31 - 1
+"""The largest inventory bound: what a recorded day's seats have."""
+
 Fee = Annotated[int, Field(ge=-MOST_FEE, le=MOST_FEE)]
 
 
@@ -579,6 +585,19 @@ class MarketConfig:
             return
         if len(seats) != 2:
             raise ValueError(f"agents: a market with a tape has two seats for it, of arrivals 'tape', got {seats}")
+        for agent in self.agents:
+            if isinstance(agent.arrivals, Recorded):
+                bare = replace(agent, latency=None, duty=None, signal=None)
+                if bare != agent or agent.inventory_bound != UNBOUND or agent.cash_floor != -MAX_CASH_WITH_FEES:
+                    raise ValueError(
+                        f"agents: {agent.id} is a seat of the tape's: expected no latency, duty or signal, an inventory_bound of "
+                        f"{UNBOUND} and a cash_floor of {-MAX_CASH_WITH_FEES}, got {agent}"
+                    )
+            if agent.inventory:
+                raise ValueError(
+                    f"inventory of {agent.id}: beside a tape, whose first price the seed decides, all begin with none, "
+                    f"got {agent.inventory}"
+                )
         for name, given in (("value", self.value), ("halt", self.halt)):
             if given is not None:
                 raise ValueError(f"{name}: a recorded day has its own, expected None beside a tape, got {given}")
@@ -602,9 +621,11 @@ class MarketConfig:
         if makers + takers < 0 and not self.subsidised:
             raise ValueError(
                 f"fees: a rebate above the fee, of {-min(makers, takers)} and {max(makers, takers)} thousandths of a tick a lot: "
-                "the exchange would pay for trades; set subsidised to let it"
+                "the exchange would pay for trades; set market.subsidised to let it"
             )
         if self.charges:
+            if self.lots[-1] > MOST_LOTS_WITH_FEES:
+                raise ValueError(f"lots: at most {MOST_LOTS_WITH_FEES} in a market with fees, got {self.lots[-1]}")
             for agent in self.agents:
                 if max(abs(agent.cash), abs(agent.cash_floor)) > MAX_CASH_WITH_FEES:
                     raise ValueError(
@@ -656,6 +677,8 @@ def check_learners(name: str, config: MarketConfig, learners: Sequence[str]) -> 
     """Raise a :class:`ConfigError` unless ``learners`` names one agent of the market or several, each once and always on duty."""
     check_agents(name, config, learners)
     for agent in config.agents:
+        if agent.id in learners and isinstance(agent.arrivals, Recorded):
+            raise ConfigError(f"{name}: {agent.id} is a seat of the recorded day's, which nobody plays")
         if agent.id in learners and agent.duty is not None:
             raise ConfigError(f"duty of {agent.id}: a learner is always on duty, expected None, got {agent.duty}")
 

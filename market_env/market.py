@@ -341,8 +341,11 @@ class Market:
 
     def make_room(self) -> None:
         """Empty the full event buffer, keeping the events for :meth:`drain`, and open the turn that had to wait."""
-        self._keep()
-        self.acting = resume(self.records, self.events, self.tape, *self._looked)
+        while True:  # what falls due before the turn can fill it more than once
+            self._keep()
+            self.acting = resume(self.records, self.events, self.tape, *self._looked)
+            if self.acting != LOG_FULL:
+                return
 
     def sync(self) -> None:
         """Look anew after a kernel of somebody else's has moved the record."""
@@ -454,7 +457,7 @@ class Market:
             raise ValueError(f"state: expected a record of shape (1,) saved by Market.save, got {type(saved).__name__}")
         if saved["config"][0] != self.records["config"][0]:
             raise ValueError("state: expected one saved by a market of the same config, got one of another")
-        check_records(saved.view(self.records.dtype), configure(self.config))
+        check_records(saved.view(self.records.dtype), configure(self.config), self.tape)
         self._kept.clear()
         self.begun = bool(saved["key"][0])
         self.records.view(np.uint8)[:] = saved.view(np.uint8)

@@ -11,6 +11,7 @@ import functools
 import hashlib
 import io
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,33 +33,40 @@ def tape_of(config: MarketConfig) -> NDArray[np.void]:
     Raises:
         ConfigError: the file cannot be read, is another than the config says, or no tape.
     """
-    return NO_TAPE if config.tape is None else _read(config.tape)
-
-
-@functools.lru_cache(maxsize=8)
-def _read(tape: Tape) -> NDArray[np.void]:
-    where = f"tape {shown(tape.file)[1:-1]}"
-    content = read_bytes(Path(tape.file), where, LARGEST_TAPE)
-    found = hashlib.sha256(content).hexdigest()
-    if found != tape.sha256:
-        raise ConfigError(f"{where}: expected sha256 {tape.sha256} as the config says, found {found}")
-    sizes, rows = parts_of(content, where)
+    tape = config.tape
+    if tape is None:
+        return NO_TAPE
+    sizes, rows = _read(tape.file, tape.sha256)
     if described(sizes, rows, tape.file, tape.sha256, tape.first, tape.last) != tape:
         raise ConfigError(
-            f"{where}: the config says otherwise how long, how wide or how deep it is; make the config anew"
+            f"tape {shown(tape.file)[1:-1]}: the config says otherwise how long, how wide or how deep it is; make the config anew"
         )
-    # Of the very dtype object that the kernels are compiled for; an equal copy would be slow.
-    rows = rows.view(state.TAPE)
-    rows.flags.writeable = False
     return rows
 
 
-def bytes_of(sizes: tuple[float, float], rows: NDArray[np.void]) -> bytes:
-    """The content of a tape's file."""
+@functools.lru_cache(maxsize=8)
+def _read(file: str, sha256: str) -> tuple[tuple[float, float], NDArray[np.void]]:
+    where = f"tape {shown(file)[1:-1]}"
+    content = read_bytes(Path(file), where, LARGEST_TAPE)
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise ConfigError(f"{where}: expected sha256 {sha256} as the config says, found {found}")
+    return parts_of(content, where)
+
+
+def bytes_of_array(array: NDArray[Any], count: int | None = None) -> bytes:
+    """An array as NumPy writes it to a file; with ``count`` its header says that there are so many entries."""
     content = io.BytesIO()
-    for part in (np.array(sizes, np.float64), rows):
-        np.lib.format.write_array(content, part, allow_pickle=False)
-    return content.getvalue()
+    described_as = np.lib.format.header_data_from_array_1_0(array)
+    if count is not None:
+        described_as["shape"] = (count,)
+    np.lib.format.write_array_header_1_0(content, described_as)
+    return content.getvalue() + array.tobytes()
+
+
+def bytes_of(sizes: tuple[float, float], rows: NDArray[np.void], count: int | None = None) -> bytes:
+    """The content of a tape's file; with ``count`` its header says that there are so many rows."""
+    return bytes_of_array(np.array(sizes, np.float64)) + bytes_of_array(rows, count)
 
 
 def parts_of(content: bytes, where: str) -> tuple[tuple[float, float], NDArray[np.void]]:
@@ -67,16 +75,20 @@ def parts_of(content: bytes, where: str) -> tuple[tuple[float, float], NDArray[n
     Raises:
         ConfigError: it is no tape; names the row and what is wrong.
     """
-    file = io.BytesIO(content)
-    try:
-        sizes, rows = (np.lib.format.read_array(file, allow_pickle=False) for _ in range(2))
-    except (ValueError, EOFError, OSError, SyntaxError, MemoryError, OverflowError) as error:
-        raise ConfigError(
-            f"{where}: expected a tape that runners.lobster tape wrote: {shown(str(error))[1:-1]}"
-        ) from None
-    if rows.dtype != state.TAPE or rows.ndim != 1 or not len(rows):
-        raise ConfigError(f"{where}: expected rows of a tape, found {rows.dtype} of shape {rows.shape}")
-    if sizes.dtype != np.float64 or sizes.shape != (2,) or not (np.isfinite(sizes) & (sizes > 0)).all():
+    # Nothing of a header is believed: a tape is, byte for byte, what this module writes of its numbers.
+    head = len(bytes_of((1.0, 1.0), NO_TAPE))
+    count, rest = divmod(len(content) - head, state.TAPE.itemsize)
+    wrong = ConfigError(
+        f"{where}: expected a tape that runners.lobster tape wrote, found another file of {len(content):,} bytes"
+    )
+    if count < 1 or rest:
+        raise wrong
+    sizes = np.frombuffer(content, np.float64, 2, offset=len(bytes_of_array(np.zeros(0))))
+    # Of the very dtype object that the kernels are compiled for; an equal copy would be slow.
+    rows = np.frombuffer(content, state.TAPE, count, offset=head)
+    if content[:head] != bytes_of((float(sizes[0]), float(sizes[1])), rows[:0], count)[:head]:
+        raise wrong
+    if not (np.isfinite(sizes) & (sizes > 0)).all():
         raise ConfigError(f"{where}: expected the sizes of tick and lot, found {shown(sizes.tolist())}")
     add = rows["kind"] == state.TAPE_ADD
     for name, good, wanted in (
@@ -99,6 +111,13 @@ def parts_of(content: bytes, where: str) -> tuple[tuple[float, float], NDArray[n
         )
     if not add.any():
         raise ConfigError(f"{where}: expected orders, found none")
+    lots = rows["lots"].astype(np.float64)
+    for name, total, most in (
+        ("lots", lots.sum(), 2.0**31),
+        ("lots times prices", (lots * rows["price"]).sum(), 2.0**52),
+    ):
+        if total >= most:  # what the history's seats can hold and owe, to the thousandth
+            raise ConfigError(f"{where}: {name}: expected less than {most:,.0f} in all, found {total:,.0f}")
     return (float(sizes[0]), float(sizes[1])), rows
 
 

@@ -262,7 +262,11 @@ class TwinMarket:
         self.window = window
         self.halts = halts
         self.recording = recording
+        self.counted = {"cut": 0, "displaced": 0, "skipped": 0, "unqueued": 0}
+        """What agents' trades did to the recording; :data:`runners.files.summary.TAPE_COUNTS` says what each means."""
         self._row = 0
+        self._left: dict[int, int] = {}
+        """Lots that the recording itself has left of each of its orders, by handle."""
         self._handles: dict[int, int] = {}
         """Order ids of the recording's orders by handle."""
         self.accepted = 0
@@ -357,12 +361,17 @@ class TwinMarket:
             if kind == ADD:
                 others = [own[1] for own in standing.values() if own[0] != side]
                 crosses = others and (price >= min(others) if side == 0 else price <= max(others))
-                if handle not in standing and not crosses:
+                if handle in standing or crosses:
+                    self.counted["skipped"] += 1
+                else:
                     standing[handle] = [side, price, lots]
             elif handle in standing:
                 standing[handle][2] -= standing[handle][2] if kind == DELETE else lots
                 if standing[handle][2] <= 0:
                     del standing[handle]
+            else:
+                self.counted["skipped"] += 1
+        self._left = {handle: lots for handle, (_, _, lots) in standing.items()}
         for side, word in ((0, "buy"), (1, "sell")):
             own = [(handle, price, lots) for handle, (of, price, lots) in standing.items() if of == side]
             for handle, price, lots in sorted(own, key=lambda entry: entry[1] if side else -entry[1]):
@@ -385,17 +394,26 @@ class TwinMarket:
             resting = self.book.orders.get(self._handles.get(handle, -1))
             if kind == ADD:
                 lowest = math.ceil(self.reference) - self.window // 2
-                if not resting and lowest <= price < lowest + self.window:
-                    self._handles[handle] = self.accepted
-                    yield from self._admit(maker, side, price, lots, immediate=False)
+                if resting or not lowest <= price < lowest + self.window:
+                    self.counted["skipped"] += 1
+                    continue
+                self._handles[handle], self._left[handle] = self.accepted, lots
+                yield from self._admit(maker, side, price, lots, immediate=False)
             elif kind == EXECUTE:
+                self._left[handle] = self._left.get(handle, 0) - lots
                 yield from self._execute(side, price, lots, resting)
-            elif resting:
-                yield from self._withdraw(resting, resting.lots if kind == DELETE else lots)
+            else:
+                if kind == DELETE:
+                    lots = max(self._left.get(handle, 0), resting.lots if resting else 0)
+                self._left[handle] = self._left.get(handle, 0) - lots
+                yield from self._withdraw(resting, lots)
         yield from self._end(maker)
 
-    def _withdraw(self, order: Resting, lots: int) -> Iterator[Line]:
-        if lots >= order.lots:
+    def _withdraw(self, order: Resting | None, lots: int) -> Iterator[Line]:
+        if order is None:
+            self.counted["skipped"] += 1
+        elif lots >= order.lots:
+            self.counted["cut"] += lots - order.lots
             yield self._cancel(order.order_id, "agent")
         elif lots > 0:
             self.book.reduce(order.order_id, lots)
@@ -415,6 +433,7 @@ class TwinMarket:
                     break
                 if other.agent == self.recording.maker:
                     if order:  # out of turn: it leaves as if cancelled
+                        self.counted["unqueued"] += 1
                         yield from self._withdraw(order, lots)
                         return
                     break
@@ -422,7 +441,9 @@ class TwinMarket:
             else:
                 continue
             break
+        self.counted["cut"] += lots - own
         if not min(lots, ahead + own):
+            self.counted["skipped"] += 1
             return
         before = order.lots if order else 0
         opposite = "sell" if side == "buy" else "buy"
@@ -430,6 +451,7 @@ class TwinMarket:
         if order:
             left = order.lots if order.order_id in self.book.orders else 0
             if own > before - left:
+                self.counted["displaced"] += own - (before - left)
                 yield from self._withdraw(order, own - (before - left))
 
     def _pass(self, time: float) -> None:

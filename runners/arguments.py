@@ -17,12 +17,13 @@ from market_env.config import LEARNER_KIND, ConfigError, MarketConfig, amend
 from market_env.outside import shown
 from runners.exchange.tape import tape_of_files
 from runners.experiment.arms import Base, changed, parse_variation
-from runners.simulation.config import RunConfig, has_roster, read_file, run_of
+from runners.simulation.config import RunConfig, has_roster, read_file
+from runners.simulation.config import run_of as described
 from scripted_agents import registry
 from scripted_agents.frozen_ppo import DEFAULT_MODEL, FrozenPPO, locate, sha256
 from scripted_agents.policy import PolicyConfig
 from scripted_agents.populations import DEFAULT, RECIPES, population
-from scripted_agents.recorded import on_tape
+from scripted_agents.recorded import on_tape, part_of
 from scripted_agents.registry import KINDS
 
 Counts: Any = make_dataclass(
@@ -83,12 +84,13 @@ class Start:
     Args:
         argv: the command line.
         one_model: whether ``--model`` names the one policy of the learners' seats.
+        anywhere: whether episodes beside ``--tape`` start anywhere on it, as the seed draws, rather than where it starts.
 
     Raises:
         ConfigError: the file cannot be read.
     """
 
-    def __init__(self, argv: Sequence[str] | None, *, one_model: bool = True) -> None:
+    def __init__(self, argv: Sequence[str] | None, *, one_model: bool = True, anywhere: bool = False) -> None:
         first = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
         first.add_argument("--config", type=Path)
         if one_model:
@@ -114,6 +116,7 @@ class Start:
         self._tape_files: tuple[Path, ...] = tuple(known.tape)
         self._tape = tape_of_files(self._tape_files) if known.tape else None
         self._one_model = one_model
+        self._anywhere = anywhere
         self._model: str | None = getattr(known, "model", None)
         self.run = self.run_with({})
 
@@ -126,8 +129,23 @@ class Start:
         """The run with so many agents of some kinds, in place of the population's own numbers."""
         if self._tape is not None:
             counts = {kind: 0 for kind in KINDS if kind != LEARNER_KIND} | dict(counts)
-        run = run_of(self._given, population(self._population, counts, shifts=self._shifts), self.file)
-        return run if self._tape is None else amend(run, market=on_tape(self._tape, run.market))
+        if self._tape is not None and not self.has_roster and self._nobody(counts):
+            return RunConfig(market=on_tape(self._tape))
+        run = described(self._given, population(self._population, counts, shifts=self._shifts), self.file)
+        if self._tape is None:
+            return run
+        if run.market.tape is None:
+            return amend(run, market=on_tape(self._tape, run.market))
+        if run.market.tape.sha256 != self._tape.sha256:
+            raise ConfigError(
+                f"--tape: {self.file} has a recorded day of its own (market.tape): expected that file, wherever it lies now, or none"
+            )
+        return amend(run, market=amend(run.market, tape=amend(run.market.tape, file=self._tape.file)))
+
+    def _nobody(self, counts: Mapping[str, int]) -> bool:
+        """Whether these are all agents of the population's, and there are none."""
+        recipe = RECIPES.get(self._population)
+        return recipe is not None and not any({**recipe.counts, **counts}.values())
 
     def flags(self) -> dict[str, Any]:
         """What the flags of :class:`Population`, or of :class:`Rules`, begin as."""
@@ -152,13 +170,12 @@ class Start:
         """
         begun = self.flags()
         counts = {kind: getattr(flags, kind) for kind in KINDS}
-        changed = {kind: count for kind, count in counts.items() if count != begun[kind]}
-        if changed and has_roster(self._given):
+        different = {kind: count for kind, count in counts.items() if count != begun[kind]}
+        if different and has_roster(self._given):
             raise ConfigError(
-                f"--{next(iter(changed))}: {self.file} has a roster of its own (market.agents); give one or the other"
+                f"--{next(iter(different))}: {self.file} has a roster of its own (market.agents); give one or the other"
             )
-        run = self.run_with(changed) if changed else self.run
-        market = amend(run.market, timesteps=flags.timesteps)
+        run = self.run_with(different) if different else self.run
         policies = dict(run.policies)
         if self._model is None:
             self._check_models()
@@ -166,11 +183,18 @@ class Start:
             frozen = FrozenPPO(self._model)
             policies = {name: frozen if isinstance(own, FrozenPPO) else own for name, own in policies.items()}
             policies.setdefault(LEARNER_KIND, frozen)
-            if not any(isinstance(own, FrozenPPO) for own in registry.resolve(market, policies).values()):
+            if not any(isinstance(own, FrozenPPO) for own in registry.resolve(run.market, policies).values()):
                 raise ConfigError(
                     f"--model {shown(self._model)[1:-1]}: there is no agent with a frozen policy to use it"
                 )
-        run = amend(run, market=market, policies=policies)
+        return self.run_of(amend(run, policies=policies), flags)
+
+    def run_of(self, run: RunConfig, flags: Rules) -> RunConfig:
+        """A run of the flags' length, with what ``--set`` changes."""
+        market = amend(run.market, timesteps=flags.timesteps)
+        if self._anywhere and self._tape is not None and market.tape is not None:
+            market = amend(market, tape=part_of(market.tape, 0.0, 1.0, market.timesteps))
+        run = amend(run, market=market)
         return amend(run, **_changed(run, flags.changes)) if flags.changes else run
 
     def _check_models(self) -> None:
@@ -234,8 +258,8 @@ def base_of(start: Start, flags: Rules) -> Base:
     own = {kind: getattr(flags, kind) for kind in begun if hasattr(flags, kind) and kind in KINDS}
 
     def recount(counts: Mapping[str, int]) -> tuple[MarketConfig, Mapping[str, PolicyConfig]]:
-        changed = {kind: count for kind, count in {**own, **counts}.items() if count != begun[kind]}
-        made = start.run_with(changed)
-        return amend(made.market, timesteps=flags.timesteps), made.policies
+        different = {kind: count for kind, count in {**own, **counts}.items() if count != begun[kind]}
+        made = start.run_of(start.run_with(different), flags)
+        return made.market, made.policies
 
     return Base(recount)

@@ -71,7 +71,7 @@ def named(names: Sequence[str]) -> dict[str, PolicyConfig | Policy]:
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    start = Start(argv)
+    start = Start(argv, anywhere=True)
     default = Arguments(**start.flags())
     arguments = tyro.cli(Arguments, args=argv, default=default, prog="python -m runners.evaluate")
     run = start.populated(arguments)

@@ -33,7 +33,7 @@ class Arguments(Population):
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    start = Start(argv)
+    start = Start(argv, anywhere=True)
     default = Arguments(**start.flags())
     arguments = tyro.cli(Arguments, args=argv, default=default, prog="python -m runners.tune")
     run = start.populated(arguments)

@@ -27,6 +27,7 @@ from scripted_agents.patient import PatientTrader
 from scripted_agents.policy import CompiledPolicy, Policy, PolicyConfig
 from scripted_agents.populations import Population, Rules, alone, population, reward_of
 from scripted_agents.quoter import Quoter
+from scripted_agents.recorded import load_tape, on_tape, part_of
 from scripted_agents.registry import background, build
 from scripted_agents.rollout import CompiledBackground, PythonBackground, run_compiled
 from scripted_agents.splitter import Splitter
@@ -53,7 +54,10 @@ __all__ = [
     "build",
     "freeze",
     "learner_env",
+    "load_tape",
+    "on_tape",
     "parallel_env",
+    "part_of",
     "population",
     "run_compiled",
 ]

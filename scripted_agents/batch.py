@@ -22,7 +22,18 @@ from market_env.config import ConfigError, MarketConfig, check_learners, check_t
 from market_env.engine import observe, step, turn
 from market_env.engine.kernel import kernel, parallel_kernel
 from market_env.engine.soundness import check_records
-from market_env.engine.state import NONE, NOT_BEGUN, OUT_OF_RANGE, OUTCOME, OVER, READY, SEEN, covering, market_dtype
+from market_env.engine.state import (
+    NONE,
+    NOT_BEGUN,
+    OUT_OF_RANGE,
+    OUTCOME,
+    OVER,
+    READY,
+    SEEN,
+    Capacity,
+    covering,
+    market_dtype,
+)
 from market_env.engine.streams import run_key
 from market_env.market import NO_EPISODE, NO_EVENTS, capacity_of, check_seed, configure
 from market_env.tape import tape_of
@@ -162,11 +173,11 @@ def step_markets(markets, events, chosen, decisions, arrays):
             look(markets[i], i, arrays)
 
 
-def market_bytes(config: MarketConfig, learners: int = 1) -> int:
-    """Memory that one market of a batch of this config takes."""
+def market_bytes(config: MarketConfig, learners: int = 1, capacity: Capacity | None = None) -> int:
+    """Memory that one market of a batch of this config takes, in records of a capacity that is its own by default."""
     seat = 4 * observations.SIZE + observe.INFO.itemsize + OUTCOME.itemsize + SEEN.itemsize + 9
     work = 4 * observations.SIZE + 8 * WIDTH + 8 + 24 * len(config.agents)
-    return configure(config).itemsize + learners * seat + work
+    return market_dtype(capacity or capacity_of(config)).itemsize + learners * seat + work
 
 
 STATE = ("records", "observations", "infos", "outcomes", "finished", "begun", "_seen")
@@ -237,8 +248,7 @@ class Batch:
         self.learners = list(learners)
         self.count = markets
         capacity = covering(map(capacity_of, self.distinct))
-        largest = max(self.distinct, key=capacity_of)
-        needed = markets * market_bytes(largest, len(learners))
+        needed = markets * max(market_bytes(each, len(learners), capacity) for each in self.distinct)
         present = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
         if needed > present:
             raise ConfigError(
@@ -435,7 +445,7 @@ class Batch:
             records = saved["records"].view(self.records.dtype)
             for place in range(len(self.distinct)):
                 own = records[place :: len(self.distinct)]
-                check_records(np.ascontiguousarray(own), self._fresh[place : place + 1])
+                check_records(np.ascontiguousarray(own), self._fresh[place : place + 1], self._arrays.tape)
         except ValueError as error:
             raise ConfigError(str(error)) from None
         for number in np.flatnonzero(saved["begun"] & (saved["records"]["key"] == 0)):

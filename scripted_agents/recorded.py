@@ -11,7 +11,17 @@ import math
 from dataclasses import replace
 from pathlib import Path
 
-from market_env.config import AgentConfig, ConfigError, Hawkes, MarketConfig, Recorded, Tape, amend
+from market_env.config import (
+    MAX_CASH_WITH_FEES,
+    UNBOUND,
+    AgentConfig,
+    ConfigError,
+    Hawkes,
+    MarketConfig,
+    Recorded,
+    Tape,
+    amend,
+)
 from market_env.outside import read_bytes, shown
 from market_env.tape import LARGEST_TAPE, described, parts_of
 
@@ -23,7 +33,7 @@ SEATS = ("tape_0", "tape_1")
 def seats() -> tuple[AgentConfig, AgentConfig]:
     """The history's seats, which no limit binds."""
     first, second = (
-        AgentConfig(name, KIND, cash=0, cash_floor=-(2**42), inventory_bound=2**31 - 1, arrivals=Recorded())
+        AgentConfig(name, KIND, cash=0, cash_floor=-MAX_CASH_WITH_FEES, inventory_bound=UNBOUND, arrivals=Recorded())
         for name in SEATS
     )
     return first, second
@@ -75,8 +85,10 @@ def _seated(agent: AgentConfig, tape: Tape) -> AgentConfig:
     arrivals = agent.arrivals
     if isinstance(arrivals, Hawkes):
         arrivals = replace(arrivals, news=0.0)
-    # Twice what its bound costs, so that cash binds after the bound does.
-    return replace(agent, arrivals=arrivals, cash=max(agent.cash, 2 * agent.inventory_bound * tape.highest))
+    # Twice what its bound costs, so that cash binds after the bound does; flat, since the seed decides the first price.
+    return replace(
+        agent, arrivals=arrivals, inventory=0, cash=max(agent.cash, 2 * agent.inventory_bound * tape.highest)
+    )
 
 
 def part_of(tape: Tape, first: float, last: float, timesteps: int) -> Tape:

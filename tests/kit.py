@@ -306,6 +306,7 @@ def beside_twin(config: MarketConfig, seed: int, turns: int, played: Counter[str
         played["arrived"] += len({entry.turn for entry in entries if entry.turn != number})
         for reason in ("halt", "under_way", "cash"):
             played[f"refused: {reason}"] += sum(line.reason == reason for line in lines)
+    assert twin.counted == {name: int(market.records[f"tape_{name}"][0]) for name in twin.counted}
     for agent, account in zip(config.agents, market.records[0]["agents"], strict=False):
         mirror = twin.accounts[agent.id]
         found = tuple(int(account[column]) for column in ("cash", "inventory", "fees"))

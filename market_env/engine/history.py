@@ -179,7 +179,10 @@ def carry_out_row(market, row, events):
     elif row.kind == TAPE_EXECUTE:
         execute(market, row, events)
     else:
-        lots = market.handles[row.handle].lots if row.kind == TAPE_DELETE else row.lots
+        lots = row.lots
+        if row.kind == TAPE_DELETE:
+            slot = resting(market, row.handle)
+            lots = max(market.handles[row.handle].lots, 0 if slot == NONE else market.orders[slot].lots)
         market.handles[row.handle].lots -= lots
         withdraw(market, row.handle, events, lots)
 

@@ -70,7 +70,8 @@ def take(market, events, i, working, slots):
     if event.kind == KIND_REJECT or event.kind == KIND_ACCEPT:
         if event.side != BUY and event.side != SELL:
             return False
-        if event.reason != REASON_UNDER_WAY:  # that one never reached the exchange
+        # One that was refused on its way never reached the exchange, and a recorded day pays for no message.
+        if event.reason != REASON_UNDER_WAY and event.turn != NONE:
             accounts.charge_message(market, event.agent, PART_OF_SIDE[event.side])
     if event.kind == KIND_REJECT:
         return True
@@ -98,7 +99,7 @@ def take(market, events, i, working, slots):
         )
         return True
     if event.kind == KIND_CANCEL and rests(market, event, event.order_id, event.agent, slots):
-        if event.reason == REASON_AGENT:
+        if event.reason == REASON_AGENT and event.turn != NONE:
             accounts.charge_message(market, event.agent, PART_CANCEL)
         take_lots(market, slots[event.order_id], event.lots)
         return True

@@ -10,9 +10,10 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from market_env.engine import arrivals, latency, value
+from market_env.actions import CANCEL_ALL
+from market_env.engine import accounts, arrivals, history, latency, value
 from market_env.engine.kernel import kernel
-from market_env.engine.state import BUY, CLOCK_HAWKES, LIVE, MESSAGE_CANCEL, MESSAGE_SUBMIT, NONE
+from market_env.engine.state import BUY, CLOCK_HAWKES, LIVE, MESSAGE_CANCEL, MESSAGE_SUBMIT, NONE, REASON_SELF_CROSS
 
 CONFIGURATION = (
     "config", "end", "agent_count", "clock_count", "first_price", "price_band", "protection_ticks", "offset_count",
@@ -42,7 +43,7 @@ RULES = (
     "own orders: chains of each agent's orders, as many and as large as its account says",
     "levels: queues of orders of one price and side, as large as they say",
     "best quotes: those of the levels, bid below ask",
-    "accounts: inventories within their bounds, and fees that add up to what the exchange has collected",
+    "accounts: inventories within their bounds, messages that can have been counted, and fees that add up to what the exchange has collected",
     "fills: no more than there is room for",
     "value: a level that a price can have, the last news past and the next to come",
     "messages under way: a heap of distinct packets yet to arrive, as many of each agent as it says, of messages that can be",
@@ -55,8 +56,14 @@ RULES = (
 
 
 @kernel
-def broken_rule(market, marks):
-    """Number of the first of :data:`RULES` that a record breaks, SOUND if none; ``marks``: int8 work space, one an order."""
+def broken_rule(market, marks, tape):
+    """Number of the first of :data:`RULES` that a record breaks, SOUND if none.
+
+    Args:
+        market: a record.
+        marks: int8 work space, one an order, clock or packet.
+        tape: TAPE rows of its recorded day; none without one.
+    """
     if not clock_holds(market):
         return CLOCK
     if not arrivals_hold(market, marks):
@@ -72,6 +79,13 @@ def broken_rule(market, marks):
         return QUOTES
     paid = 0
     for i in range(market.agent_count):
+        bill = market.bills[i]
+        if (
+            not 0 <= bill.messages <= MOST_COUNTED
+            or not 0 <= bill.parts < 8
+            or not NONE <= bill.turn < max(market.turns, 1)
+        ):
+            return ACCOUNTS
         agent = market.agents[i]
         if agent.inventory > agent.inventory_bound or agent.inventory < -agent.inventory_bound:
             return ACCOUNTS
@@ -90,7 +104,7 @@ def broken_rule(market, marks):
         return HALTS
     if market.halted and not 0 <= market.halt_agent < market.agent_count:
         return HALTS
-    if not tape_holds(market):
+    if not tape_holds(market, tape):
         return ON_TAPE
     return SOUND
 
@@ -183,13 +197,17 @@ def under_way_holds(market, marks):
 
 
 @kernel
-def tape_holds(market):
+def tape_holds(market, tape):
     """See :data:`RULES`."""
     if market.key == 0 or market.tape_rows == 0:
         return True
     if market.tape_stage != LIVE or not 0 <= market.tape_next <= market.tape_rows:
         return False
     if not market.tape_first <= market.tape_start <= market.tape_last or not abs(market.value.level) <= LARGEST_PRICE:
+        return False
+    if market.tape_next < market.tape_rows and not history.due(market, tape) >= market.time:
+        return False
+    if market.tape_next > 0 and not tape[market.tape_next - 1].time - market.tape_start <= market.time:
         return False
     for i in range(len(market.handles)):
         if market.handles[i].slot < NONE or market.handles[i].slot >= len(market.orders):
@@ -210,9 +228,17 @@ def packet_holds(market, place, slot):
     for i in range(packet.count):
         message = packet.messages[i]
         if message.kind == MESSAGE_SUBMIT:
-            if message.side < 0 or message.side > 1 or message.lots < 1:
+            if (
+                message.side < 0
+                or message.side > 1
+                or message.lots < 1
+                or message.immediate < 0
+                or message.immediate > 1
+            ):
                 return False
-        elif message.kind != MESSAGE_CANCEL or message.order_id != NONE:
+            if message.refusal != NONE and message.refusal != REASON_SELF_CROSS:
+                return False
+        elif message.kind != MESSAGE_CANCEL or message.order_id != NONE or not 0 <= message.which <= CANCEL_ALL:
             return False
     return place == 0 or not latency.earlier(market, slot, market.places[(place - 1) // 2])
 
@@ -241,7 +267,7 @@ def own_orders_hold(market, marks):
     for i in range(market.agent_count):
         agent = market.agents[i]
         slot, before, count = agent.oldest, NONE, 0
-        bid_lots, ask_lots, reserved = 0, 0, 0
+        bid_lots, ask_lots, reserved, fees = 0, 0, 0, 0
         while slot != NONE:
             if slot < 0 or slot >= capacity or marks[slot] != 0:
                 return False
@@ -251,6 +277,7 @@ def own_orders_hold(market, marks):
                 return False
             if order.lots <= 0 or order.price < 1:
                 return False
+            fees += accounts.fees_reserved(agent, order.side, order.price) * order.lots
             if order.side == BUY:
                 bid_lots += order.lots
                 reserved += order.price * order.lots
@@ -261,6 +288,8 @@ def own_orders_hold(market, marks):
         if agent.newest != before or agent.open_orders != count or count > agent.max_open_orders:
             return False
         if agent.open_bid_lots != bid_lots or agent.open_ask_lots != ask_lots or agent.reserved != reserved:
+            return False
+        if agent.reserved_fees != fees:
             return False
         total += count
     return market.key == 0 or total == capacity - market.free_orders
@@ -313,18 +342,19 @@ def quotes_hold(market):
 
 
 @kernel
-def broken_rules(markets, marks, found):
+def broken_rules(markets, marks, found, tape):
     """:func:`broken_rule` of every market, into ``found``, int64 of shape (markets,)."""
     for i in range(len(markets)):
-        found[i] = broken_rule(markets[i], marks)
+        found[i] = broken_rule(markets[i], marks, tape)
 
 
-def check_records(records: NDArray[np.void], fresh: NDArray[np.void]) -> None:
+def check_records(records: NDArray[np.void], fresh: NDArray[np.void], tape: NDArray[np.void]) -> None:
     """Raise a ValueError unless every record could have come of a market.
 
     Args:
         records: from outside, of the dtype of ``fresh``.
         fresh: a configured record of the same market, shape (1,).
+        tape: TAPE rows of their recorded day; none without one.
     """
     agents, clocks = records["agents"], records["clocks"]
     for ours, theirs, names in (
@@ -338,8 +368,7 @@ def check_records(records: NDArray[np.void], fresh: NDArray[np.void]) -> None:
             if not np.array_equal(np.broadcast_to(ours[name], theirs[name].shape), theirs[name]):
                 raise ValueError(f"state: {name} is not that of this market's config")
     found = np.zeros(len(records), np.int64)
-    broken_rules(
-        records, np.zeros(max(records[name].shape[1] for name in ("orders", "clocks", "packets")), np.int8), found
-    )
+    marks = np.zeros(max(records[name].shape[1] for name in ("orders", "clocks", "packets")), np.int8)
+    broken_rules(records, marks, found, tape)
     for number in np.flatnonzero(found):
         raise ValueError(f"state: market {number} breaks a rule of every record: {RULES[found[number]]}")

@@ -467,7 +467,7 @@ def with_tape(capacity: Capacity, orders: int, ticks: int) -> Capacity:
     levels = next((size for size in LEVELS if size >= max(capacity.levels, 2 * (ticks + 1))), None)
     if pool is None or levels is None:
         raise ValueError(
-            f"tape: a market holds at most {POOLS[-1]:,} open orders and prices within {LEVELS[-1] // 2:,} ticks of each other, "
+            f"tape: a market holds at most {POOLS[-1]:,} open orders and prices within {LEVELS[-1] // 2 - 1:,} ticks of each other, "
             f"got {orders:,} orders of the day beside {capacity.orders:,}, and {ticks:,} ticks from its lowest price to its highest"
         )
     return capacity._replace(orders=pool, levels=levels, handles=next(size for size in POOLS if size >= orders))

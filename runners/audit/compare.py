@@ -192,6 +192,9 @@ def compare_rules(rebuilt: Replay, rows: Sequence[dict[str, Any]]) -> None:
         expected += _until(rebuilt, twin, row, firsts)
         if not _carries_on(rebuilt, turn.entries, expected, row):
             return  # the two markets have parted: what follows says nothing more
+    if config.tape is not None:
+        assert twin.recording is not None
+        rebuilt.tape = {"start": twin.recording.start, **twin.counted}
 
 
 def _until(rebuilt: Replay, twin: TwinMarket, row: int, firsts: dict[int, str]) -> list[Entry]:
@@ -309,6 +312,8 @@ def compare_summary(rebuilt: Replay, path: Path) -> None:
         "parameters_unchanged": None if lost else True,
         "sha256": file_hashes(path),
     }
+    if rebuilt.config.tape is not None and expected["complete"]:
+        expected["tape"] = rebuilt.tape or recorded.get("tape")  # which only the rules can tell
     for name, found, wanted in _leaves(recorded, expected, ""):
         rebuilt.checked["summary.json"] += 1
         close = isinstance(found, float) and isinstance(wanted, float) and math.isclose(found, wanted, rel_tol=1e-12)

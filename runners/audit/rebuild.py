@@ -232,6 +232,8 @@ class Replay:
         self.turns: list[Turn] = []
         self.opening: list[Entry] = []
         """What the log says before the first turn."""
+        self.tape: dict[str, float | int] | None = None
+        """Where on a recorded day the run started and what agents' trades did to it, as the twin has it; None until it has."""
         self.unchecked: list[str] = []
         """What could not be held against the log, and why."""
         self._window = window_of(config)

@@ -161,7 +161,7 @@ def make(pair: Pair, tick_size: float = 0.01, lot_size: float = 1.0) -> Made:
             for price, lots in _levels(books[0], side, scale, size):
                 found.add(side, price, lots, -1.0, 0)
         begin = 1
-    mids: list[tuple[int, float]] = []
+    mids = [(len(found.rows), found.mid())]
     for row in range(begin, len(messages)):
         time, kind, order, shares, price, direction = messages[row]
         time -= start
@@ -265,7 +265,7 @@ def _levels(cells: list[int], side: int, scale: int, size: int) -> Iterator[tupl
 
 
 def _scale(number: float, name: str, given: float) -> int:
-    whole = round(number)
+    whole = round(number) if math.isfinite(number) else 0
     if whole < 1 or abs(number - whole) > 1e-9 * max(1.0, number):
         raise ConfigError(f"{name}: expected a whole number of the files' units, got {given:g}")
     return whole
@@ -316,15 +316,19 @@ def tape_of_files(files: Sequence[Path]) -> Tape:
         ConfigError: there are neither one nor two, or see :func:`scripted_agents.recorded.load_tape` and :func:`make`.
     """
     if len(files) == 1:
-        return load_tape(files[0])
+        try:
+            return load_tape(files[0].absolute())
+        except ConfigError as error:
+            raise ConfigError(f"{error}; of a pair give both, --tape MESSAGE ORDERBOOK") from None
     if len(files) != 2:
         raise ConfigError(f"--tape: expected a tape, or a message file and its order-book file, got {len(files)} files")
     pair = read_pair(*files)
     made = make(pair)
-    path = KEPT / f"{files[0].name.split('.')[0]}.npy"
+    digest = hashlib.sha256(bytes_of(made.sizes, made.rows)).hexdigest()
+    path = KEPT / f"{files[0].name.split('.')[0]}-{digest[:8]}.npy"
     print(made)
     print(f"tape {path}", flush=True)
-    return write(made, path)
+    return write(made, path.absolute())
 
 
 @dataclass(frozen=True)

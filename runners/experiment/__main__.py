@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return status
     if words and not words[0].startswith("-"):
         raise ConfigError(f"expected a flag or one of {', '.join(OTHERS)}, got {shown(words[0])}")
-    start = Start(words, one_model=False)
+    start = Start(words, one_model=False, anywhere=True)
     arguments = tyro.cli(Arguments, args=words, default=Arguments(**start.flags()), prog="python -m runners.experiment")
     if arguments.list:
         print(listing())
@@ -126,7 +126,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if len(arms) == 1:
         print("one arm: nothing is varied (--vary, --arms, --model)\n")
     print(table(result.comparisons, names, len(seeds), arms[0].market.timesteps))
-    title = f"{len(seeds)} seeds of {arms[0].market.timesteps:,} timesteps an arm, population {arguments.population}"
+    title = f"{len(seeds)} seeds of {arms[0].market.timesteps:,} timesteps an arm, "
+    title += f"beside {arguments.tape[0].name}" if arguments.tape else f"population {arguments.population}"
     written = draw(out, result.comparisons, {arm.name: arm.changes for arm in arms}, title)
     print("\nto record a run of an arm:")
     for arm in arms:

@@ -15,6 +15,14 @@ from runners.files.derive import Rows, Tables, turns_with_trades, wealth_of
 from runners.files.schema import OLDEST, known
 from scripted_agents.standards import NEAR_BOUND
 
+TAPE_COUNTS = {
+    "cut": "lots that its messages were about and agents had traded before",
+    "displaced": "lots that agents, first in line, traded in its place",
+    "skipped": "of its messages were about orders that were gone",
+    "unqueued": "of its executions were of orders not first in line, and came in as cancels",
+}
+"""What is counted of a recorded day, and what it means."""
+
 OPENING = 50
 """Timesteps at the start that the share of two-sided books leaves out: the book begins empty."""
 
@@ -91,6 +99,9 @@ class Summary:
     parameters_unchanged: bool | None
     sha256: dict[str, str]
     """Of config, parts and tables."""
+    tape: dict[str, float | int] | None = None
+    """Where on a recorded day the run started, ``start``, timesteps, and what agents' trades did to it, by name
+    (:data:`TAPE_COUNTS`); None without one, or where it was cut off."""
 
 
 def read_summary(path: Path, config: MarketConfig) -> dict[str, Any]:
@@ -104,6 +115,10 @@ def read_summary(path: Path, config: MarketConfig) -> dict[str, Any]:
     for name, words in (("events", state.KINDS), ("rejected_lots", state.REJECT_REASONS)):
         if isinstance(found.get(name), dict):  # nothing of what is younger than the run
             found[name] |= {word: 0 for word in words if not known(word, OLDEST) and word not in found[name]}
+    for who in ("kinds", "agents"):
+        for figures in found[who].values() if isinstance(found.get(who), dict) else ():
+            if isinstance(figures, dict):
+                figures.setdefault("fees", 0.0)
     try:
         summary = parse_json(Summary, json.dumps(found))
     except ConfigError as error:
@@ -229,6 +244,11 @@ def closing_table(summary: dict[str, Any]) -> str:
         )
     if charged:
         lines.append(f"wealth is after fees; the exchange has taken in {sum(k['fees'] for k in kinds):,.1f} tick-lots")
-    if summary["events"]["halt"]:
-        lines.append(f"trading was halted {summary['events']['halt']} times")
+    if found := summary.get("tape"):
+        lines.append(
+            f"the recorded day, from {found['start']:,.1f} timesteps on: "
+            + "; ".join(f"{found[name]:,} {what}" for name, what in TAPE_COUNTS.items())
+        )
+    if halts := summary["events"]["halt"]:
+        lines.append(f"trading was halted {halts} time{'s' * (halts > 1)}")
     return "\n".join(lines)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from market_env.config import LEARNER_KIND, SEATS
+from market_env.config import FEE_UNIT, LEARNER_KIND, SEATS, Recorded
 from runners.exchange import facts
 from runners.files.run import Run
 from runners.measures import liquidity, timeline, trading
@@ -70,7 +70,7 @@ def summary(story: Story) -> Figure:
     added = [kind for kind in run.kinds if kind not in SEATS]
     caption(
         figure,
-        "Prices in ticks, quantities in lots, money in tick-lots, time in timesteps. Wealth counts inventory at the mid, fees off. "
+        "Prices in ticks, quantities in lots, money in tick-lots, time in timesteps. Wealth is after fees and counts inventory at the mid. "
         "Two-sided share: after the first 50 timesteps. "
         + all_standings(run)
         + (f" In addition to the four kinds ({', '.join(SEATS)}): {', '.join(added)}." if added else ""),
@@ -116,6 +116,7 @@ def what_was_run(figure: Figure, run: Run) -> None:
             ("Tick, lot", f"{run.market.tick_size:g} currency units, {run.market.lot_size:g} units"),
             ("First price, price band", f"{run.market.first_price:,} ticks, ± {run.market.price_band} ticks"),
             ("Protection of market orders", f"{run.market.protection_ticks} ticks"),
+            *rules_of(run),
             ("Frozen models (sha256)", models or "none"),
             ("numba, numpy, torch", ", ".join(str(versions.get(name)) for name in ("numba", "numpy", "torch"))),
             ("Python, market-env", ", ".join(str(versions.get(name)) for name in ("python", "market-env"))),
@@ -123,6 +124,45 @@ def what_was_run(figure: Figure, run: Run) -> None:
         ],
         (0.42, 0.58),
     )  # fmt: skip
+
+
+def rules_of(run: Run) -> list[tuple[str, str]]:
+    """Lines of the table of what was run: fees, latency, halts and a recorded day, where there are such."""
+    market, found = run.market, []
+    if market.charges:
+        found.append(
+            (
+                "Maker, taker fee; own of",
+                f"{market.fees.maker / FEE_UNIT:g}, {market.fees.taker / FEE_UNIT:g} ticks a lot; {_kinds(run, 'fees')}",
+            )
+        )
+    if any(agent.latency for agent in market.agents):
+        found.append(("Latency of", _kinds(run, "latency")))
+    if market.halt is not None:
+        halts = run.summary["events"]["halt"]
+        found.append(
+            (
+                "Halted after a move",
+                f"> {market.halt.move} ticks within {market.halt.within}: {halts} time{'s' * (halts != 1)}",
+            )
+        )
+    if market.tape is not None:
+        start = (run.summary.get("tape") or {}).get("start")
+        found.append(
+            (
+                "Recorded day, from",
+                f"{Path(market.tape.file).name[:24]}, {'unknown' if start is None else f'{start:,.1f}'}",
+            )
+        )
+    return found
+
+
+def _kinds(run: Run, field: str) -> str:
+    """Kinds with a seat that has such a field of its own."""
+    return (
+        ", ".join(dict.fromkeys(agent.kind for agent in run.market.agents if getattr(agent, field) is not None))
+        or "none"
+    )
 
 
 def kinds_of_agents(figure: Figure, run: Run) -> float:
@@ -133,10 +173,11 @@ def kinds_of_agents(figure: Figure, run: Run) -> float:
         )
         for kind in run.summary["kinds"]
     }
+    unbound = {agent.kind for agent in run.market.agents if isinstance(agent.arrivals, Recorded)}
     cells = [
         (
             short(kind), f"{f['agents']}", f"{f['turns']:,}", f"{f['trades']:,}", f"{f['maker_lots']:,}", f"{f['taker_lots']:,}",
-            f"{f['wealth_change']:,.1f}", "{:,} / {:,}".format(*worst[kind]).replace(f" / {2**31 - 1:,}", ", no bound"),
+            f"{f['wealth_change']:,.1f}", f"{worst[kind][0]:,}, no bound" if kind in unbound else "{:,} / {:,}".format(*worst[kind]),
         )
         for kind, f in run.summary["kinds"].items()
     ]  # fmt: skip
@@ -161,7 +202,7 @@ def marked(
     top -= 0.012
     for held, sentence in sentences:
         word, tint = marks[held]
-        text = "\n".join(textwrap.wrap(sentence, 182))
+        text = "\n".join(textwrap.wrap(sentence, 170))
         figure.text(0.04, top, word, va="top", fontsize=8, weight="bold", color=tint)
         figure.text(0.095, top, text, va="top", fontsize=8, color=INK)
         top -= 0.018 * (text.count("\n") + 1) + 0.005
@@ -216,7 +257,7 @@ def comparison(stories: Sequence[Story]) -> Figure:
 
 DEFINITIONS = (
     ("Mid", "The reference price: (best bid + best ask) / 2; with one side empty it moves only as the other side pushes it."),
-    ("Wealth", "Cash + inventory x mid. Never the last print."),
+    ("Wealth", "Cash - fees + inventory x mid. Never the last print."),
     ("Wall", f"A price level with at least {liquidity.WALL_SIZE:g} times the typical lots (median over occupied levels within reach of the mid, and time) at the ends of {liquidity.WALL_TIMESTEPS} timesteps in a row, that begins within reach: {liquidity.WALL_REACH} times what is near."),
     ("Cause of a move", "The event whose processing changed the mid between two two-sided books: a trade, a cancel, or an order that came to rest (new quote)."),
     ("Jump", "A trade that did not print at the best price then resting on the side that it hit, or a change of a best price that is neither from the price of the event's own trade or cancel nor to the limit price of its own order. Every event of the log is looked at."),

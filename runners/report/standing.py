@@ -33,7 +33,9 @@ def population_of(run: Run) -> str | None:
 
 
 def all_standings(run: Run) -> str:
-    """All claims by standing, for a line of the first page."""
+    """All claims by standing, for a line of the first page; none of a recorded day's market."""
+    if run.market.tape is not None:
+        return ""
     own = population_of(run)
     name = own or next(iter(standings()))
     said = standings()[name]
@@ -45,7 +47,12 @@ def all_standings(run: Run) -> str:
 
 
 def quoted(run: Run, claim: str) -> str:
-    """What is known of a claim, as a sentence; of the first population where this run's is none of those it was decided in."""
+    """What is known of a claim, as a sentence; of the first population where this run's is none of those it was decided in.
+
+    Of a recorded day's market no claim says anything.
+    """
+    if run.market.tape is not None:
+        return ""
     own = population_of(run)
     name = own or next(iter(standings()))
     found = standings()[name]

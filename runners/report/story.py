@@ -288,6 +288,13 @@ class Story(Measured):
         ]
 
     def _of_thinning(self) -> list[Finding]:
+        if self.run.market.tape is not None:
+            return [
+                Finding(
+                    None,
+                    "Whether liquidity thins as arrivals cluster is not judged: a recorded day's messages are no arrivals.",
+                )
+            ]
         found = self.thinning
         verdict = found.verdict
         count = len(found.episodes)

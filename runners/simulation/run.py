@@ -26,7 +26,7 @@ from runners.files.derive import derive
 from runners.files.folder import OWN_NAMES, check_folder, file_hashes, open_folder
 from runners.files.record import Recorder
 from runners.files.schema import VERSION
-from runners.files.summary import closing_table, summarise
+from runners.files.summary import TAPE_COUNTS, closing_table, summarise
 from runners.files.versions import versions_of
 from runners.files.whole import write_json
 from runners.report import write_report
@@ -229,6 +229,10 @@ def play_and_record(
             "parameters_unchanged": after == description["parameters"],
             "sha256": file_hashes(path),
         }
+        if complete and run.market.tape is not None:
+            record = environment.market.records[0]
+            summary["tape"] = {"start": float(record["tape_start"])}
+            summary["tape"] |= {name: int(record[f"tape_{name}"]) for name in TAPE_COUNTS}
         write_json(path / "summary.json", summary)
         if board:
             board.conclude(summary, closing_table(summary))

@@ -131,7 +131,7 @@ def test_a_market_beyond_the_largest_capacity_says_what_the_largest_is() -> None
         (lambda: Halt(5, 64), r"within: .* less than 64, got 64"),
         (
             lambda: MarketConfig(fees=Fees(-300, 200)),
-            r"fees: a rebate above the fee, of 300 and 200 thousandths of a tick a lot: .* set subsidised to let it",
+            r"fees: a rebate above the fee, of 300 and 200 thousandths of a tick a lot: .* set market.subsidised to let it",
         ),
         (
             lambda: MarketConfig(

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import scripted_agents
-from market_env.config import MarketConfig, Value, roster
+from market_env.config import Halt, MarketConfig, Value, roster
 from market_env.engine import state
 from market_env.market import Market
 from scripted_agents.rollout import CompiledBackground
-from tests.kit import market_configs, random_actions
+from tests.kit import market_configs, random_actions, ruled
 
 CONFIG = MarketConfig(timesteps=60, agents=roster(ppo=0, noise=6, maker=2), value=Value())
 
@@ -122,3 +124,74 @@ def test_a_record_that_breaks_a_rule_is_refused_and_nothing_changes(what: str, s
         market.restore(broken)
     assert market.save().tobytes() == before
     market.restore(saved)
+
+
+RULED = replace(ruled(replace(CONFIG, timesteps=400)), halt=Halt(2, 5, 40.0))
+
+
+def packet(record: np.void) -> np.void:
+    """A packet under way that submits an order."""
+    for place in range(int(record["under_way"])):
+        found = record["packets"][record["places"][place]]
+        if found["messages"]["kind"][0] == state.MESSAGE_SUBMIT:
+            return found
+    raise AssertionError("no order is under way")
+
+
+RULES = {
+    "a refusal that is none": lambda r: packet(r)["messages"]["refusal"].__setitem__(0, 2_000_000_000),
+    "an immediacy that is none": lambda r: packet(r)["messages"]["immediate"].__setitem__(0, 7),
+    "an order's side under way": lambda r: packet(r)["messages"]["side"].__setitem__(0, 3),
+    "an order of no lots under way": lambda r: packet(r)["messages"]["lots"].__setitem__(0, 0),
+    "a message of no kind": lambda r: packet(r)["messages"]["kind"].__setitem__(0, 9),
+    "messages beyond the packet": lambda r: packet(r).__setitem__("count", 4),
+    "a sender who is none": lambda r: packet(r).__setitem__("agent", 31),
+    "a sender without latency": lambda r: packet(r).__setitem__("agent", 2),
+    "a turn to come": lambda r: packet(r).__setitem__("turn", 2**40),
+    "an arrival that is over": lambda r: packet(r).__setitem__("time", 0.0),
+    "an arrival that is never": lambda r: packet(r).__setitem__("time", np.nan),
+    "a place twice": lambda r: r["places"].__setitem__(0, r["places"][1]),
+    "a place far outside": lambda r: r["places"].__setitem__(200, 2**20),
+    "more packets than there are": lambda r: r.__setitem__("under_way", 2**20),
+    "one packet less": lambda r: r.__setitem__("under_way", r["under_way"] - 1),
+    "an agent's packets": lambda r: r["delays"]["under_way"].__setitem__(0, 300),
+    "an agent's messages": lambda r: r["delays"]["messages"].__setitem__(0, -3),
+    "an agent's latency": lambda r: r["delays"]["fixed"].__setitem__(0, 5.0),
+    "a turn that is answered before it was": lambda r: r.__setitem__("answering", 2**40),
+    "a fee that nobody took": lambda r: r["agents"]["fees"].__setitem__(0, -(10**15)),
+    "a fee's reserve": lambda r: r["agents"]["reserved_fees"].__setitem__(0, -(10**15)),
+    "another fee": lambda r: r["agents"]["taker_fee"].__setitem__(0, 0),
+    "a bill of less than nothing": lambda r: r["bills"]["messages"].__setitem__(0, -(2**40)),
+    "a halt by nobody": lambda r: (r.__setitem__("halted", 1), r.__setitem__("halt_agent", 40)),
+    "a halt that is over": lambda r: (r.__setitem__("halted", 1), r.__setitem__("halt_end", 0.0)),
+    "halts by another rule": lambda r: r.__setitem__("halt_move", 1),
+}
+
+
+@pytest.fixture(scope="module")
+def under_way() -> np.ndarray:
+    """A market with fees, halts and several messages on their way."""
+    market = Market(RULED)
+    market.reset(8)
+    for action in random_actions(RULED, 8, 3_000):
+        market.act(action)
+        record = market.records[0]
+        if record["under_way"] > 2 and record["agents"]["fees"].any():
+            orders = [record["packets"][record["places"][n]]["messages"]["kind"][0] for n in range(record["under_way"])]
+            if state.MESSAGE_SUBMIT in orders:
+                return market.save()
+    raise AssertionError("nothing was ever under way")
+
+
+@pytest.mark.parametrize("what", RULES)
+def test_a_record_that_breaks_a_rule_of_fees_latency_or_halts_is_refused(what: str, under_way: np.ndarray) -> None:
+    market = Market(RULED)
+    market.restore(under_way)
+    broken = under_way.copy()
+    RULES[what](broken[0])
+    assert broken.tobytes() != under_way.tobytes()
+    with pytest.raises(
+        ValueError, match=r"state: (market 0 breaks a rule of every record|\w+ is not that of this market's)"
+    ):
+        market.restore(broken)
+    assert market.save().tobytes() == under_way.tobytes()

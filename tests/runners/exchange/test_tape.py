@@ -293,6 +293,53 @@ def test_a_record_with_a_handle_out_of_range_is_refused(tape: Tape) -> None:
         market.restore(saved)
 
 
+@pytest.fixture(scope="module")
+def long(tmp_path_factory: pytest.TempPathFactory) -> Tape:
+    """A day of more messages than a log holds at once, in which the others seldom arrive."""
+    config = population("day6", {"ppo": 0}, 1_600)
+    market = Market(config.market, log=True)
+    market.reset(3)
+    pair = pair_of_events(
+        config.market, run_compiled(market, scripted_agents.build(config.market, config.policies)), 20, "long"
+    )
+    return tapes.write(tapes.make(pair), tmp_path_factory.mktemp("tapes") / "long.npy")
+
+
+@pytest.mark.parametrize("period", [1_500.0, 80.0])
+def test_a_log_that_fills_more_than_once_between_two_turns_loses_nothing(period: float, long: Tape) -> None:
+    who = (AgentConfig("a_0", "a", arrivals=Every(period, 50.0)),)
+    config = on_tape(long, MarketConfig(agents=who))
+    policies = scripted_agents.build(config, {"a": scripted_agents.RandomActions()})
+    logged, silent = Market(config, log=True), Market(config)
+    for market in (logged, silent):
+        market.reset(2)
+    events = run_compiled(logged, policies)
+    run_compiled(silent, policies)
+    room = len(logged.events) - state.longest_turn(len(logged.records[0]["orders"]))
+    assert len(events) > 2.5 * room
+    assert events["seq"].tolist() == list(range(len(events)))
+    ends = [market.records[0] for market in (logged, silent)]
+    assert ends[0]["finished"] == 1
+    for name in ("agents", "turns", "seq", "tape_next", "traded_lots"):
+        assert ends[0][name].tobytes() == ends[1][name].tobytes(), name
+    env = raw_env(config=config, log=True)
+    assert drive(env, policies, 2)
+    assert env.drain().tobytes() == events.tobytes()
+
+
+def test_a_state_whose_tape_was_wound_back_is_refused(tape: Tape) -> None:
+    config, _ = beside(tape, ppo=1)
+    market = Market(config)
+    market.reset(1)
+    for _ in range(20):
+        market.act(np.zeros(5, np.int64))
+    for step in (-30, 30):
+        saved = market.save()
+        saved["tape_next"] += step
+        with pytest.raises(ValueError, match="tape: the next row within it"):
+            market.restore(saved)
+
+
 # --- the commands ---------------------------------------------------------------------------------------------
 
 
@@ -316,15 +363,26 @@ def test_a_run_beside_a_pair_of_files_is_recorded_and_audited(
         "--set",
         "market.agents.maker.latency.fixed=.05",
     ]
-    assert simulate.main([*given, *quick, "--set", "market.fees.taker=30"]) == 0
+    fees = ["--set", "market.fees.taker=30", "--set", "market.fees.message=900"]
+    assert simulate.main([*given, *quick, *fees]) == 0
     said = capsys.readouterr().out
     assert "values rebuilt from the log alone, none differ" in said
+    assert "the recorded day, from 0.0 timesteps on: " in said
     run = load_run("run")
     assert run.market.tape is not None
     assert {agent.kind for agent in run.market.agents} == {"ppo", "maker", "informed", "tape"}
     assert run.events.filter(run.events["agent"].cast(str) == "tape_0").height > 100
+    assert run.summary["tape"]["displaced"] > 0
     rebuilt = compare.audit(Path("run"))
     assert not rebuilt.differences
+    assert rebuilt.tape == run.summary["tape"]
+    assert run.summary["tape"]["start"] == 0.0
+    wrong = json.loads(Path("run/summary.json").read_text())
+    wrong["tape"]["cut"] += 1
+    whole = Path("run/summary.json").read_bytes()
+    Path("run/summary.json").write_text(json.dumps(wrong))
+    assert str(compare.audit(Path("run")).differences[0]).startswith("summary.json: whole run, tape.cut")
+    Path("run/summary.json").write_bytes(whole)
     assert rebuilt.checked["rules"] > 100
     # The same again, from its own config; and a line of the history's that is another is noticed.
     assert simulate.main(["--config", "run/config.json", *quick[:2], "--run-dir", "again"]) == 0
@@ -334,7 +392,7 @@ def test_a_run_beside_a_pair_of_files_is_recorded_and_audited(
     tape.rename("elsewhere.npy")
     # Whoever looks at the run does without it; what only it can say is said to be unchecked.
     for command, wanted in (
-        (["runners.replay", "again"], f"not checked: rules: tape {run.market.tape.file}: cannot be read"),
+        (["runners.replay", "again"], "-ba30fa2c.npy: cannot be read: No such file or directory"),
         (["runners.report", "again"], "wrote again/report.pdf"),
     ):
         done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False)
@@ -372,7 +430,7 @@ def changed(cell: Callable[[NDArray[np.void], NDArray[np.int64]], None]) -> Pair
     return Pair("day", messages, books)
 
 
-def test_a_pair_that_cannot_be_a_tape_is_one_clear_error() -> None:
+def test_a_pair_that_cannot_be_a_tape_is_one_clear_error(tmp_path: Path) -> None:
     with pytest.raises(
         FormatError,
         match=r"day: price: expected whole multiples of 500, as tick_size 0.05 has it, got \d+; tick_size 0.01 fits all",
@@ -395,11 +453,9 @@ def test_a_pair_that_cannot_be_a_tape_is_one_clear_error() -> None:
     made = tapes.make(wide)
     with pytest.raises(
         ConfigError,
-        match=r"tape: a market holds at most .* prices within 32,768 ticks of each other, .* 8,99\d,\d{3} ticks",
+        match=r"tape: a market holds at most .* prices within 32,767 ticks of each other, .* 8,99\d,\d{3} ticks",
     ):
-        tapes.play_back(
-            wide, made, tapes.write(made, Path("/dev/shm/wide.npy") if Path("/dev/shm").is_dir() else Path("wide.npy"))
-        )
+        tapes.play_back(wide, made, tapes.write(made, tmp_path / "wide.npy"))
 
 
 @pytest.mark.parametrize(
@@ -414,6 +470,11 @@ def test_a_pair_that_cannot_be_a_tape_is_one_clear_error() -> None:
         ({"first_price": 5}, r"first_price must lie within the tape's prices, \d+ to \d+ ticks, got 5"),
         ({"halt": {"move": 5}}, r"halt: a recorded day has its own"),
         ({"value": {}}, r"value: a recorded day has its own"),
+        (
+            {"agents.0.inventory_bound": 20},
+            r"agents: tape_0 is a seat of the tape's: expected no latency, .* a cash_floor of -4398046511104",
+        ),
+        ({"agents.1.latency": {}}, r"agents: tape_1 is a seat of the tape's"),
         ({"tape": None}, r"arrivals of tape_0: this market has no tape"),
         (
             {"agents": [to_json(AgentConfig("a_0", "a"))]},
@@ -422,7 +483,13 @@ def test_a_pair_that_cannot_be_a_tape_is_one_clear_error() -> None:
     ],
 )
 def test_a_market_that_a_tape_does_not_fit_is_one_clear_error(change: dict[str, Any], message: str, tape: Tape) -> None:
-    data = to_json(on_tape(tape)) | change
+    data = to_json(on_tape(tape))
+    for path, value in change.items():
+        if path.startswith("agents."):
+            _, number, name = path.split(".")
+            data["agents"][int(number)][name] = value
+        else:
+            data[path] = value
     with pytest.raises(ConfigError, match=message):
         parse_json(MarketConfig, json.dumps(data))
 
@@ -493,3 +560,42 @@ def test_a_run_of_ours_becomes_a_tape(tmp_path: Path) -> None:
     pair = pair_of_run(tmp_path / "run", 20)
     made = tapes.make(pair)
     assert tapes.play_back(pair, made, tapes.write(made, tmp_path / "own.npy")).agreeing == len(pair.messages) > 500
+
+
+def test_a_day_alone_is_recorded_by_the_command_and_a_second_one_refused(
+    tape: Tape, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    quick = ["--no-report", "--no-tensorboard", "--run-dir"]
+    assert simulate.main(["--tape", tape.file, "--ppo", "0", *quick, "alone"]) == 0
+    assert "none differ" in capsys.readouterr().out
+    assert {agent.id for agent in load_run("alone").market.agents} == {"tape_0", "tape_1"}
+    other = tapes.write(
+        tapes.make(dataclasses.replace(day(), messages=day().messages[:90], books=day().books[:90])), tmp_path / "o.npy"
+    )
+    assert simulate.main(["--config", "alone/config.json", "--tape", other.file, *quick, "twice"]) == 2
+    assert "alone/config.json has a recorded day of its own (market.tape)" in capsys.readouterr().err
+    moved = tmp_path / "moved.npy"
+    moved.write_bytes(Path(tape.file).read_bytes())
+    assert simulate.main(["--config", "alone/config.json", "--tape", str(moved), *quick, "moved"]) == 0
+    again = load_run("moved").market.tape
+    assert again is not None
+    assert again.file == str(moved)
+
+
+def test_a_recorded_days_seat_is_nobodys_to_learn(tape: Tape) -> None:
+    config, policies = beside(tape, ppo=1)
+    with pytest.raises(ConfigError, match="tape_0 is a seat of the recorded day's, which nobody plays"):
+        Batch(config, build_others(config, ["ppo_0"], policies), ["tape_0"], 2)
+
+
+def test_a_tape_is_held_once_whatever_part_is_played(tape: Tape) -> None:
+    first, second = (tape_of(on_tape(part_of(tape, *part, 50))) for part in ((0.0, 0.5), (0.5, 1.0)))
+    assert np.shares_memory(first, second)
+    assert not first.flags.writeable
+
+
+def test_a_tick_that_is_no_number_is_one_clear_error() -> None:
+    for number in (math.nan, math.inf):
+        with pytest.raises(ConfigError, match="tick_size: expected a whole number of the files' units"):
+            tapes.make(day(), tick_size=number)

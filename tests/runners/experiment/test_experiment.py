@@ -385,3 +385,26 @@ def test_a_bug_in_a_users_measure_is_a_traceback_and_keeps_what_was_played(tmp_p
         run_experiment(crossed(BASE, {}), range(1, 9), tmp_path, [buggy], progress=False)
     assert found.value.__notes__ == ["in the measure buggy of seed 3"]
     assert 1 <= len(list((tmp_path / "rows").iterdir())) < 8
+
+
+def test_what_is_set_goes_into_every_arm(tmp_path: Path) -> None:
+    given = [
+        "--population",
+        "day6",
+        "--vary",
+        "maker=4,2",
+        "--timesteps",
+        "60",
+        "--seeds",
+        "1..8",
+        "--measure",
+        "halts",
+    ]
+    changed = ["--set", "market.fees.taker=300", "--set", "market.halt.move=2", "--set", "policies.maker.half_spread=5"]
+    assert main([*given, *changed, "--out", str(tmp_path / "out")]) == 0
+    arms = [json.loads(file.read_text()) for file in (tmp_path / "out" / "arms").glob("*.json")]
+    assert len(arms) == 2
+    for arm in arms:
+        assert (arm["market"]["fees"]["taker"], arm["market"]["halt"]["move"]) == (300, 2)
+        assert arm["policies"]["maker_0"]["half_spread"] == 5.0
+    assert pl.read_parquet(tmp_path / "out" / "results.parquet")["halts"].sum() > 0
