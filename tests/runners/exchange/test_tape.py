@@ -392,7 +392,7 @@ def test_a_run_beside_a_pair_of_files_is_recorded_and_audited(
     tape.rename("elsewhere.npy")
     # Whoever looks at the run does without it; what only it can say is said to be unchecked.
     for command, wanted in (
-        (["runners.replay", "again"], "-ba30fa2c.npy: cannot be read: No such file or directory"),
+        (["runners.replay", "again"], ".npy: cannot be read: No such file or directory"),
         (["runners.report", "again"], "wrote again/report.pdf"),
     ):
         done = subprocess.run([sys.executable, "-m", *command], capture_output=True, text=True, check=False)
