@@ -470,7 +470,9 @@ def with_tape(capacity: Capacity, orders: int, ticks: int) -> Capacity:
             f"tape: a market holds at most {POOLS[-1]:,} open orders and prices within {LEVELS[-1] // 2 - 1:,} ticks of each other, "
             f"got {orders:,} orders of the day beside {capacity.orders:,}, and {ticks:,} ticks from its lowest price to its highest"
         )
-    return capacity._replace(orders=pool, levels=levels, handles=next(size for size in POOLS if size >= orders))
+    # Packets are small beside such a book: one size, latency or not, compiles once.
+    packets, handles = PACKETS * capacity.agents, next(size for size in POOLS if size >= orders)
+    return capacity._replace(orders=pool, levels=levels, packets=packets, handles=handles)
 
 
 def covering(capacities: Iterable[Capacity]) -> Capacity:
