@@ -4,8 +4,9 @@ Everything that a market remembers (book, accounts, clocks, random streams, coun
 record with nested tables. A snapshot is a copy of the record, a batch is many rows, and pickling, shared
 memory and restoring need no code. Kernels take a row.
 
-Capacities are part of the dtype and compile anew when they change, so there are a few presets. The record of
-a market of up to 32 agents takes 84 KiB (``python -m benchmarks scale``). Prices are ticks, quantities lots, cash tick-lots, times timesteps.
+Capacities are part of the dtype and compile anew when they change, so there are a few presets. The record of a market of up
+to 32 agents takes 91 KiB (``python -m benchmarks scale``), 128 where messages can be under way. Prices are ticks, quantities
+lots, cash tick-lots, times timesteps.
 """
 
 from __future__ import annotations
