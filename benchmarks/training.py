@@ -24,6 +24,7 @@ from stable_baselines3.common.vec_env import DummyVecEnv, VecEnv
 
 import market_env
 import scripted_agents
+from market_env import observations
 from market_env.config import LEARNER, MarketConfig
 from market_env.engine.state import MEMORY
 from runners.learn.settings import Training
@@ -203,8 +204,9 @@ def decide(show: Callable[[str, str, str], None]) -> None:
         seen.append(env.step(policy.act(seen[-1]))[0])
     policy.reset(np.zeros(4, np.uint64), np.zeros(MEMORY))
     costs = {}
+    own = [observations.INDEX[name] for name in model.market["features"]]  # those that it was trained on
     for label, act in (
-        ("predict of Stable-Baselines3 (the floor)", lambda o: model.predict(o, deterministic=True)),
+        ("predict of Stable-Baselines3 (the floor)", lambda o: model.predict(o[own], deterministic=True)),
         ("the frozen policy", policy.act),
     ):
         times = []
