@@ -176,7 +176,6 @@ def under_way_holds(market, marks):
     if market.under_way < 0 or market.under_way > room or not NONE <= market.answering < max(market.turns, 1):
         return False
     marks[:room] = 0
-    packets, messages = 0, 0
     for place in range(room):
         slot = market.places[place]
         if slot < 0 or slot >= room or marks[slot] != 0:
@@ -188,12 +187,15 @@ def under_way_holds(market, marks):
         delay = market.delays[i]
         if not 0 <= delay.under_way <= max(delay.most, 0) or not 0.0 <= delay.arrival <= LARGEST_TIME:
             return False
-        packets += delay.under_way
-        messages += delay.messages
-    for place in range(market.under_way):
-        messages -= market.packets[market.places[place]].count
-        packets -= 1
-    return packets == 0 and messages == 0
+        packets, messages = 0, 0
+        for place in range(market.under_way):
+            packet = market.packets[market.places[place]]
+            if packet.agent == i:
+                packets += 1
+                messages += packet.count
+        if delay.under_way != packets or delay.messages != messages:
+            return False
+    return True
 
 
 @kernel

@@ -155,6 +155,9 @@ RULES = {
     "more packets than there are": lambda r: r.__setitem__("under_way", 2**20),
     "one packet less": lambda r: r.__setitem__("under_way", r["under_way"] - 1),
     "an agent's packets": lambda r: r["delays"]["under_way"].__setitem__(0, 300),
+    "two agents' packets": lambda r: r["delays"]["under_way"].__setitem__(
+        [0, 1], r["delays"]["under_way"][[0, 1]] + [-1, 1]
+    ),
     "an agent's messages": lambda r: r["delays"]["messages"].__setitem__(0, -3),
     "an agent's latency": lambda r: r["delays"]["fixed"].__setitem__(0, 5.0),
     "a turn that is answered before it was": lambda r: r.__setitem__("answering", 2**40),
