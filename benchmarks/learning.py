@@ -1,8 +1,9 @@
 """``python -m benchmarks.learning [FOLDER]``: what mattered in training, one setting changed at a time.
 
-Beside the published policy's own trainings each setting is trained over two seeds in the default market; what counts is the mean liquidation gain on the 64
-validation seeds of the best checkpoint that may be published; 0 is a policy that does nothing. Trainings stay in the folder (by default ``runs/learning``), and what is there already is not trained again.
-Cost: some five minutes a training on two cores, an hour for all.
+Beside the published policy's own trainings each setting is trained over two seeds in the default market; what counts is the mean
+liquidation gain on the 64 validation seeds of the best checkpoint that may be published; 0 is a policy that does nothing.
+Trainings stay in the folder (by default ``runs/learning``), and what is there already is not trained again. Cost: some ten
+minutes a training on two cores, an hour and a half for all.
 """
 
 from __future__ import annotations

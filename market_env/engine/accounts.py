@@ -157,8 +157,8 @@ def wealth(market, account):
 def liquidation_wealth(market, agent):
     """Cash less fees after closing the inventory against the others' resting orders, tick-lots, float64.
 
-    It pays a taker's fee for every lot. The walk passes over the agent's own orders; what the book cannot take goes at the worst price reached, or at
-    the reference price if there was none. The market is not changed.
+    It pays a taker's fee for every lot. The walk passes over the agent's own orders; what the book cannot take goes at the
+    worst price reached, or at the reference price if there was none. The market is not changed.
     """
     account = market.agents[agent]
     left = abs(account.inventory)

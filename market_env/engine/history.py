@@ -7,8 +7,8 @@ less what agents have traded. What they have traded already cannot leave or trad
 history passes no risk checks, pays as its seats say, and reacts to nobody.
 
 Rows refer to orders by handles, each used anew once its order is gone; what no recorded day could say, such as an order under a
-handle that is taken, is skipped. Rows of one time are carried out together, then the
-reference price is set. An episode may start anywhere: the rows before are laid out without agents, about 20 ns each.
+handle that is taken, is skipped. Rows of one time are carried out together, then the reference price is set. An episode may start
+anywhere: the rows before are laid out without agents, about 20 ns each.
 """
 
 from __future__ import annotations
