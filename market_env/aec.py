@@ -44,7 +44,41 @@ class EnvState:
 
 
 class OrderEnforcing(OrderEnforcingWrapper[str, Observation, Action]):  # type: ignore[misc]
-    """PettingZoo's checks of call order; stepping after the end is an error too, where PettingZoo only warns."""
+    """PettingZoo's checks of call order; stepping after the end is an error too, where PettingZoo only warns.
+
+    What a turn asks for is handed straight on: PettingZoo's own wrapper finds each attribute by a detour that costs more
+    than a turn of the market.
+    """
+
+    @property
+    def agents(self) -> list[str]:
+        """Agents that are left."""
+        if not self._has_reset:
+            raise AttributeError  # which lets PettingZoo's __getattr__ say what is wrong
+        agents: list[str] = self.env.agents
+        return agents
+
+    @property
+    def agent_selection(self) -> str:
+        """Whose turn it is."""
+        if not self._has_reset:
+            raise AttributeError
+        agent: str = self.env.agent_selection
+        return agent
+
+    def last(self, observe: bool = True) -> tuple[Observation | None, float, bool, bool, Info]:
+        """What the selected agent is told: observation, reward since its last turn, termination, truncation, info."""
+        agent, inner = self.agent_selection, self.env
+        observation = self.observe(agent) if observe else None
+        reward = inner._cumulative_rewards[agent]
+        return observation, reward, inner.terminations[agent], inner.truncations[agent], inner.infos[agent]
+
+    def observe(self, agent: str) -> Observation | None:
+        """See :meth:`raw_env.observe`."""
+        if not self._has_reset:
+            EnvLogger.error_observe_before_reset()
+        observation: Observation | None = self.env.observe(agent)
+        return observation
 
     def step(self, action: Any) -> None:
         """Step, if the environment was reset and an agent is left."""
@@ -214,12 +248,12 @@ class raw_env(AECEnv[str, Observation, Action]):  # type: ignore[misc]  # noqa: 
         ):
             self._depth_history.add(self.market)
             self._drawn_timestep = timestep
+        market = self.market
         if ready:
-            agent = self.possible_agents[self.market.acting]
-            self.agent_selection = agent
-            if self.market.acting_has_acted():
-                self.rewards[agent] = self._cumulative_rewards[agent] = float(self.reward(self.market.acting_outcome()))
-            self.infos[agent] = self.market.acting_info()
+            self.agent_selection = agent = self.possible_agents[market.acting]
+            if market.acting_has_acted():
+                self.rewards[agent] = self._cumulative_rewards[agent] = float(self.reward(market.acting_outcome()))
+            self.infos[agent] = market.acting_info()
             return
         for index, agent in enumerate(self.agents):
             outcome = self.market.outcome(index)

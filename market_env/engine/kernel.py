@@ -261,6 +261,18 @@ def parallel_kernel(function: Callable[..., Any]) -> Any:
     return _compiled(function, parallel=True)
 
 
+def entry(compiled: Any, *arguments: Any) -> Callable[..., Any]:
+    """What a call of a kernel with arguments of these types ends in, without looking at their types anew: a tenth of the cost.
+
+    It takes arguments of the very same types and dtype objects, for which its caller answers, and is as good as the kernel
+    lives long. Compiles the kernel if need be; nothing of it runs.
+    """
+    signature = tuple(numba.typeof(argument) for argument in arguments)
+    compiled.compile(signature)
+    found: Callable[..., Any] = compiled.overloads[signature].entry_point
+    return found
+
+
 def _compiled(function: Callable[..., Any], *, parallel: bool) -> Any:
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "parallel": parallel, "_nrt": False}
     function._kernel_options = options  # type: ignore[attr-defined]  # part of what is compiled

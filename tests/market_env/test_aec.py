@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,10 +12,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pettingzoo.test import api_test, render_test, seed_test
+from pettingzoo.utils.wrappers import BaseWrapper, OrderEnforcingWrapper
 
 import market_env
 import scripted_agents
-from market_env.aec import raw_env
+from market_env.aec import OrderEnforcing, raw_env
 from market_env.config import AgentConfig, Every, MarketConfig
 from tests.kit import market_configs, random_actions, same
 
@@ -252,6 +254,75 @@ def test_stepping_before_reset_or_after_the_end_is_one_clear_error(small_config:
         wrapped.observe("ghost_0")
     with pytest.raises(AttributeError, match="cannot be accessed before reset"):
         _ = market_env.env(config=small_config).agent_selection
+
+
+@pytest.mark.parametrize(
+    "name", ["agents", "agent_selection", "rewards", "terminations", "truncations", "infos", "num_agents"]
+)
+def test_before_a_reset_pettingzoo_s_own_wrapper_and_ours_say_the_same(name: str, small_config: MarketConfig) -> None:
+    said = []
+    for wrapped in (market_env.env(config=small_config), OrderEnforcingWrapper(raw_env(config=small_config))):
+        with pytest.raises(AttributeError) as caught:
+            getattr(wrapped, name)
+        said.append(str(caught.value))
+        for call in (
+            wrapped.last,
+            wrapped.render,
+            wrapped.state,
+            partial(wrapped.observe, "ppo_0"),
+            wrapped.agent_iter,
+        ):
+            with pytest.raises((AttributeError, AssertionError), match=r"before reset|reset\(\) needs to be called"):
+                call()
+        wrapped.reset(seed=1)
+        assert getattr(wrapped, name) == getattr(wrapped.unwrapped, name)
+    assert said[0] == said[1]
+    assert said[0] == f"{name} cannot be accessed before reset"
+
+
+def test_a_loop_without_a_step_is_an_error_as_in_pettingzoo(small_config: MarketConfig) -> None:
+    env = market_env.env(config=small_config)
+    env.reset(seed=1)
+    turns = iter(env.agent_iter())
+    next(turns)
+    with pytest.raises(AssertionError, match="need to call step"):
+        next(turns)
+
+
+class Doubled(BaseWrapper[str, Any, Any]):
+    """A wrapper that changes what is told, and has an attribute of its own."""
+
+    mark = "mine"
+
+    def observe(self, agent: str) -> Any:
+        return 2.0 * self.env.observe(agent)
+
+
+def test_what_wrappers_within_and_around_say_comes_through(small_config: MarketConfig) -> None:
+    plain, within = market_env.env(config=small_config), OrderEnforcing(Doubled(raw_env(config=small_config)))
+    around = Doubled(market_env.env(config=small_config))
+
+    class Own(OrderEnforcing):
+        def observe(self, agent: str) -> Any:
+            return 2.0 * super().observe(agent)
+
+    own = Own(raw_env(config=small_config))
+    changed = [within, around, own]
+    for env in (plain, *changed):
+        env.reset(seed=5)
+    assert within.mark == around.mark == "mine"
+    codes = random_actions(small_config, 5, 500)
+    for number, agent in enumerate(plain.agent_iter(400)):
+        seen, *told = plain.last()
+        for env in changed:
+            assert env.agent_selection == agent
+            other, *same_told = env.last()
+            assert same(other, 2.0 * seen)
+            assert same(told, same_told)
+            assert env.last(observe=False)[0] is None
+        for env in (plain, *changed):
+            env.step(None if told[2] else codes[number])
+    assert all(env.unwrapped.market.records.tobytes() == plain.unwrapped.market.records.tobytes() for env in changed)
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, True, "7"])
