@@ -71,7 +71,7 @@ def resume(markets, events, tape, observation, info, outcome):
 def look(market, agent, observation, info, outcome):
     """Observe and describe for an agent, and copy what came of its last turn; ``info`` and ``outcome`` of shape (1,)."""
     settled = market.agents[agent].outcome
-    observe.observe(market, agent, settled, observation)
+    observe.observe(market, agent, settled, observation, observe.ALL)
     observe.describe(market, agent, settled, info[0])
     outcome[0] = settled
 
@@ -86,7 +86,7 @@ def look_again(markets, agent, observation, info, outcome):
 def observe_agent(markets, agent, observation):
     """Observe for any agent."""
     market = markets[0]
-    observe.observe(market, agent, market.agents[agent].outcome, observation)
+    observe.observe(market, agent, market.agents[agent].outcome, observation, observe.ALL)
 
 
 @kernel

@@ -25,6 +25,8 @@ LOG_LOTS = 7.0
 """Quantities enter as log(1 + lots) in units of this; 1 is about 1,100 lots."""
 RETURN_WINDOWS = (1, 5, 20, 60)
 """Windows of the past returns, timesteps."""
+RETURN_FEATURES = tuple(f"return_{window}" for window in RETURN_WINDOWS)
+"""Their names."""
 FLOW_TIMES = (5.0, 60.0)
 """Time constants of the moving averages of flow and volatility, timesteps."""
 HORIZON = 500.0

@@ -13,13 +13,13 @@ from scripted_agents.policy import LOTS_GRID, CompiledPolicy
 CANCEL_CODES = len(CANCELS)
 
 
-@policy_kernel
+@policy_kernel(reads=())
 def do_nothing(observation, parameters, memory, stream, action):
     """Keep everything, place nothing."""
     action[0] = CANCEL_KEEP
 
 
-@policy_kernel
+@policy_kernel(reads=())
 def act_at_random(observation, parameters, memory, stream, action):
     """Each component uniform over its codes."""
     action[0] = integer(stream, CANCEL_CODES)

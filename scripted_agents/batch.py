@@ -55,6 +55,8 @@ class BatchArrays(NamedTuple):
     addresses: NDArray[np.int64]
     """Of the policies: shape (markets, agents); so ``starts``, where their parameters begin."""
     starts: NDArray[np.int64]
+    parts: NDArray[np.int64]
+    """Of the observation, that the policies read: shape (markets, agents)."""
     parameters: NDArray[np.float64]
     """Of all policies."""
     scratch: NDArray[np.float32]
@@ -77,8 +79,8 @@ class BatchArrays(NamedTuple):
 def players_of(arrays, i):
     """Who plays market ``i``."""
     return Players(
-        arrays.seats[i], arrays.addresses[i], arrays.starts[i], arrays.parameters, arrays.scratch[i], arrays.codes[i],
-        arrays.tape,
+        arrays.seats[i], arrays.addresses[i], arrays.starts[i], arrays.parts[i], arrays.parameters, arrays.scratch[i],
+        arrays.codes[i], arrays.tape,
     )  # fmt: skip
 
 
@@ -176,7 +178,7 @@ def step_markets(markets, events, chosen, decisions, arrays):
 def market_bytes(config: MarketConfig, learners: int = 1, capacity: Capacity | None = None) -> int:
     """Memory that one market of a batch of this config takes, in records of a capacity that is its own by default."""
     seat = 4 * observations.SIZE + observe.INFO.itemsize + OUTCOME.itemsize + SEEN.itemsize + 9
-    work = 4 * observations.SIZE + 8 * WIDTH + 8 + 24 * len(config.agents)
+    work = 4 * observations.SIZE + 8 * WIDTH + 8 + 32 * len(config.agents)
     return market_dtype(capacity or capacity_of(config)).itemsize + learners * seat + work
 
 
@@ -321,7 +323,7 @@ class Batch:
         """Lay out what the kernels take; what is no state is work space, made anew."""
         agents = max(len(config.agents) for config in self.distinct)
         seats = np.full((self.count, agents), NONE, np.int64)
-        addresses, starts = np.zeros((2, self.count, agents), np.int64)
+        addresses, starts, parts = np.zeros((3, self.count, agents), np.int64)
         begin = 0
         for number, (config, table) in enumerate(zip(self.distinct, self._tables, strict=True)):
             markets = slice(number, None, len(self.distinct))
@@ -329,6 +331,7 @@ class Batch:
             seats[markets, :known] = step.seats_of(self.agents[number].tolist(), known)
             addresses[markets, :known] = table.addresses
             starts[markets, :known] = begin + table.starts
+            parts[markets, :known] = table.parts
             begin += len(table.parameters)
         self._arrays = BatchArrays(
             learners=self.agents,
@@ -337,6 +340,7 @@ class Batch:
             acted=np.zeros(self._seen.shape, np.int8),
             addresses=addresses,
             starts=starts,
+            parts=parts,
             parameters=self.policy_parameters(),
             scratch=np.zeros((self.count, observations.SIZE), np.float32),
             codes=np.zeros((self.count, WIDTH), np.int64),

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 from market_env.engine.kernel import kernel
 from market_env.engine.observe import DEPTH_MID, RETURNS
-from market_env.observations import MOVE_TICKS, RETURN_WINDOWS, TICKS
+from market_env.observations import MOVE_TICKS, RETURN_FEATURES, RETURN_WINDOWS, TICKS
 
 WINDOWS = len(RETURN_WINDOWS)
+FAIR_READS = ("depth_mid", *RETURN_FEATURES)
+"""Features that :func:`fair_shift` reads."""
 
 
 @kernel

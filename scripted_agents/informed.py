@@ -26,7 +26,7 @@ SIZES = OWN + 3
 """Index of the chances of sizes, see :mod:`scripted_agents.sizes`."""
 
 
-@policy_kernel
+@policy_kernel(reads=("signal", "spread", "inventory"))
 def informed_trader(observation, parameters, memory, stream, action):
     """Take the best quote if it is wrong."""
     threshold = parameters[OWN]

@@ -30,7 +30,7 @@ from market_env.engine.observe import (
 )
 from market_env.engine.streams import integer
 from market_env.observations import MOVE_TICKS, SIGNAL_TICKS, TICKS
-from scripted_agents.fair_value import fair_shift
+from scripted_agents.fair_value import FAIR_READS, fair_shift
 from scripted_agents.kind import Kind
 from scripted_agents.policy import OWN, CompiledPolicy, lots_code, offset_code
 from scripted_agents.quoter import Quoter
@@ -44,7 +44,19 @@ def is_stale(distance, shown, wanted, tolerance, patience):
     return shown == 0.0 or distance < wanted - 0.5 * tolerance - 1.0 or distance > wanted + patience + 1.0
 
 
-@policy_kernel
+@policy_kernel(
+    reads=(
+        "volatility_fast",
+        "volatility_slow",
+        "signal",
+        "inventory",
+        "own_bid_distance",
+        "own_ask_distance",
+        "open_bid_lots",
+        "open_ask_lots",
+        *FAIR_READS,
+    )
+)
 def market_maker(observation, parameters, memory, stream, action):
     """Requote a side whose front order is stale, else add a layer."""
     half_spread = parameters[OWN]

@@ -16,12 +16,12 @@ from market_env.actions import CANCEL_KEEP
 from market_env.config import SEATS, MarketConfig, checked
 from market_env.engine.kernel import policy_kernel
 from market_env.engine.observe import INVENTORY, INVENTORY_LOTS, RETURNS, VOLATILITY_SLOW
-from market_env.observations import LOG_LOTS, MOVE_TICKS, RETURN_WINDOWS, TICKS
+from market_env.observations import LOG_LOTS, MOVE_TICKS, RETURN_FEATURES, RETURN_WINDOWS, TICKS
 from scripted_agents.kind import Kind
 from scripted_agents.policy import LOTS_GRID, OWN, CompiledPolicy, lots_code, market_code
 
 
-@policy_kernel
+@policy_kernel(reads=(*RETURN_FEATURES, "volatility_slow", "inventory", "inventory_lots"))
 def momentum_trader(observation, parameters, memory, stream, action):
     """Follow a large move, leave when it is gone."""
     window = int(parameters[OWN])

@@ -20,7 +20,7 @@ from market_env.engine.kernel import policy_kernel
 from market_env.engine.observe import FLOW_FAST, INVENTORY, OPEN_ORDERS, SPREAD
 from market_env.engine.streams import exponential, uniform
 from market_env.observations import TICKS
-from scripted_agents.fair_value import fair_shift
+from scripted_agents.fair_value import FAIR_READS, fair_shift
 from scripted_agents.kind import Kind
 from scripted_agents.patient import PatientTrader
 from scripted_agents.policy import OWN, CompiledPolicy, market_code, offset_code
@@ -35,7 +35,7 @@ SIZES = OWN + 7
 """Index of the chances of sizes, see :mod:`scripted_agents.sizes`."""
 
 
-@policy_kernel
+@policy_kernel(reads=("open_orders", "flow_fast", "inventory", "spread", *FAIR_READS))
 def noise_trader(observation, parameters, memory, stream, action):
     """Cancel by chance, then one random order."""
     market_share = parameters[OWN]

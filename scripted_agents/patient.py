@@ -30,7 +30,7 @@ SIZES = OWN + 9
 """Index of the chances of sizes, see :mod:`scripted_agents.sizes`."""
 
 
-@policy_kernel
+@policy_kernel(reads=("flow_fast", "inventory", "spread", "open_orders"))
 def patient_trader(observation, parameters, memory, stream, action):
     """Cancel by chance, then mostly one order."""
     market_share = parameters[OWN]

@@ -23,7 +23,7 @@ TURNS = 0
 """What it remembers: turns so far."""
 
 
-@policy_kernel
+@policy_kernel(reads=("inventory", "spread"))
 def pusher(observation, parameters, memory, stream, action):
     """Push up or down, by quote and by trade in turn."""
     period = parameters[OWN]

@@ -65,7 +65,18 @@ def new_quote(parameters, wanted, nearest, half, chance, deep, back):
     return offset_code(parameters, np.floor(wanted if deep < at_place else wanted + back))
 
 
-@policy_kernel
+@policy_kernel(
+    reads=(
+        "spread",
+        "volatility_fast",
+        "inventory",
+        "signal",
+        "own_bid_distance",
+        "own_ask_distance",
+        "open_bid_lots",
+        "open_ask_lots",
+    )
+)
 def quoter(observation, parameters, memory, stream, action):
     """Two quotes around the believed value: stale ones go, others flicker, what is missing is quoted anew."""
     half_spread = parameters[OWN]

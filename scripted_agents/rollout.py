@@ -31,6 +31,8 @@ class Players(NamedTuple):
     """Of each agent's policy, 0 = none: int64 of shape (agents,)."""
     starts: NDArray[np.int64]
     """Where each agent's parameters begin: int64 of shape (agents,)."""
+    parts: NDArray[np.int64]
+    """Of the observation, that each agent's policy reads (:data:`market_env.engine.observe.PARTS`): int64 of shape (agents,)."""
     parameters: NDArray[np.float64]
     """Of all policies: float64."""
     observation: NDArray[np.float32]
@@ -47,7 +49,7 @@ def take_turn(market, events, players):
     agent = market.acting
     account = market.agents[agent]
     action = players.action
-    observe.observe(market, agent, account.outcome, players.observation)
+    observe.observe(market, agent, account.outcome, players.observation, players.parts[agent])
     action[:] = 0
     call_policy(
         players.addresses[agent],
@@ -106,6 +108,8 @@ class PolicyTable:
         """int64 of shape (markets, agents); 0 = no policy."""
         self.starts = np.zeros((markets, len(agent_ids)), np.int64)
         """int64 of shape (markets, agents): where the parameters begin."""
+        self.parts = np.zeros((markets, len(agent_ids)), np.int64)
+        """int64 of shape (markets, agents): what of the observation each policy reads."""
         kept: dict[int, tuple[int, CompiledPolicy]] = {}
         blocks = [np.zeros(1)]
         size = 1
@@ -125,6 +129,7 @@ class PolicyTable:
                     size += len(policy.parameters)
                 self.addresses[place :: len(dealt), index] = policy.function.address
                 self.starts[place :: len(dealt), index] = kept[id(policy)][0]
+                self.parts[place :: len(dealt), index] = observe.parts_of(policy.function.reads)
         self._kept = kept  # their machine code must live as long as the addresses
         self.parameters = np.concatenate(blocks)
         """float64: the parameters of all policies."""
@@ -149,7 +154,9 @@ class PolicyTable:
             tape: TAPE rows of the market's recorded day, if it has one.
         """
         observation, action = np.zeros(observations.SIZE, np.float32), np.zeros(actions.WIDTH, np.int64)
-        return Players(seats, self.addresses[0], self.starts[0], self.parameters, observation, action, tape)
+        return Players(
+            seats, self.addresses[0], self.starts[0], self.parts[0], self.parameters, observation, action, tape
+        )
 
 
 class CompiledBackground:

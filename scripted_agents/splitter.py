@@ -30,7 +30,7 @@ LEFT, BUYS = range(2)
 """What it remembers: children to come, and whether they buy."""
 
 
-@policy_kernel
+@policy_kernel(reads=("inventory",))
 def splitter(observation, parameters, memory, stream, action):
     """Start a metaorder by chance, then send a child now and then."""
     start = parameters[OWN]

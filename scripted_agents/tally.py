@@ -132,8 +132,8 @@ def play_out_all(markets, events, keys, seat, players, observations_, actions_, 
     """Play one episode in each market, by the same players with work space of each market's own."""
     for i in numba.prange(len(keys)):
         own = Players(
-            players.seats, players.addresses, players.starts, players.parameters, observations_[i], actions_[i],
-            players.tape,
+            players.seats, players.addresses, players.starts, players.parts, players.parameters, observations_[i],
+            actions_[i], players.tape,
         )  # fmt: skip
         statuses[i] = play_out(markets[i], events, keys[i], seat, own, tallies[i])
 

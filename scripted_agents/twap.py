@@ -20,7 +20,7 @@ TURNS = 0
 """What it remembers: turns so far."""
 
 
-@policy_kernel
+@policy_kernel(reads=("inventory",))
 def twap(observation, parameters, memory, stream, action):
     """Send what is due and has not traded."""
     lots = parameters[OWN]

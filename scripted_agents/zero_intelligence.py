@@ -22,7 +22,7 @@ from market_env.observations import TICKS
 from scripted_agents.policy import OWN, CompiledPolicy, lots_code, market_code, offset_code
 
 
-@policy_kernel
+@policy_kernel(reads=("open_orders", "spread"))
 def zero_intelligence(observation, parameters, memory, stream, action):
     """Cancel, take or place, all by chance."""
     market_share = parameters[OWN]

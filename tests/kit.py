@@ -233,6 +233,8 @@ def check_structure(market: Market) -> None:
         assert ids == sorted(ids)
         bids = [orders[slot] for slot in own[index] if orders[slot]["side"] == state.BUY]
         asks = [orders[slot] for slot in own[index] if orders[slot]["side"] == state.SELL]
+        assert int(account["own_best_bid"]) in (max((int(o["price"]) for o in bids), default=0), state.STALE)
+        assert int(account["own_best_ask"]) in (min((int(o["price"]) for o in asks), default=0), state.STALE)
         assert int(account["open_bid_lots"]) == sum(int(o["lots"]) for o in bids)
         assert int(account["open_ask_lots"]) == sum(int(o["lots"]) for o in asks)
         assert int(account["reserved"]) == sum(int(o["lots"]) * int(o["price"]) for o in bids)

@@ -16,7 +16,7 @@ did to ``market.fills``; accounts and log read it there.
 from __future__ import annotations
 
 from market_env.engine.kernel import kernel
-from market_env.engine.state import BUY, FILL_SELF, FILL_TRADE, NONE
+from market_env.engine.state import BUY, FILL_SELF, FILL_TRADE, NONE, STALE
 
 
 @kernel
@@ -87,10 +87,14 @@ def rest(market, agent, side, price, lots, order_id, time):
     owner.newest = slot
     owner.open_orders += 1
     if side == BUY:
+        if owner.own_best_bid != STALE and price > owner.own_best_bid:
+            owner.own_best_bid = price
         market.bid_levels += opened
         if price > market.best_bid:
             market.best_bid = price
     else:
+        if owner.own_best_ask != STALE and (owner.own_best_ask == 0 or price < owner.own_best_ask):
+            owner.own_best_ask = price
         market.ask_levels += opened
         if market.best_ask == 0 or price < market.best_ask:
             market.best_ask = price
@@ -129,6 +133,14 @@ def remove(market, slot):
     else:
         market.orders[order.own_next].own_prev = order.own_prev
     owner.open_orders -= 1
+    if owner.open_orders == 0:
+        owner.own_best_bid = 0
+        owner.own_best_ask = 0
+    elif order.side == BUY:
+        if order.price == owner.own_best_bid:
+            owner.own_best_bid = STALE
+    elif order.price == owner.own_best_ask:
+        owner.own_best_ask = STALE
     order.id = NONE
     market.free[market.free_orders] = slot
     market.free_orders += 1
@@ -164,6 +176,25 @@ def next_ask(market, price):
     while level_of(market, price).head == NONE:
         price += 1
     return price
+
+
+@kernel
+def own_best(market, account):
+    """An agent's highest own bid and lowest own ask, 0 if there is none; its orders are looked at only where one is stale."""
+    bid = account.own_best_bid
+    ask = account.own_best_ask
+    if bid == STALE or ask == STALE:
+        bid = 0
+        ask = 0
+        slot = account.oldest
+        while slot != NONE:
+            order = market.orders[slot]
+            if order.side == BUY:
+                bid = max(bid, order.price)
+            elif ask == 0 or order.price < ask:
+                ask = order.price
+            slot = order.own_next
+    return bid, ask
 
 
 @kernel

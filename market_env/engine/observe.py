@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from market_env.engine import accounts, book, value
@@ -32,6 +34,8 @@ from market_env.observations import (
     LEVELS,
     LOG_LOTS,
     MOVE_TICKS,
+    NAMES,
+    RETURN_FEATURES,
     RETURN_WINDOWS,
     SIGNAL_TICKS,
     TICKS,
@@ -45,7 +49,7 @@ IMBALANCE = INDEX["imbalance"]
 IMBALANCE_5 = INDEX["imbalance_5"]
 MICROPRICE = INDEX["microprice"]
 DEPTH_MID = INDEX["depth_mid"]
-RETURNS = INDEX[f"return_{RETURN_WINDOWS[0]}"]
+RETURNS = INDEX[RETURN_FEATURES[0]]
 VOLATILITY_FAST = INDEX["volatility_fast"]
 VOLATILITY_SLOW = INDEX["volatility_slow"]
 FLOW_FAST = INDEX["flow_fast"]
@@ -68,6 +72,43 @@ TIME_LEFT = INDEX["time_left"]
 SIGNAL = INDEX["signal"]
 UNDER_WAY = INDEX["under_way"]
 HALTED = INDEX["halted"]
+
+PARTS: tuple[tuple[str, ...], ...] = (
+    tuple(name for name in NAMES if name.startswith(("bid_", "ask_"))),
+    ("imbalance_5", "depth_mid"),
+    ("spread", "imbalance", "microprice"),
+    RETURN_FEATURES,
+    ("volatility_fast", "volatility_slow", "volume_fast", "activity_fast"),
+    ("flow_fast", "flow_slow"),
+    ("inventory", "open_bid_lots", "open_ask_lots", "open_orders"),
+    ("inventory_lots", "cash"),
+    ("own_bid_distance", "own_ask_distance", "own_bid_at_touch", "own_ask_at_touch", "oldest_order_age"),
+    ("signal",),
+    ("waited", "time_left", "under_way", "halted"),
+)
+"""Features that are made together. A policy that says what it reads is given those parts alone."""
+LADDER, DEPTH, TOUCH, PAST, AVERAGES, FLOW, ACCOUNT, MEANS, OWN_ORDERS, OWN_SIGNAL, REST = (
+    1 << part for part in range(len(PARTS))
+)
+ALL = (1 << len(PARTS)) - 1
+"""The whole observation."""
+
+
+def parts_of(names: Iterable[str] | None) -> int:
+    """The parts that hold these features; all for None.
+
+    Raises:
+        ValueError: there is no such feature.
+    """
+    if names is None:
+        return ALL
+    found = 0
+    for name in names:
+        if name not in INDEX:
+            raise ValueError(f"reads: expected names of features, got {name!r}")
+        found |= 1 << next(part for part, own in enumerate(PARTS) if name in own)
+    return found
+
 
 INFO = np.dtype(
     [
@@ -127,38 +168,44 @@ def balance(bids, asks):
 
 
 @kernel
-def observe_levels(market, side, out, start):
-    """Write distance and lots of the first levels of a side; return their total lots and lots times distance."""
+def observe_levels(market, side, out, start, ladder):
+    """Return total lots and lots times distance of the first levels of a side; write each one's too if ``ladder``."""
     if side == BUY:
         price, levels, step = market.best_bid, market.bid_levels, -1
     else:
         price, levels, step = market.best_ask, market.ask_levels, 1
     total = 0.0
     weighted = 0.0
-    for rank in range(LEVELS):
-        if rank < levels:
-            while book.level_of(market, price).head == NONE:
-                price += step
-            lots = book.level_of(market, price).lots
-            distance = clip(step * (price - market.reference) / TICKS, 0.0, 1.0)
-            total += lots
-            weighted += lots * distance
+    for rank in range(min(LEVELS, levels)):
+        while book.level_of(market, price).head == NONE:
+            price += step
+        lots = book.level_of(market, price).lots
+        distance = clip(step * (price - market.reference) / TICKS, 0.0, 1.0)
+        total += lots
+        weighted += lots * distance
+        if ladder:
             out[start + 2 * rank] = distance
             out[start + 2 * rank + 1] = log_lots(lots)
-            price += step
-        else:
-            out[start + 2 * rank] = 1.0
-            out[start + 2 * rank + 1] = 0.0
+        price += step
+    for rank in range(levels, LEVELS if ladder else 0):
+        out[start + 2 * rank] = 1.0
+        out[start + 2 * rank + 1] = 0.0
     return total, weighted
 
 
 @kernel
-def observe(market, agent, outcome, out):
-    """Write agent ``agent``'s observation after ``outcome`` to ``out``, float32 of shape (SIZE,)."""
-    account = market.agents[agent]
-    bids, bid_distance = observe_levels(market, BUY, out, BID_LEVELS)
-    asks, ask_distance = observe_levels(market, SELL, out, ASK_LEVELS)
+def observe_book(market, out, ladder):
+    """Write what the first levels of both sides say: of each of them if ``ladder``, and of all together."""
+    bids, bid_distance = observe_levels(market, BUY, out, BID_LEVELS, ladder)
+    asks, ask_distance = observe_levels(market, SELL, out, ASK_LEVELS, ladder)
     out[IMBALANCE_5] = balance(bids, asks)
+    two_sided = market.best_bid != 0 and market.best_ask != 0
+    out[DEPTH_MID] = 0.5 * (ask_distance / asks - bid_distance / bids) if two_sided else 0.0
+
+
+@kernel
+def observe_touch(market, out):
+    """Write what the best quotes say."""
     if market.best_bid != 0 and market.best_ask != 0:
         bid_lots = float(book.level_of(market, market.best_bid).lots)
         ask_lots = float(book.level_of(market, market.best_ask).lots)
@@ -167,40 +214,101 @@ def observe(market, agent, outcome, out):
         out[SPREAD] = min(spread / TICKS, 1.0)
         out[IMBALANCE] = touch
         out[MICROPRICE] = clip(0.5 * touch * spread / TICKS, -1.0, 1.0)
-        out[DEPTH_MID] = 0.5 * (ask_distance / asks - bid_distance / bids)
     else:
         out[SPREAD] = 1.0
         out[IMBALANCE] = 0.0
         out[MICROPRICE] = 0.0
-        out[DEPTH_MID] = 0.0
+
+
+@kernel
+def observe_past(market, out):
+    """Write returns."""
     for i in range(len(RETURN_WINDOWS)):
         past = market.history[(market.timestep - RETURN_WINDOWS[i]) % HISTORY]
         out[RETURNS + i] = clip((market.reference - past) / MOVE_TICKS, -1.0, 1.0)
+
+
+@kernel
+def observe_averages(market, out):
+    """Write volatility and activity."""
     out[VOLATILITY_FAST] = min(np.sqrt(market.variance[0]) / TICKS, 1.0)
     out[VOLATILITY_SLOW] = min(np.sqrt(market.variance[1]) / TICKS, 1.0)
-    out[FLOW_FAST] = flow_share(market.flow[0], market.volume[0])
-    out[FLOW_SLOW] = flow_share(market.flow[1], market.volume[1])
     out[VOLUME_FAST] = min(np.log(1.0 + market.volume[0]) / LOG_LOTS, 1.0)
     out[ACTIVITY_FAST] = market.activity / (market.activity + TURNS)
+
+
+@kernel
+def observe_flow(market, out):
+    """Write signed flow."""
+    out[FLOW_FAST] = flow_share(market.flow[0], market.volume[0])
+    out[FLOW_SLOW] = flow_share(market.flow[1], market.volume[1])
+
+
+@kernel
+def observe_account(market, account, out):
+    """Write inventory and open orders."""
     bound = float(account.inventory_bound)
     out[INVENTORY] = account.inventory / bound
-    size = log_lots(abs(account.inventory))
-    out[INVENTORY_LOTS] = size if account.inventory >= 0 else -size
-    free = float(accounts.free_cash(account))
-    out[CASH] = free / (free + bound * market.reference)
     out[OPEN_BID_LOTS] = account.open_bid_lots / (2.0 * bound)
     out[OPEN_ASK_LOTS] = account.open_ask_lots / (2.0 * bound)
     out[OPEN_ORDERS] = account.open_orders / account.max_open_orders
-    observe_own_orders(market, account, out)
+
+
+@kernel
+def observe_means(market, account, out):
+    """Write inventory in lots, and cash."""
+    size = log_lots(abs(account.inventory))
+    out[INVENTORY_LOTS] = size if account.inventory >= 0 else -size
+    free = float(accounts.free_cash(account))
+    out[CASH] = free / (free + float(account.inventory_bound) * market.reference)
+
+
+@kernel
+def observe_rest(market, agent, account, outcome, out):
+    """Write times, what is under way, and whether trading is halted."""
     out[WAITED] = min(outcome.elapsed / AGE, 1.0) if outcome.turn != NONE else 0.0
     out[TIME_LEFT] = clip((market.end - market.time) / HORIZON, 0.0, 1.0)
-    out[SIGNAL] = 0.0
-    if account.signal >= 0.0:
-        out[SIGNAL] = clip((value.seen_by(market, account) - market.reference) / SIGNAL_TICKS, -1.0, 1.0)
     out[UNDER_WAY] = 0.0
     if market.under_way > 0 and market.delays[agent].under_way > 0:
         out[UNDER_WAY] = market.delays[agent].under_way / market.delays[agent].most
     out[HALTED] = market.halted
+
+
+@kernel
+def observe_signal(market, account, out):
+    """Write what it sees of the value."""
+    out[SIGNAL] = 0.0
+    if account.signal >= 0.0:
+        out[SIGNAL] = clip((value.seen_by(market, account) - market.reference) / SIGNAL_TICKS, -1.0, 1.0)
+
+
+@kernel
+def observe(market, agent, outcome, out, parts):
+    """Write agent ``agent``'s observation after ``outcome`` to ``out``, float32 of shape (SIZE,): those of :data:`PARTS`.
+
+    Entries of other parts are left as they are.
+    """
+    account = market.agents[agent]
+    if parts & (LADDER | DEPTH):
+        observe_book(market, out, parts & LADDER != 0)
+    if parts & TOUCH:
+        observe_touch(market, out)
+    if parts & PAST:
+        observe_past(market, out)
+    if parts & AVERAGES:
+        observe_averages(market, out)
+    if parts & FLOW:
+        observe_flow(market, out)
+    if parts & ACCOUNT:
+        observe_account(market, account, out)
+    if parts & MEANS:
+        observe_means(market, account, out)
+    if parts & OWN_ORDERS:
+        observe_own_orders(market, account, out)
+    if parts & OWN_SIGNAL:
+        observe_signal(market, account, out)
+    if parts & REST:
+        observe_rest(market, agent, account, outcome, out)
 
 
 @kernel
@@ -212,16 +320,7 @@ def flow_share(flow, volume):
 @kernel
 def observe_own_orders(market, account, out):
     """Write where the agent's own orders stand."""
-    best_bid = 0
-    best_ask = 0
-    slot = account.oldest
-    while slot != NONE:
-        order = market.orders[slot]
-        if order.side == BUY:
-            best_bid = max(best_bid, order.price)
-        elif best_ask == 0 or order.price < best_ask:
-            best_ask = order.price
-        slot = order.own_next
+    best_bid, best_ask = book.own_best(market, account)
     out[OWN_BID_DISTANCE] = clip((market.reference - best_bid) / MOVE_TICKS, -1.0, 1.0) if best_bid != 0 else 1.0
     out[OWN_ASK_DISTANCE] = clip((best_ask - market.reference) / MOVE_TICKS, -1.0, 1.0) if best_ask != 0 else 1.0
     out[OWN_BID_AT_TOUCH] = 1.0 if best_bid != 0 and best_bid == market.best_bid else 0.0

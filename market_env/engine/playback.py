@@ -40,6 +40,8 @@ def empty(market, working):
         market.agents[i].open_orders = 0
         market.agents[i].oldest = NONE
         market.agents[i].newest = NONE
+        market.agents[i].own_best_bid = 0
+        market.agents[i].own_best_ask = 0
         market.bills[i].timestep = NONE
         market.bills[i].messages = 0
         market.bills[i].turn = NONE

@@ -13,7 +13,16 @@ from numpy.typing import NDArray
 from market_env.actions import CANCEL_ALL
 from market_env.engine import accounts, arrivals, history, latency, value
 from market_env.engine.kernel import kernel
-from market_env.engine.state import BUY, CLOCK_HAWKES, LIVE, MESSAGE_CANCEL, MESSAGE_SUBMIT, NONE, REASON_SELF_CROSS
+from market_env.engine.state import (
+    BUY,
+    CLOCK_HAWKES,
+    LIVE,
+    MESSAGE_CANCEL,
+    MESSAGE_SUBMIT,
+    NONE,
+    REASON_SELF_CROSS,
+    STALE,
+)
 
 CONFIGURATION = (
     "config", "end", "agent_count", "clock_count", "first_price", "price_band", "protection_ticks", "offset_count",
@@ -40,7 +49,7 @@ RULES = (
     "clock: time, timestep and acting agent within the episode",
     "arrivals: a heap of all clocks, each at a time to come, with one of its members and as excited as it can be",
     "free list: distinct empty slots",
-    "own orders: chains of each agent's orders, as many and as large as its account says",
+    "own orders: chains of each agent's orders, as many, as large and as near the touch as its account says",
     "levels: queues of orders of one price and side, as large as they say",
     "best quotes: those of the levels, bid below ask",
     "accounts: inventories within their bounds, messages that can have been counted, and fees that add up to what the exchange has collected",
@@ -270,6 +279,7 @@ def own_orders_hold(market, marks):
         agent = market.agents[i]
         slot, before, count = agent.oldest, NONE, 0
         bid_lots, ask_lots, reserved, fees = 0, 0, 0, 0
+        best_bid, best_ask = 0, 0
         while slot != NONE:
             if slot < 0 or slot >= capacity or marks[slot] != 0:
                 return False
@@ -281,12 +291,16 @@ def own_orders_hold(market, marks):
                 return False
             fees += accounts.fees_reserved(agent, order.side, order.price) * order.lots
             if order.side == BUY:
+                best_bid = max(best_bid, order.price)
                 bid_lots += order.lots
                 reserved += order.price * order.lots
             else:
+                best_ask = order.price if best_ask == 0 else min(best_ask, order.price)
                 ask_lots += order.lots
             count += 1
             before, slot = slot, order.own_next
+        if agent.own_best_bid not in (best_bid, STALE) or agent.own_best_ask not in (best_ask, STALE):
+            return False
         if agent.newest != before or agent.open_orders != count or count > agent.max_open_orders:
             return False
         if agent.open_bid_lots != bid_lots or agent.open_ask_lots != ask_lots or agent.reserved != reserved:

@@ -21,6 +21,8 @@ from market_env.actions import MAX_GRID
 
 NONE = -1
 """No order, no agent."""
+STALE = -2
+"""A price that has to be looked for anew."""
 
 BUY, SELL = 0, 1
 SIDES = ("buy", "sell")
@@ -211,6 +213,7 @@ SEEN = np.dtype(
 
 AGENT = np.dtype(
     [
+        # What every turn reads lies side by side, what few do at the end.
         ("inventory", "i8"),
         ("cash", "i8"),
         ("reserved", "i8"),         # cash bound by open bids
@@ -221,20 +224,13 @@ AGENT = np.dtype(
         ("open_orders", "i4"),
         ("oldest", "i4"),           # ends of the list of own orders
         ("newest", "i4"),
+        ("own_best_bid", "i4"),     # highest own bid, 0 if there is none; STALE after that order has gone
+        ("own_best_ask", "i4"),
         ("clock", "i4"),
         ("maker_lots", "i8"),       # so far
         ("taker_lots", "i8"),
-        ("refused", "i8"),          # lots rejected so far, then by reason
-        ("rejected", "i8", (len(REASONS),)),
-        ("seen", SEEN),             # at its last turn
-        ("clock_stream", "u8", (4,)),
-        ("policy_stream", "u8", (4,)),
-        ("memory", "f8", (MEMORY,)),  # its policy's own, zero at the start
-        ("outcome", OUTCOME),
+        ("refused", "i8"),          # lots rejected so far
         # configuration
-        ("name", "u8"),             # key of its id
-        ("start_inventory", "i8"),
-        ("start_cash", "i8"),
         ("inventory_bound", "i8"),
         ("cash_floor", "i8"),
         ("max_open_orders", "i4"),
@@ -249,6 +245,17 @@ AGENT = np.dtype(
         ("shifts", "i4"),           # that take turns; 1: always on duty
         ("shift_length", "f8"),     # timesteps
         ("shift_phase", "f8"),      # share of that by which changes come earlier
+        ("name", "u8"),             # key of its id
+        # state again
+        ("clock_stream", "u8", (4,)),
+        ("policy_stream", "u8", (4,)),
+        ("memory", "f8", (MEMORY,)),  # its policy's own, zero at the start
+        ("seen", SEEN),             # at its last turn
+        ("outcome", OUTCOME),
+        ("rejected", "i8", (len(REASONS),)),  # lots so far, by reason
+        # configuration that only a reset reads
+        ("start_inventory", "i8"),
+        ("start_cash", "i8"),
     ],
     align=True,
 )  # fmt: skip

@@ -36,7 +36,7 @@ def look(market, learners, seen, observations, infos, outcomes):
     for number in range(len(learners)):
         agent = learners[number]
         turn.write_outcome(market, market.agents[agent], seen[number], outcomes[number])
-        observe.observe(market, agent, outcomes[number], observations[number])
+        observe.observe(market, agent, outcomes[number], observations[number], observe.ALL)
         observe.describe(market, agent, outcomes[number], infos[number])
 
 

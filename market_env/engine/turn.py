@@ -67,6 +67,8 @@ def reset(market, key, tape):
         market.agents[i].open_orders = 0
         market.agents[i].oldest = NONE
         market.agents[i].newest = NONE
+        market.agents[i].own_best_bid = 0
+        market.agents[i].own_best_ask = 0
     value.start(market.value, key, market.first_price)
     if market.tape_rows > 0:
         history.lay_out(market, tape)
@@ -184,6 +186,7 @@ def begin(market, events, tape):
         elif not history.carry_out(market, tape, events):
             return LOG_FULL
     agent = market.agents[market.acting]
+    agent.own_best_bid, agent.own_best_ask = book.own_best(market, agent)
     write_outcome(market, agent, agent.seen, agent.outcome)
     agent.seen.turn = market.turns
     market.answering = market.turns

@@ -39,7 +39,7 @@ def unwritten(market: Market, size: int) -> list[int]:
     """Places of an observation of ``size`` features that looking leaves as they were."""
     poisoned = np.full(size, np.nan, np.float32)
     agent = market.acting
-    observe.observe(market.records[0], agent, market.records["agents"][0, agent]["outcome"], poisoned)
+    observe.observe(market.records[0], agent, market.records["agents"][0, agent]["outcome"], poisoned, observe.ALL)
     return np.flatnonzero(np.isnan(poisoned)).tolist()
 
 

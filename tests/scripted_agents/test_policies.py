@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from dataclasses import replace
 from typing import Any
 
@@ -10,13 +12,20 @@ import pytest
 from numpy.typing import NDArray
 from scipy import stats
 
+import scripted_agents
 from market_env import observations
 from market_env.config import ConfigError, MarketConfig, roster
+from market_env.engine.kernel import PolicyFunction
+from market_env.engine.observe import PARTS, parts_of
 from market_env.engine.state import MEMORY
 from market_env.engine.streams import new_stream
 from scripted_agents import DoNothing, FrozenPPO, MarketMaker, MomentumTrader, NoiseTrader, RandomActions
 from scripted_agents.maker import STANDING
+from scripted_agents.policy import CompiledPolicy
+from scripted_agents.populations import RECIPES, population
+from scripted_agents.pusher import Pusher
 from scripted_agents.registry import build, resolve
+from scripted_agents.twap import Twap
 
 CONFIG = MarketConfig()
 MARKET = len(CONFIG.offsets)
@@ -212,3 +221,58 @@ def test_momentum_does_not_close_less_than_it_can_order() -> None:
     trader.reset(new_stream(1, "a_0"), np.zeros(MEMORY))
     seen = calm(volatility_slow=1 / 32, inventory=2 / 80, inventory_lots=float(np.log1p(2) / 7))
     assert trader.act(seen).tolist() == [0, 0, 0, 0, 0]
+
+
+def every_policy() -> dict[str, CompiledPolicy]:
+    """Of each way to act that says what it reads, by every population's parameters and by its own defaults."""
+    found = {}
+    for name in RECIPES:
+        of = population(name)
+        for agent, policy in build(of.market, of.policies).items():
+            found[f"{name} {agent.split('_')[0]} {policy.parameter_hash()[:6]}"] = policy
+    for own in (Twap(), Pusher(), DoNothing(), RandomActions()):
+        found[type(own).__name__] = own.build(CONFIG)
+    return {label: policy for label, policy in found.items() if policy.function.reads is not None}
+
+
+EVERY_POLICY = every_policy()
+
+
+def test_all_policies_but_the_network_say_what_they_read() -> None:
+    functions = {policy.function.__name__ for policy in EVERY_POLICY.values()}
+    defined = set()
+    for module in pkgutil.iter_modules(scripted_agents.__path__, "scripted_agents."):
+        for value in vars(importlib.import_module(module.name)).values():
+            if isinstance(value, PolicyFunction):
+                defined.add(value.__name__)
+    assert defined - functions == {"frozen_network"}
+    assert sorted(name for part in PARTS for name in part) == sorted(observations.NAMES)
+    assert parts_of(observations.NAMES) == parts_of(None)
+
+
+@pytest.mark.parametrize("label", EVERY_POLICY)
+def test_what_a_policy_does_not_say_that_it_reads_changes_nothing(label: str) -> None:
+    policy = EVERY_POLICY[label]
+    assert policy.function.reads is not None
+    read = [observations.INDEX[name] for name in policy.function.reads]
+    rng = np.random.default_rng(7)
+    streams = np.zeros((2, 4), np.uint64)
+    for number in range(300):
+        seen = rng.uniform(observations.LOW, observations.HIGH).astype(np.float32)
+        seen[rng.random(len(seen)) < 0.2] = 0.0
+        other = np.full_like(seen, [np.nan, 1.0, -1.0][number % 3])
+        other[read] = seen[read]
+        streams[:] = new_stream(number, "test_0")
+        memories = np.repeat(rng.uniform(-3.0, 3.0, (1, MEMORY)) * (number % 2), 2, axis=0)
+        acts = []
+        for place, what in enumerate((seen, other)):
+            policy.reset(streams[place], memories[place])
+            acts.append(policy.act(what).tolist())
+        assert acts[0] == acts[1]
+        assert memories[0].tobytes() == memories[1].tobytes()
+        assert streams[0].tobytes() == streams[1].tobytes()
+
+
+def test_a_feature_that_there_is_none_of_is_one_clear_error() -> None:
+    with pytest.raises(ValueError, match="reads: expected names of features, got 'weather'"):
+        parts_of(("spread", "weather"))
