@@ -9,7 +9,7 @@ the interpreter's lock. Cost: about 0.3 µs a turn and core and :func:`market_by
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numba
@@ -19,8 +19,8 @@ from numpy.typing import NDArray
 from market_env import actions, observations
 from market_env.actions import WIDTH
 from market_env.config import ConfigError, MarketConfig, check_learners, check_together
-from market_env.engine import observe, step, turn
-from market_env.engine.kernel import kernel, parallel_kernel
+from market_env.engine import ahead, observe, step, turn
+from market_env.engine.kernel import entry, kernel, parallel_kernel
 from market_env.engine.soundness import check_records
 from market_env.engine.state import (
     NONE,
@@ -46,23 +46,26 @@ class BatchArrays(NamedTuple):
 
     learners: NDArray[np.int64]
     """Agent indices of the learners: shape (markets, learners)."""
+    cast: NDArray[np.int64]
+    """Which of the casts plays in each market: shape (markets,). Markets that are alike share one, which stays in the caches."""
     seats: NDArray[np.int64]
-    """The learner's number of each agent, NONE of those that are none: shape (markets, agents)."""
+    """Of each cast: the learner's number of each agent, NONE of those that are none: shape (casts, agents)."""
+    addresses: NDArray[np.int64]
+    """Of the policies: shape (casts, agents); so ``starts``, where their parameters begin."""
+    starts: NDArray[np.int64]
+    parts: NDArray[np.int64]
+    """Of the observation, that the policies read: shape (casts, agents)."""
+    parameters: NDArray[np.float64]
+    """Of all policies."""
     seen: NDArray[np.void]
     """SEEN, shape (markets, learners)."""
     acted: NDArray[np.int8]
     """Whether a learner has had its turn in this step: shape (markets, learners)."""
-    addresses: NDArray[np.int64]
-    """Of the policies: shape (markets, agents); so ``starts``, where their parameters begin."""
-    starts: NDArray[np.int64]
-    parts: NDArray[np.int64]
-    """Of the observation, that the policies read: shape (markets, agents)."""
-    parameters: NDArray[np.float64]
-    """Of all policies."""
     scratch: NDArray[np.float32]
-    """Work space, shape (markets, SIZE)."""
+    """Work space, shape (threads, SIZE); so ``action``, (threads, WIDTH)."""
+    action: NDArray[np.int64]
     codes: NDArray[np.int64]
-    """The action last taken: shape (markets, WIDTH)."""
+    """The action that was out of range, where one was: shape (markets, WIDTH)."""
     statuses: NDArray[np.int64]
     observations: NDArray[np.float32]
     """Shape (markets, learners, SIZE)."""
@@ -77,10 +80,11 @@ class BatchArrays(NamedTuple):
 
 @kernel
 def players_of(arrays, i):
-    """Who plays market ``i``."""
+    """Who plays market ``i``, with the work space of the thread that asks."""
+    cast, own = arrays.cast[i], numba.get_thread_id()
     return Players(
-        arrays.seats[i], arrays.addresses[i], arrays.starts[i], arrays.parts[i], arrays.parameters, arrays.scratch[i],
-        arrays.codes[i], arrays.tape,
+        arrays.seats[cast], arrays.addresses[cast], arrays.starts[cast], arrays.parts[cast], arrays.parameters,
+        arrays.scratch[own], arrays.action[own], arrays.tape,
     )  # fmt: skip
 
 
@@ -120,8 +124,12 @@ def step_market(market, events, decisions, seen, acted, players):
 @kernel
 def look(market, i, arrays):
     """A step of market ``i`` has ended: let its learners look."""
+    if arrays.statuses[i] == OUT_OF_RANGE:
+        codes = arrays.codes[i]
+        for component in range(WIDTH):
+            codes[component] = arrays.action[numba.get_thread_id(), component]
     step.look(market, arrays.learners[i], arrays.seen[i], arrays.observations[i], arrays.infos[i], arrays.outcomes[i])
-    step.open_turn(market, arrays.seats[i], arrays.seen[i])
+    step.open_turn(market, arrays.seats[arrays.cast[i]], arrays.seen[i])
     arrays.finished[i] = market.finished != 0
 
 
@@ -167,8 +175,15 @@ def begin_markets(markets, events, chosen, keys, arrays):
 def step_markets(markets, events, chosen, decisions, arrays):
     """A step in every chosen market, and look."""
     statuses = arrays.statuses  # as above
+    last = len(markets) - 1
     for i in numba.prange(len(markets)):
         if chosen[i]:
+            if last >= FEW:
+                # In stages, since each says where the next one's memory lies.
+                ahead.fetch_head(markets[min(i + 4, last)])
+                ahead.fetch_tables(markets[min(i + 3, last)])
+                ahead.fetch_agents(markets[min(i + 2, last)])
+                ahead.fetch_orders(markets[min(i + 1, last)])
             statuses[i] = step_market(
                 markets[i], events, decisions[i], arrays.seen[i], arrays.acted[i], players_of(arrays, i)
             )
@@ -178,9 +193,12 @@ def step_markets(markets, events, chosen, decisions, arrays):
 def market_bytes(config: MarketConfig, learners: int = 1, capacity: Capacity | None = None) -> int:
     """Memory that one market of a batch of this config takes, in records of a capacity that is its own by default."""
     seat = 4 * observations.SIZE + observe.INFO.itemsize + OUTCOME.itemsize + SEEN.itemsize + 9
-    work = 4 * observations.SIZE + 8 * WIDTH + 8 + 32 * len(config.agents)
-    return market_dtype(capacity or capacity_of(config)).itemsize + learners * seat + work
+    work = 8 * WIDTH + 16
+    return int(market_dtype(capacity or capacity_of(config)).itemsize + learners * seat + work)
 
+
+FEW = 128
+"""Markets that the caches hold: with no more, memory is not asked for ahead."""
 
 STATE = ("records", "observations", "infos", "outcomes", "finished", "begun", "_seen")
 """Arrays of a batch that are its state; what else it holds is work space."""
@@ -322,27 +340,35 @@ class Batch:
     def _gather(self) -> None:
         """Lay out what the kernels take; what is no state is work space, made anew."""
         agents = max(len(config.agents) for config in self.distinct)
-        seats = np.full((self.count, agents), NONE, np.int64)
-        addresses, starts, parts = np.zeros((3, self.count, agents), np.int64)
+        rows = np.zeros((self.count, 4, agents), np.int64)
+        rows[:, 0] = NONE
         begin = 0
         for number, (config, table) in enumerate(zip(self.distinct, self._tables, strict=True)):
             markets = slice(number, None, len(self.distinct))
             known = len(config.agents)
-            seats[markets, :known] = step.seats_of(self.agents[number].tolist(), known)
-            addresses[markets, :known] = table.addresses
-            starts[markets, :known] = begin + table.starts
-            parts[markets, :known] = table.parts
+            rows[markets, 0, :known] = step.seats_of(self.agents[number].tolist(), known)
+            rows[markets, 1, :known] = table.addresses
+            rows[markets, 2, :known] = begin + table.starts
+            rows[markets, 3, :known] = table.parts
             begin += len(table.parameters)
+        casts, cast = np.unique(rows, axis=0, return_inverse=True)
+        seats, addresses, starts, parts = np.ascontiguousarray(casts.swapaxes(0, 1))
+        threads = numba.config.NUMBA_NUM_THREADS  # type: ignore[attr-defined]  # (set when numba is imported)
+        self._step_markets: Callable[..., None] | None = None
+        self._bad_decision: Callable[..., int] | None = None
+        self._bad_market: Callable[..., int] | None = None
         self._arrays = BatchArrays(
             learners=self.agents,
+            cast=cast.reshape(-1),
             seats=seats,
-            seen=self._seen,
-            acted=np.zeros(self._seen.shape, np.int8),
             addresses=addresses,
             starts=starts,
             parts=parts,
             parameters=self.policy_parameters(),
-            scratch=np.zeros((self.count, observations.SIZE), np.float32),
+            seen=self._seen,
+            acted=np.zeros(self._seen.shape, np.int8),
+            scratch=np.zeros((threads, observations.SIZE), np.float32),
+            action=np.zeros((threads, WIDTH), np.int64),
             codes=np.zeros((self.count, WIDTH), np.int64),
             statuses=np.zeros(self.count, np.int64),
             observations=self.observations,
@@ -386,14 +412,19 @@ class Batch:
         """
         where = self._where(chosen)
         self._decisions[:] = actions.as_codes(decisions, self.codes, self.label, self._decisions.shape[:-1])
-        bad = bad_decision(self.records, where, self.begun, self._decisions)
+        if self._bad_decision is None:
+            self._bad_decision = entry(bad_decision, self.records, where, self.begun, self._decisions)
+        bad = self._bad_decision(self.records, where, self.begun, self._decisions)
         if bad == NOT_BEGUN:
             raise RuntimeError(NO_EPISODE)
         if bad != NONE:
             market, number = divmod(bad, len(self.learners))
             codes = self._decisions[market, number]
             raise ValueError(actions.out_of_range(codes, self.codes, self.label((market, number))))
-        step_markets(self.records, NO_EVENTS, where, self._decisions, self._arrays)
+        if self._step_markets is None:
+            arguments = (self.records, NO_EVENTS, where, self._decisions, self._arrays)
+            self._step_markets = entry(step_markets, *arguments)
+        self._step_markets(self.records, NO_EVENTS, where, self._decisions, self._arrays)
         self._check(where)
 
     def label(self, place: tuple[int, ...]) -> str:
@@ -412,7 +443,8 @@ class Batch:
 
     def __getstate__(self) -> dict[str, Any]:
         # Addresses mean nothing in another process.
-        return {name: value for name, value in vars(self).items() if name != "_arrays"}
+        made = {"_arrays", "_step_markets", "_bad_decision", "_bad_market"}
+        return {name: value for name, value in vars(self).items() if name not in made}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
         vars(self).update(saved)
@@ -458,7 +490,9 @@ class Batch:
             getattr(self, name)[:] = saved[name]
 
     def _check(self, where: NDArray[np.bool_]) -> None:
-        bad = bad_market(where, self._arrays.statuses)
+        if self._bad_market is None:
+            self._bad_market = entry(bad_market, where, self._arrays.statuses)
+        bad = self._bad_market(where, self._arrays.statuses)
         self.begun |= where
         if bad != NONE:
             # The episode cannot go on: the turn of an agent that does not learn has begun and found no action.

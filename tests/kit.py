@@ -188,7 +188,12 @@ def check_structure(market: Market) -> None:
     record = market.records[0]
     orders, levels, agents = record["orders"], record["levels"], record["agents"][: len(market.agent_ids)]
     open_slots = {int(slot) for slot in np.flatnonzero(orders["id"] >= 0)}
-    free_slots = [int(slot) for slot in record["free"][: record["free_orders"]]]
+    free_slots, slot = [], int(record["free"])
+    while slot != state.NONE and len(free_slots) < len(orders):
+        free_slots.append(slot)
+        slot = int(orders["next"][slot])
+    assert slot == state.NONE
+    assert len(free_slots) == record["free_orders"]
     assert len(set(free_slots)) == len(free_slots)
     assert open_slots.isdisjoint(free_slots)
     assert len(open_slots) + len(free_slots) == len(orders)

@@ -1,6 +1,6 @@
 """The limit order book: price-time priority over a ring of price levels.
 
-Structure. Orders live in a pool with a free list; each rests in a doubly linked queue of its price level,
+Structure. Orders live in a pool, free slots in a chain; each rests in a doubly linked queue of its price level,
 oldest first, and in a doubly linked list of its owner. Price ``p`` has the level ``p mod levels``: the engine
 keeps all resting prices within one window of that many ticks, so a level never stands for two prices, and a
 level is a bid's or an ask's but never both, since the book is never crossed.
@@ -31,11 +31,11 @@ def clear(market):
         order.side = 0
         order.price = 0
         order.lots = 0
-        order.next = NONE
+        order.next = slot + 1 if slot + 1 < capacity else NONE
         order.prev = NONE
         order.own_next = NONE
         order.own_prev = NONE
-        market.free[slot] = capacity - 1 - slot
+    market.free = 0
     market.free_orders = capacity
     for level in range(len(market.levels)):
         market.levels[level].lots = 0
@@ -58,9 +58,10 @@ def level_of(market, price):
 @kernel
 def rest(market, agent, side, price, lots, order_id, time):
     """Put an order at the end of its level's queue; return its slot. The pool must have a free one."""
-    market.free_orders -= 1
-    slot = market.free[market.free_orders]
+    slot = market.free
     order = market.orders[slot]
+    market.free = order.next
+    market.free_orders -= 1
     order.id = order_id
     order.time = time
     order.agent = agent
@@ -142,7 +143,8 @@ def remove(market, slot):
     elif order.price == owner.own_best_ask:
         owner.own_best_ask = STALE
     order.id = NONE
-    market.free[market.free_orders] = slot
+    order.next = market.free
+    market.free = slot
     market.free_orders += 1
     if level.head != NONE:
         return

@@ -48,7 +48,7 @@ RULES = (
     "",
     "clock: time, timestep and acting agent within the episode",
     "arrivals: a heap of all clocks, each at a time to come, with one of its members and as excited as it can be",
-    "free list: distinct empty slots",
+    "free slots: a chain of distinct empty ones",
     "own orders: chains of each agent's orders, as many, as large and as near the touch as its account says",
     "levels: queues of orders of one price and side, as large as they say",
     "best quotes: those of the levels, bid below ask",
@@ -262,12 +262,13 @@ def free_list_holds(market, marks):
         return True  # the pool is filled by the first reset
     if market.free_orders < 0 or market.free_orders > capacity:
         return False
-    for i in range(market.free_orders):
-        slot = market.free[i]
+    slot = market.free
+    for _ in range(market.free_orders):
         if slot < 0 or slot >= capacity or marks[slot] != 0 or market.orders[slot].id != NONE:
             return False
         marks[slot] = 1
-    return True
+        slot = market.orders[slot].next
+    return slot == NONE
 
 
 @kernel

@@ -82,7 +82,7 @@ ORDER = np.dtype(
         ("side", "i4"),      # BUY or SELL
         ("price", "i4"),     # ticks
         ("lots", "i4"),      # still resting
-        ("next", "i4"),      # in its level's queue, older first
+        ("next", "i4"),      # in its level's queue, older first; in the list of free slots
         ("prev", "i4"),
         ("own_next", "i4"),  # in its owner's list, older first
         ("own_prev", "i4"),
@@ -350,59 +350,34 @@ def market_dtype(capacity: Capacity) -> np.dtype[np.void]:
     """The record of a market of this capacity: the same dtype object on every call, which makes calls cheap."""
     return np.dtype(
         [
+            # What every turn reads lies side by side, ahead of the tables, so that it can be fetched at once.
             # clock
             ("time", "f8"),             # of the turn under way
             ("end", "f8"),              # timesteps of an episode
             ("timestep", "i8"),
+            ("turns", "i8"),            # begun so far
             ("acting", "i4"),           # whose turn it is; NONE once the episode is over
             ("finished", "i4"),
-            ("turns", "i8"),            # begun so far
-            ("heap", "i4", (capacity.agents,)),  # clocks, next arrival first
-            ("clocks", CLOCK, (capacity.agents,)),
-            ("members", "i4", (capacity.agents,)),  # agents of each Hawkes group, side by side
+            ("agent_count", "i4"),
+            ("clock_count", "i4"),
             # book
             ("reference", "f8"),
             ("best_bid", "i4"),         # 0 if there is none
             ("best_ask", "i4"),
             ("bid_levels", "i4"),       # occupied
             ("ask_levels", "i4"),
-            ("free_orders", "i4"),      # entries of `free` in use
+            ("free_orders", "i4"),      # slots without an order
             ("fill_count", "i4"),
             ("next_order_id", "i8"),
-            ("messages", MESSAGE, (TURN_MESSAGES,)),  # of the turn under way
-            ("orders", ORDER, (capacity.orders,)),
-            ("free", "i4", (capacity.orders,)),
-            ("levels", LEVEL, (capacity.levels,)),
-            ("fills", FILL, (capacity.orders + 1,)),
-            # accounts
-            ("agents", AGENT, (capacity.agents,)),
-            ("collected", "i8"),        # fees that the exchange has taken in less rebates, thousandths of a tick-lot
-            ("bills", BILL, (capacity.agents,)),
-            # under way
-            ("delayed", "i8"),          # agents with a latency
-            ("delays", DELAY, (capacity.agents,)),
-            ("packets", PACKET, (capacity.packets,)),
-            ("places", "i4", (capacity.packets,)),  # a heap of those under way, next arrival first, then the free ones
-            ("under_way", "i8"),
-            ("answering", "i8"),        # turn whose messages are carried out
-            # halts
-            ("halted", "i8"),
-            ("halt_end", "f8"),         # timesteps
-            ("halt_since", "i8"),       # first timestep whose end counts
-            ("halt_agent", "i8"),       # whose message has set it off
-            # a recorded day
-            ("tape_stage", "i8"),
-            ("tape_next", "i8"),        # row
-            ("tape_start", "f8"),       # timesteps into the tape at which the episode starts
-            ("tape_cut", "i8"),         # lots that its messages were about and agents had traded before
-            ("tape_displaced", "i8"),   # lots that agents traded in the history's place, being first in line
-            ("tape_skipped", "i8"),     # messages about orders that were gone
-            ("tape_unqueued", "i8"),    # executions of orders that were not first in line, carried out as cancels
-            ("handles", HANDLE, (capacity.handles,)),
-            # what it is all about
-            ("value", VALUE),
+            ("first_price", "i4"),
+            ("price_band", "i4"),
+            ("protection_ticks", "i4"),
+            ("halt_move", "i4"),        # ticks; 0: no halts
+            ("halt_within", "i4"),      # timesteps
+            ("offset_count", "i4"),
+            ("lots_count", "i4"),
+            ("free", "i4"),             # first of the free slots, which a chain of `next` links
             # what has been, for the observation
-            ("history", "f8", (HISTORY,)),
             ("variance", "f8", (2,)),   # moving averages, fast and slow
             ("flow", "f8", (2,)),       # aggressor's buys - sells, lots a timestep
             ("volume", "f8", (2,)),
@@ -412,26 +387,51 @@ def market_dtype(capacity: Capacity) -> np.dtype[np.void]:
             # log
             ("seq", "i8"),              # events so far
             ("logged", "i8"),           # of them, in the buffer now
-            # configuration
+            # under way
+            ("delayed", "i8"),          # agents with a latency
+            ("under_way", "i8"),
+            ("answering", "i8"),        # turn whose messages are carried out
+            # halts
+            ("halted", "i8"),
+            ("halt_end", "f8"),         # timesteps
+            ("halt_since", "i8"),       # first timestep whose end counts
+            ("halt_agent", "i8"),       # whose message has set it off
+            ("halt_pause", "f8"),       # timesteps
             ("key", "u8"),
             ("config", "u8"),           # key of the whole configuration
-            ("halt_pause", "f8"),       # timesteps
-            ("tape_rows", "i8"),        # 0: no recorded day
+            ("collected", "i8"),        # fees that the exchange has taken in less rebates, thousandths of a tick-lot
+            ("tape_rows", "i8"),        # of a recorded day; 0: there is none
+            # what it is all about
+            ("value", VALUE),
+            ("heap", "i4", (capacity.agents,)),  # clocks, next arrival first
+            ("messages", MESSAGE, (TURN_MESSAGES,)),  # of the turn under way
+            ("offsets", "i4", (MAX_GRID,)),
+            ("lots", "i4", (MAX_GRID,)),
+            ("history", "f8", (HISTORY,)),
+            # tables
+            ("clocks", CLOCK, (capacity.agents,)),
+            ("members", "i4", (capacity.agents,)),  # agents of each Hawkes group, side by side
+            ("agents", AGENT, (capacity.agents,)),
+            ("levels", LEVEL, (capacity.levels,)),
+            ("orders", ORDER, (capacity.orders,)),
+            ("fills", FILL, (capacity.orders + 1,)),
+            ("bills", BILL, (capacity.agents,)),
+            ("delays", DELAY, (capacity.agents,)),
+            ("packets", PACKET, (capacity.packets,)),
+            ("places", "i4", (capacity.packets,)),  # a heap of those under way, next arrival first, then the free ones
+            # a recorded day
+            ("tape_stage", "i8"),
+            ("tape_next", "i8"),        # row
+            ("tape_start", "f8"),       # timesteps into the tape at which the episode starts
+            ("tape_cut", "i8"),         # lots that its messages were about and agents had traded before
+            ("tape_displaced", "i8"),   # lots that agents traded in the history's place, being first in line
+            ("tape_skipped", "i8"),     # messages about orders that were gone
+            ("tape_unqueued", "i8"),    # executions of orders that were not first in line, carried out as cancels
             ("tape_first", "f8"),       # earliest start of an episode, timesteps into the tape
             ("tape_last", "f8"),        # latest
             ("tape_maker", "i8"),       # seat of the history's resting orders
             ("tape_taker", "i8"),       # seat of those that traded with them
-            ("agent_count", "i4"),
-            ("clock_count", "i4"),
-            ("first_price", "i4"),
-            ("price_band", "i4"),
-            ("protection_ticks", "i4"),
-            ("halt_move", "i4"),        # ticks; 0: no halts
-            ("halt_within", "i4"),      # timesteps
-            ("offset_count", "i4"),
-            ("lots_count", "i4"),
-            ("offsets", "i4", (MAX_GRID,)),
-            ("lots", "i4", (MAX_GRID,)),
+            ("handles", HANDLE, (capacity.handles,)),
         ],
         align=True,
     )  # fmt: skip

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 
 from market_env.actions import CANCEL_ALL, CANCEL_KEEP
-from market_env.engine import accounts, arrivals, book, exchange, history, latency, value
+from market_env.engine import accounts, ahead, arrivals, book, exchange, history, latency, value
 from market_env.engine.arrivals import INFINITE
 from market_env.engine.exchange import TAU_FAST, TAU_SLOW
 from market_env.engine.kernel import kernel
@@ -185,6 +185,8 @@ def begin(market, events, tape):
             deliver(market, events)
         elif not history.carry_out(market, tape, events):
             return LOG_FULL
+    if market.clock_count > 0:
+        ahead.fetch_agent(market, market.clocks[market.heap[0]].agent)  # whose turn is probably next
     agent = market.agents[market.acting]
     agent.own_best_bid, agent.own_best_ask = book.own_best(market, agent)
     write_outcome(market, agent, agent.seen, agent.outcome)

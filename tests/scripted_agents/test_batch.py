@@ -30,7 +30,7 @@ from tests.kit import random_actions, ruled
 
 AT_ONCE = Every(1.0, 0.0)
 SAME_IN_BOTH = (
-    "agents", "orders", "free", "history", "turns", "seq", "reference", "trades", "key", "variance", "collected",
+    "agents", "orders", "history", "turns", "seq", "reference", "trades", "key", "variance", "collected",
     "delays", "under_way", "halt_end",
 )  # fmt: skip
 """Parts of the record that say, together, that two markets are one."""
@@ -247,7 +247,7 @@ def test_a_default_market_takes_less_than_256_kib_and_as_much_as_is_said() -> No
     config = MarketConfig()
     batch = Batch(config, build_others(config, ["ppo_0"]), ["ppo_0"], 10)
     held = sum(value.nbytes for value in vars(batch).values() if isinstance(value, np.ndarray) and len(value) == 10)
-    assert held + batch._arrays.addresses.nbytes + batch._arrays.starts.nbytes == pytest.approx(
+    assert held + batch._arrays.codes.nbytes + batch._arrays.cast.nbytes == pytest.approx(
         10 * market_bytes(config), rel=0.01
     )
     assert market_bytes(config) < 256 * 1024
