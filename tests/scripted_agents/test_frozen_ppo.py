@@ -8,20 +8,23 @@ import json
 import pickle
 import zipfile
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from stable_baselines3 import PPO
 
 import scripted_agents
-from market_env import observations
+from market_env import actions, observations
 from market_env.config import MarketConfig
 from market_env.market import Market
 from scripted_agents import population
-from scripted_agents.frozen_ppo import DAY6_MODEL, FrozenPPO
+from scripted_agents.frozen_ppo import DAY6_MODEL, FrozenPPO, frozen_network, network_parameters, tanh
 from scripted_agents.model_file import ModelError
+from scripted_agents.policy import CompiledPolicy
 from scripted_agents.tally import tally_episodes
 
 MODEL = Path(__file__).parents[2] / DAY6_MODEL
@@ -96,6 +99,48 @@ def test_it_acts_as_stable_baselines_predict_on_ten_thousand_observations_of_rea
             ties += 1
     assert ties <= 20
     assert policy.parameter_hash() == before
+
+
+def test_the_networks_tanh_is_the_hyperbolic_tangent_to_float32() -> None:
+    x = np.concatenate([np.linspace(-12, 12, 200_001), np.geomspace(1e-30, 1, 1_000), [0.0, -0.0, 1e30, -1e30]])
+    x = x.astype(np.float32)
+    found = np.array([tanh(each) for each in x])
+    exact = np.tanh(x.astype(np.float64))
+    assert np.abs(found - exact).max() < 4e-7
+    small = np.abs(x) > 0
+    assert (np.abs(found[small] / exact[small] - 1.0)).max() < 1e-6
+    assert np.abs(found).max() <= 1.0
+    assert (np.sign(found) == np.sign(x)).all()
+
+
+def test_networks_of_any_shape_act_as_their_weights_say() -> None:
+    rng = np.random.default_rng(3)
+    split = np.append(0, np.cumsum(actions.sizes(CONFIG.offsets, CONFIG.lots)))
+    for hidden, activation in (
+        ((64, 64), "tanh"),
+        ((1,), "relu"),
+        ((7, 33, 5), "tanh"),
+        ((), "tanh"),
+        ((130,), "relu"),
+    ):
+        sizes = [observations.SIZE, *hidden, int(split[-1])]
+        layers = [(rng.normal(0, 0.4, (out, into)), rng.normal(0, 0.1, out)) for into, out in pairwise(sizes)]
+        names = [*(f"mlp_extractor.policy_net.{2 * place}" for place in range(len(hidden))), "action_net"]
+        weights = {}
+        for name, (weight, bias) in zip(names, layers, strict=True):
+            weights |= {f"{name}.weight": torch.tensor(weight).float(), f"{name}.bias": torch.tensor(bias).float()}
+        parameters = network_parameters(weights, CONFIG, "test", activation=activation)
+        policy = CompiledPolicy(frozen_network, CONFIG, parameters)
+        for _ in range(200):
+            seen = rng.uniform(observations.LOW, observations.HIGH).astype(np.float32)
+            values = seen.astype(np.float64)
+            for place, (weight, bias) in enumerate(layers):
+                values = weight @ values + bias
+                if place < len(hidden):
+                    values = np.tanh(values) if activation == "tanh" else np.maximum(values, 0.0)
+            for component, code in enumerate(policy.act(seen)):
+                logits = values[split[component] : split[component + 1]]
+                assert logits[code] > logits.max() - 1e-4
 
 
 def test_the_kernel_of_the_batch_is_the_one_of_the_aec_loop() -> None:
