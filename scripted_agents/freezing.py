@@ -36,6 +36,8 @@ NOT_SAVED = (
     "tensorboard_log",
 )
 """What a frozen policy has no use for."""
+ALGORITHMS = ("PPO", "FastPPO")
+"""What a model may be: Stable-Baselines3's PPO, or the training's own way to compute it."""
 COMPARED = 4_096
 """Observations on which a frozen network must act as its model."""
 NEAR = 1e-4
@@ -99,7 +101,7 @@ def check(model: Any, config: MarketConfig) -> str:
 def network_of(model: Any, config: MarketConfig) -> str:
     """The activation of a model's network; raises as :func:`check`."""
     kind = type(model).__name__
-    if kind != "PPO":
+    if kind not in ALGORITHMS:
         raise ModelError(f"freeze: expected a PPO model of Stable-Baselines3, got {kind}; seat it as a guest instead")
     normalised = model.get_vec_normalize_env() if model.env is not None else None
     scaled = normalised is not None and getattr(getattr(normalised, "obs_rms", None), "count", 0.0) > 1.0

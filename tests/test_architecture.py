@@ -137,7 +137,7 @@ def test_nothing_but_the_frozen_policy_and_training_imports_torch() -> None:
         for source in (ROOT / package).rglob("*.py")
         if any(name.split(".")[0] in {"torch", "stable_baselines3"} for name in imports(source))
     }
-    learn = {f"runners/learn/{name}.py" for name in ("checkpoint", "schedule", "training", "vec_env")}
+    learn = {f"runners/learn/{name}.py" for name in ("checkpoint", "fast", "schedule", "training", "vec_env")}
     assert users == {"scripted_agents/model_file.py", *learn}
 
 

@@ -27,7 +27,7 @@ from runners.learn.vec_env import MarketVecEnv
 from scripted_agents.model_file import load_tensors
 
 FILE = "checkpoint.pt"
-FORMAT = 1
+FORMAT = 2
 
 
 def as_tensor(array: NDArray[Any]) -> torch.Tensor:

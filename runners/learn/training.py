@@ -24,6 +24,7 @@ from runners.files.folder import make_folder
 from runners.files.versions import versions_of
 from runners.files.whole import write_json
 from runners.learn import checkpoint
+from runners.learn.fast import FastPPO
 from runners.learn.schedule import PACKAGES, BoardOutput, Schedule
 from runners.learn.settings import CONFIG, RESULT, Training
 from runners.learn.vec_env import MarketVecEnv
@@ -58,7 +59,7 @@ def build(training: Training) -> tuple[PPO, MarketVecEnv]:
         reward=training.reward,
     )
     compile_first(env)
-    model = PPO(
+    model = FastPPO(
         "MlpPolicy",
         env,
         seed=training.seed,
