@@ -85,10 +85,12 @@ def book_alone(markets, kinds, ids, sides, prices, lots, slots):
                 book.remove(market, slot)
         else:
             taker = 0 if kinds[i] == ADD else 1
-            slots[ids[i]] = book.submit(market, taker, sides[i], prices[i], lots[i], 0.0)
+            slot = book.submit(market, taker, sides[i], prices[i], lots[i], 0.0)
+            slots[ids[i]] = slot
             trades += market.fill_count
-            for fill in range(market.fill_count):
-                total += market.fills[fill].lots
+            total += lots[i]
+            if slot != state.NONE:
+                total -= market.orders[slot].lots
     return trades, total
 
 

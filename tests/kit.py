@@ -229,9 +229,9 @@ def check_structure(market: Market) -> None:
         slot, previous = int(account["oldest"]), state.NONE
         while slot != state.NONE:
             order = orders[slot]
-            assert (int(order["own_prev"]), int(order["agent"])) == (previous, index)
+            assert (int(record["owned"][slot]["own_prev"]), int(order["agent"])) == (previous, index)
             own[index].append(slot)
-            previous, slot = slot, int(order["own_next"])
+            previous, slot = slot, int(record["owned"][slot]["own_next"])
         assert int(account["newest"]) == previous
         assert int(account["open_orders"]) == len(own[index]) <= int(account["max_open_orders"])
         ids = [int(orders[slot]["id"]) for slot in own[index]]

@@ -93,6 +93,7 @@ def fetch_orders(market):
         fetch(market.orders[max(level.tail, 0)], 0, 1)
     for place in range(min(NEXT, market.clock_count)):
         account = market.agents[max(market.clocks[market.heap[place]].agent, 0)]
-        fetch(market.orders[max(account.oldest, 0)], 0, 1)
-        fetch(market.orders[max(account.newest, 0)], 0, 1)
+        for slot in (account.oldest, account.newest):
+            fetch(market.orders[max(slot, 0)], 0, 1)
+            fetch(market.owned[max(slot, 0)], 0, 1)
     fetch(market.orders[max(market.free, 0)], 0, 1)

@@ -15,7 +15,9 @@ did to ``market.fills``; accounts and log read it there.
 
 from __future__ import annotations
 
-from market_env.engine.kernel import kernel
+import numpy as np
+
+from market_env.engine.kernel import inline_kernel, kernel
 from market_env.engine.state import BUY, FILL_SELF, FILL_TRADE, NONE, STALE
 
 
@@ -26,15 +28,16 @@ def clear(market):
     for slot in range(capacity):
         order = market.orders[slot]
         order.id = NONE
-        order.time = 0.0
         order.agent = 0
         order.side = 0
         order.price = 0
         order.lots = 0
         order.next = slot + 1 if slot + 1 < capacity else NONE
         order.prev = NONE
-        order.own_next = NONE
-        order.own_prev = NONE
+        owned = market.owned[slot]
+        owned.time = 0.0
+        owned.own_next = NONE
+        owned.own_prev = NONE
     market.free = 0
     market.free_orders = capacity
     for level in range(len(market.levels)):
@@ -49,57 +52,78 @@ def clear(market):
     market.next_order_id = 0
 
 
-@kernel
+@inline_kernel
 def level_of(market, price):
     """The level record of ``price``."""
     return market.levels[price & (len(market.levels) - 1)]
 
 
-@kernel
+@inline_kernel
+def order_at(market, slot):
+    """The order in a slot, which must be one: an index without a sign is not looked at for counting from the end."""
+    return market.orders[np.uint32(slot)]
+
+
+@inline_kernel
+def owned_at(market, slot):
+    """What its owner's list keeps of the order in a slot."""
+    return market.owned[np.uint32(slot)]
+
+
+@inline_kernel
 def rest(market, agent, side, price, lots, order_id, time):
     """Put an order at the end of its level's queue; return its slot. The pool must have a free one."""
     slot = market.free
-    order = market.orders[slot]
+    order = order_at(market, slot)
     market.free = order.next
     market.free_orders -= 1
     order.id = order_id
-    order.time = time
     order.agent = agent
     order.side = side
     order.price = price
     order.lots = lots
+    # Whether there is an order before it is a matter of chance: a processor that had to guess would often be wrong, so nothing
+    # branches here, and what either case needs is read before. With none before it the order writes to itself, which is put
+    # right at once.
     level = level_of(market, price)
+    head, last = level.head, level.tail
+    opened = last == NONE
+    order_at(market, slot if opened else last).next = slot
     order.next = NONE
-    order.prev = level.tail
-    if level.tail == NONE:
-        level.head = slot
-    else:
-        market.orders[level.tail].next = slot
+    order.prev = last
+    level.head = slot if opened else head
     level.tail = slot
     level.lots += lots
-    opened = order.prev == NONE
-    owner = market.agents[agent]
-    order.own_next = NONE
-    order.own_prev = owner.newest
-    if owner.newest == NONE:
-        owner.oldest = slot
-    else:
-        market.orders[owner.newest].own_next = slot
+    bid = side == BUY
+    own(market, agent, slot, bid, price, time)
+    best_bid, best_ask = market.best_bid, market.best_ask
+    better_ask = price if (price < best_ask) | (best_ask == 0) else best_ask
+    market.best_bid = max(price, best_bid) if bid else best_bid
+    market.best_ask = best_ask if bid else better_ask
+    market.bid_levels += opened & bid
+    market.ask_levels += opened & (not bid)
+    return slot
+
+
+@inline_kernel
+def own(market, agent, slot, bid, price, time):
+    """Put the order in a slot at the end of its owner's list."""
+    owner = market.agents[np.uint32(agent)]
+    oldest, newest = owner.oldest, owner.newest
+    first = newest == NONE
+    owned = owned_at(market, slot)
+    owned_at(market, slot if first else newest).own_next = slot
+    owned.time = time
+    owned.own_next = NONE
+    owned.own_prev = newest
+    owner.oldest = slot if first else oldest
     owner.newest = slot
     owner.open_orders += 1
-    if side == BUY:
-        if owner.own_best_bid != STALE and price > owner.own_best_bid:
-            owner.own_best_bid = price
-        market.bid_levels += opened
-        if price > market.best_bid:
-            market.best_bid = price
-    else:
-        if owner.own_best_ask != STALE and (owner.own_best_ask == 0 or price < owner.own_best_ask):
-            owner.own_best_ask = price
-        market.ask_levels += opened
-        if market.best_ask == 0 or price < market.best_ask:
-            market.best_ask = price
-    return slot
+    best_bid, best_ask = owner.own_best_bid, owner.own_best_ask
+    better_ask = price if (best_ask != STALE) & ((price < best_ask) | (best_ask == 0)) else best_ask
+    better_bid = price if (best_bid != STALE) & (price > best_bid) else best_bid
+    owner.own_best_bid = better_bid if bid else best_bid
+    owner.own_best_ask = best_ask if bid else better_ask
 
 
 @kernel
@@ -110,52 +134,62 @@ def reduce(market, slot, lots):
     level_of(market, order.price).lots -= lots
 
 
-@kernel
+@inline_kernel
 def remove(market, slot):
     """Take a resting order out of the book."""
-    order = market.orders[slot]
-    level = level_of(market, order.price)
+    order = order_at(market, slot)
+    price, following, before = order.price, order.next, order.prev
+    level = level_of(market, price)
+    head, last = level.head, level.tail
     level.lots -= order.lots
-    if order.prev == NONE:
-        level.head = order.next
-    else:
-        market.orders[order.prev].next = order.next
-    if order.next == NONE:
-        level.tail = order.prev
-    else:
-        market.orders[order.next].prev = order.prev
-    owner = market.agents[order.agent]
-    if order.own_prev == NONE:
-        owner.oldest = order.own_next
-    else:
-        market.orders[order.own_prev].own_next = order.own_next
-    if order.own_next == NONE:
-        owner.newest = order.own_prev
-    else:
-        market.orders[order.own_next].own_prev = order.own_prev
-    owner.open_orders -= 1
-    if owner.open_orders == 0:
-        owner.own_best_bid = 0
-        owner.own_best_ask = 0
-    elif order.side == BUY:
-        if order.price == owner.own_best_bid:
-            owner.own_best_bid = STALE
-    elif order.price == owner.own_best_ask:
-        owner.own_best_ask = STALE
+    # As in `rest`: with no neighbour on one side the order writes to itself what it holds already.
+    order_at(market, slot if before == NONE else before).next = following
+    order_at(market, slot if following == NONE else following).prev = before
+    head = following if before == NONE else head
+    level.head = head
+    level.tail = before if following == NONE else last
+    disown(market, slot)
+    if head == NONE:
+        close_level(market, order.side, price)
+
+
+@inline_kernel
+def disown(market, slot):
+    """Take an order out of its owner's list and give its slot back."""
+    order = order_at(market, slot)
+    owner = market.agents[np.uint32(order.agent)]
+    oldest, newest = owner.oldest, owner.newest
+    owned = owned_at(market, slot)
+    following, before = owned.own_next, owned.own_prev
+    owned_at(market, slot if before == NONE else before).own_next = following
+    owned_at(market, slot if following == NONE else following).own_prev = before
+    owner.oldest = following if before == NONE else oldest
+    owner.newest = before if following == NONE else newest
+    left = owner.open_orders - 1
+    owner.open_orders = left
+    bid, price = order.side == BUY, order.price
+    best_bid, best_ask = owner.own_best_bid, owner.own_best_ask
+    best_bid = STALE if bid & (price == best_bid) else best_bid
+    best_ask = STALE if (not bid) & (price == best_ask) else best_ask
+    owner.own_best_bid = 0 if left == 0 else best_bid
+    owner.own_best_ask = 0 if left == 0 else best_ask
     order.id = NONE
     order.next = market.free
     market.free = slot
     market.free_orders += 1
-    if level.head != NONE:
-        return
-    if order.side == BUY:
+
+
+@kernel
+def close_level(market, side, price):
+    """A level has become empty."""
+    if side == BUY:
         market.bid_levels -= 1
-        if order.price == market.best_bid:
-            market.best_bid = next_bid(market, order.price)
+        if price == market.best_bid:
+            market.best_bid = next_bid(market, price)
     else:
         market.ask_levels -= 1
-        if order.price == market.best_ask:
-            market.best_ask = next_ask(market, order.price)
+        if price == market.best_ask:
+            market.best_ask = next_ask(market, price)
 
 
 @kernel
@@ -195,16 +229,17 @@ def own_best(market, account):
                 bid = max(bid, order.price)
             elif ask == 0 or order.price < ask:
                 ask = order.price
-            slot = order.own_next
+            slot = market.owned[slot].own_next
     return bid, ask
 
 
-@kernel
+@inline_kernel
 def crosses(market, side, price):
     """Whether an incoming order would meet the other side."""
-    if side == BUY:
-        return market.best_ask != 0 and price >= market.best_ask
-    return market.best_bid != 0 and price <= market.best_bid
+    bid, ask = market.best_bid, market.best_ask
+    buys = (ask != 0) & (price >= ask)
+    sells = (bid != 0) & (price <= bid)
+    return buys if side == BUY else sells
 
 
 @kernel
@@ -221,41 +256,53 @@ def quote_reference(market):
         market.reference = min(market.reference, float(market.best_ask))
 
 
-@kernel
+@inline_kernel
 def match(market, agent, side, price, lots):
     """Trade an incoming order against the other side as far as its limit reaches; return the lots left.
 
-    ``market.fills[:market.fill_count]`` then says what happened, in order.
+    ``market.fills[:market.fill_count]`` then says what happened, in order. A level is taken in one go.
     """
     count = 0
     while lots > 0 and crosses(market, side, price):
-        best = market.best_ask if side == BUY else market.best_bid
-        slot = level_of(market, best).head
-        order = market.orders[slot]
-        fill = market.fills[count]
-        count += 1
-        fill.order_id = order.id
-        fill.maker = order.agent
-        fill.price = best
-        if order.agent == agent:
-            fill.kind = FILL_SELF
-            fill.lots = order.lots
-            remove(market, slot)
-            continue
-        fill.kind = FILL_TRADE
-        if order.lots > lots:
-            fill.lots = lots
-            reduce(market, slot, lots)
-            lots = 0
+        best_bid, best_ask = market.best_bid, market.best_ask
+        best = best_ask if side == BUY else best_bid
+        level = level_of(market, best)
+        slot = level.head
+        gone = 0
+        while slot != NONE and lots > 0:
+            order = order_at(market, slot)
+            fill = market.fills[np.uint32(count)]
+            count += 1
+            maker, size = order.agent, order.lots
+            fill.order_id = order.id
+            fill.maker = maker
+            fill.price = best
+            fill.kind = FILL_SELF if maker == agent else FILL_TRADE
+            if maker != agent and size > lots:
+                fill.lots = lots
+                order.lots = size - lots
+                gone += lots
+                lots = 0
+                break
+            fill.lots = size
+            gone += size
+            lots -= 0 if maker == agent else size
+            order.prev = NONE
+            following = order.next
+            disown(market, slot)
+            slot = following
+        level.lots -= gone
+        level.head = slot
+        if slot == NONE:
+            level.tail = NONE
+            close_level(market, 1 - side, best)
         else:
-            fill.lots = order.lots
-            lots -= order.lots
-            remove(market, slot)
+            order_at(market, slot).prev = NONE
     market.fill_count = count
     return lots
 
 
-@kernel
+@inline_kernel
 def submit(market, agent, side, price, lots, time):
     """A limit order on the bare book: match, then rest what is left. Return its slot, or NONE."""
     order_id = market.next_order_id

@@ -72,7 +72,7 @@ def slot_of(market, agent, order_id):
     """Where an agent's order rests; NONE if it does not."""
     slot = market.agents[agent].oldest
     while slot != NONE and market.orders[slot].id != order_id:
-        slot = market.orders[slot].own_next
+        slot = market.owned[slot].own_next
     return slot
 
 
@@ -139,7 +139,7 @@ def shown_at_best(market, agent, side):
         order = market.orders[slot]
         if order.side != side and order.price == price:
             lots -= order.lots
-        slot = order.own_next
+        slot = market.owned[slot].own_next
     return lots
 
 
@@ -201,7 +201,7 @@ def cancel_own(market, events, agent, which):
     """Carry out the ``cancel`` component of an action."""
     slot = market.agents[agent].oldest
     while slot != NONE:
-        following = market.orders[slot].own_next
+        following = market.owned[slot].own_next
         side = market.orders[slot].side
         if (
             which in (CANCEL_ALL, CANCEL_OLDEST)

@@ -104,12 +104,12 @@ def number_orders(market, side):
             order = market.orders[slot]
             order.id = market.next_order_id
             market.next_order_id += 1
-            order.own_prev = account.newest
-            order.own_next = NONE
+            market.owned[slot].own_prev = account.newest
+            market.owned[slot].own_next = NONE
             if account.newest == NONE:
                 account.oldest = slot
             else:
-                market.orders[account.newest].own_next = slot
+                market.owned[account.newest].own_next = slot
             account.newest = slot
             accounts.reserve(account, side, price, order.lots)
             slot = order.next
@@ -139,7 +139,7 @@ def log_book(market, events):
             NONE,
             NONE,
         )
-        slot = order.own_next
+        slot = market.owned[slot].own_next
     market.tape_stage = LIVE
 
 

@@ -256,6 +256,11 @@ def kernel(function: Callable[..., Any]) -> Any:
     return _compiled(function, parallel=False)
 
 
+def inline_kernel(function: Callable[..., Any]) -> Any:
+    """The same for a small kernel that others call everywhere: it becomes a part of each of them, whatever LLVM thinks of it."""
+    return _compiled(function, parallel=False, inline=True)
+
+
 def parallel_kernel(function: Callable[..., Any]) -> Any:
     """The same for a kernel whose ``numba.prange`` runs on several cores (``numba.set_num_threads`` says how many)."""
     return _compiled(function, parallel=True)
@@ -273,8 +278,9 @@ def entry(compiled: Any, *arguments: Any) -> Callable[..., Any]:
     return found
 
 
-def _compiled(function: Callable[..., Any], *, parallel: bool) -> Any:
+def _compiled(function: Callable[..., Any], *, parallel: bool, inline: bool = False) -> Any:
     options: dict[str, Any] = {"nogil": True, "error_model": "numpy", "parallel": parallel, "_nrt": False}
+    options["forceinline"] = inline
     function._kernel_options = options  # type: ignore[attr-defined]  # part of what is compiled
     dispatcher: Any = numba.njit(**options)(function)
     dispatcher._cache = _LazyCache(function)

@@ -328,7 +328,7 @@ def observe_own_orders(market, account, out):
     if account.oldest == NONE:
         out[OLDEST_ORDER_AGE] = 0.0
     else:
-        out[OLDEST_ORDER_AGE] = min((market.time - market.orders[account.oldest].time) / AGE, 1.0)
+        out[OLDEST_ORDER_AGE] = min((market.time - market.owned[account.oldest].time) / AGE, 1.0)
 
 
 @kernel

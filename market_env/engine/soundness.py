@@ -286,9 +286,9 @@ def own_orders_hold(market, marks):
                 return False
             marks[slot] = 2
             order = market.orders[slot]
-            if order.id < 0 or order.id >= market.next_order_id or order.agent != i or order.own_prev != before:
+            if order.id < 0 or order.id >= market.next_order_id or order.agent != i:
                 return False
-            if order.lots <= 0 or order.price < 1:
+            if market.owned[slot].own_prev != before or order.lots <= 0 or order.price < 1:
                 return False
             fees += accounts.fees_reserved(agent, order.side, order.price) * order.lots
             if order.side == BUY:
@@ -299,7 +299,7 @@ def own_orders_hold(market, marks):
                 best_ask = order.price if best_ask == 0 else min(best_ask, order.price)
                 ask_lots += order.lots
             count += 1
-            before, slot = slot, order.own_next
+            before, slot = slot, market.owned[slot].own_next
         if agent.own_best_bid not in (best_bid, STALE) or agent.own_best_ask not in (best_ask, STALE):
             return False
         if agent.newest != before or agent.open_orders != count or count > agent.max_open_orders:

@@ -408,7 +408,7 @@ def leave(market, row, kind, side, order, size, price, slots, blocks, since, res
         result.at_best += price == best
         head = level.head
         first = slot if slot != NONE else head
-        known = first != NONE and market.orders[first].id != BLOCK and market.orders[first].time > since[price]
+        known = first != NONE and market.orders[first].id != BLOCK and market.owned[first].time > since[price]
         result.judged += known
         result.first_in_queue += known and slot == head
         if known and slot != head and result.unqueued_row == NONE:
@@ -430,9 +430,9 @@ def leave(market, row, kind, side, order, size, price, slots, blocks, since, res
         if slot != NONE:
             lots = market.orders[slot].lots
             wrong = lots != size if kind == DELETE else lots < size + (kind == PARTIAL)
-            wrong &= market.orders[slot].time > since[price]
+            wrong &= market.owned[slot].time > since[price]
         else:
-            anonymous = level.head != NONE and market.orders[level.head].time <= since[price]
+            anonymous = level.head != NONE and market.owned[level.head].time <= since[price]
             wrong = level.lots < size or (blocks[price] == NONE and not anonymous)
         if wrong:
             unfounded(result, row)

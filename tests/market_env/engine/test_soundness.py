@@ -62,8 +62,8 @@ def open_slot(record: np.void) -> int:
 
 BREAKS = {
     "an order's next far outside": lambda r: r["orders"]["next"].__setitem__(open_slot(r), 2**30),
-    "an order's own next below": lambda r: r["orders"]["own_next"].__setitem__(open_slot(r), -7),
-    "a chain that closes on itself": lambda r: r["orders"]["own_next"].__setitem__(open_slot(r), open_slot(r)),
+    "an order's own next below": lambda r: r["owned"]["own_next"].__setitem__(open_slot(r), -7),
+    "a chain that closes on itself": lambda r: r["owned"]["own_next"].__setitem__(open_slot(r), open_slot(r)),
     "a queue that closes on itself": lambda r: r["orders"]["next"].__setitem__(open_slot(r), open_slot(r)),
     "an owner who is none": lambda r: r["orders"]["agent"].__setitem__(open_slot(r), 10**6),
     "a side that is none": lambda r: r["orders"]["side"].__setitem__(open_slot(r), 5),
