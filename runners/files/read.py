@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from market_env.config import ConfigError
+from market_env.config import ConfigError, MarketConfig
 from market_env.engine.state import EVENT, KINDS, NONE, REASONS, SIDES
 from market_env.outside import read_json
 from runners.files.config import read_config
@@ -61,10 +61,10 @@ def read_parts(path: Path) -> Iterator[tuple[Path, pl.DataFrame]]:
             counted = turns + (rows["kind"] == "turn").cum_sum().cast(pl.Int64) - 1
             rows.insert_column(rows.columns.index("timestep") + 1, counted.alias("turn"))
             turns = int(counted[-1]) + 1 if len(counted) else turns
-        for row, seq in enumerate(rows["seq"].to_list()):
-            if seq != following:
-                raise ConfigError(f"{part}: row {row}: expected seq {following}, found {seq}")
-            following += 1
+        seqs = rows["seq"].to_numpy()
+        for row in np.flatnonzero(seqs != np.arange(following, following + len(seqs))).tolist():
+            raise ConfigError(f"{part}: row {row}: expected seq {following + row}, found {seqs[row]}")
+        following += len(seqs)
         yield part, rows
 
 
@@ -75,24 +75,10 @@ def load_events(path: Path) -> Rows:
         ConfigError: there is no run, or a part is missing, damaged or out of order.
     """
     _, config = read_config(path)
-    frames = [rows for _, rows in read_parts(path)]
-    if not frames:
+    parts = [as_rows(path, config, rows) for _, rows in read_parts(path)]
+    if not parts:
         raise ConfigError(f"run {path}: expected parts in events/, found none")
-    frame = pl.concat(frames)
-    events = np.zeros(frame.height, EVENT)
-    words = {"kind": KINDS, "side": SIDES, "reason": REASONS, "agent": config.agent_ids, "maker": config.agent_ids}
-    absent = {"price": 0}
-    for name in EVENT.names or ():
-        column = frame[name]
-        if name in words:
-            codes = {word: code for code, word in enumerate(words[name])}
-            written = column.cast(pl.String)
-            column = written.replace_strict(codes, default=None, return_dtype=pl.Int32)
-            for seq in (column.is_null() & written.is_not_null()).arg_true():
-                raise ConfigError(
-                    f"run {path}: seq {seq}: {name}: expected one of {', '.join(codes)}, found {written[seq]!r}"
-                )
-        events[name] = column.fill_null(absent.get(name, NONE)).to_numpy()
+    events = np.concatenate(parts)
     time = events["time"]
     for seq in np.flatnonzero(~(time[1:] >= time[:-1])) + 1:
         raise ConfigError(f"run {path}: seq {seq}: time: expected {time[seq - 1]!r} or later, found {time[seq]!r}")
@@ -100,6 +86,29 @@ def load_events(path: Path) -> Rows:
         raise ConfigError(
             f"run {path}: seq {seq}: timestep: expected {np.floor(time[seq]):.0f}, found {events['timestep'][seq]}"
         )
+    return events
+
+
+def as_rows(path: Path, config: MarketConfig, part: pl.DataFrame) -> Rows:
+    """A part of a run's log as rows of :data:`market_env.engine.state.EVENT`.
+
+    Raises:
+        ConfigError: it has a word that is none of its column's.
+    """
+    events = np.zeros(part.height, EVENT)
+    words = {"kind": KINDS, "side": SIDES, "reason": REASONS, "agent": config.agent_ids, "maker": config.agent_ids}
+    absent = {"price": 0}
+    for name in EVENT.names or ():
+        column = part[name]
+        if name in words:
+            codes = {word: code for code, word in enumerate(words[name])}
+            written = column.cast(pl.String)
+            column = written.replace_strict(codes, default=None, return_dtype=pl.Int32)
+            for row in (column.is_null() & written.is_not_null()).arg_true():
+                raise ConfigError(
+                    f"run {path}: seq {part['seq'][row]}: {name}: expected one of {', '.join(codes)}, found {written[row]!r}"
+                )
+        events[name] = column.fill_null(absent.get(name, NONE)).to_numpy()
     return events
 
 
