@@ -7,27 +7,66 @@ event; the file is flushed every few seconds, so that a run can be watched.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import secrets
 import socket
+import struct
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+import numpy as np
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import CRC_TABLE
 from tensorboard.plugins.custom_scalar import layout_pb2
 from tensorboard.plugins.custom_scalar import metadata as layout_metadata
 from tensorboard.plugins.hparams import api_pb2, plugin_data_pb2
 from tensorboard.plugins.hparams import metadata as hparams_metadata
 from tensorboard.plugins.text.summary_v2 import text_pb
-from tensorboard.summary.writer.record_writer import RecordWriter
 from tensorboard.util.tensor_util import make_tensor_proto
 
+from market_env.engine.kernel import kernel
 from runners.files.whole import cannot_be_written
 
 FLUSH_SECONDS = 10.0
 """Time after which what was written is handed to the disk."""
+TABLE = np.array(CRC_TABLE, np.int64)
+
+
+@kernel
+def crc32c(data, table):
+    """The CRC-32C of bytes; TensorBoard's own, in plain Python, took most of a run's time to write one."""
+    crc = 0xFFFFFFFF
+    for i in range(len(data)):
+        crc = table[(crc ^ data[i]) & 0xFF] ^ (crc >> 8)
+    return crc ^ 0xFFFFFFFF
+
+
+def masked(data: bytes) -> bytes:
+    """The checksum of bytes as the file has it."""
+    crc = crc32c(np.frombuffer(data, np.uint8), TABLE)
+    return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
+
+
+_number = struct.Struct("<f")
+
+
+def _length(size: int) -> bytes:
+    """A length as Protocol Buffers write it: seven bits a byte, lowest first."""
+    found = bytearray()
+    while size > 0x7F:
+        found.append(size & 0x7F | 0x80)
+        size >>= 7
+    return bytes([*found, size])
+
+
+@functools.cache
+def _before_number(tag: str) -> bytes:
+    """What stands in a summary before the number of a tag: both do not change from step to step."""
+    named = Summary.Value(tag=tag, simple_value=0.0).SerializeToString()
+    return b"\x0a" + _length(len(named)) + named[:-4]
 
 
 class EventFile:
@@ -52,22 +91,32 @@ class EventFile:
             self._file = self.path.open("wb")
         except OSError as error:
             raise cannot_be_written(self.path, error) from None
-        self._records = RecordWriter(self._file)
         self._flushed = time.monotonic()
         self._write(Event(wall_time=time.time(), file_version="brain.Event:2"))
         if purge_step is not None:
             self._write(Event(wall_time=time.time(), step=purge_step, session_log=SessionLog(status=SessionLog.START)))
         self.flush()
 
-    def _write(self, event: Event) -> None:
+    def _write(self, event: Event | bytes) -> None:
+        data = event if isinstance(event, bytes) else event.SerializeToString()
+        size = struct.pack("<Q", len(data))
         try:
-            self._records.write(event.SerializeToString())
+            self._file.write(size + masked(size) + data + masked(data))
         except OSError as error:
             raise cannot_be_written(self.path, error) from None
 
     def add(self, summary: Summary, step: int, moment: float | None = None) -> None:
         """Write a summary at a step, as of a moment (wall time, by default now)."""
         self._write(Event(step=step, wall_time=time.time() if moment is None else moment, summary=summary))
+        self._flush_at_times()
+
+    def add_scalars(self, values: Iterable[tuple[str, float]], step: int, moment: float) -> None:
+        """Write numbers by tag at a step, as :meth:`add` would write :func:`scalars` of them, in a tenth of the time."""
+        data = b"".join([part for tag, number in values for part in (_before_number(tag), _number.pack(number))])
+        self._write(Event(step=step, wall_time=moment).SerializeToString() + b"\x2a" + _length(len(data)) + data)
+        self._flush_at_times()
+
+    def _flush_at_times(self) -> None:
         if time.monotonic() - self._flushed > FLUSH_SECONDS:
             self.flush()
 

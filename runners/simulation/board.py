@@ -45,6 +45,15 @@ AGENT_EVERY = 10
 """Timesteps between two summaries of single agents."""
 HISTOGRAM_EVERY = 100
 """Timesteps that a histogram shows."""
+MOST_POINTS = 5_000
+"""Points of a tag at most: of a longer run every second timestep is written, or every third, and so on, agents' scalars and
+histograms as many times more seldom."""
+
+
+def thinning(timesteps: int) -> int:
+    """Of how many timesteps of a run of this length one is written; 1 up to :data:`MOST_POINTS`."""
+    return max(1, -(-timesteps // MOST_POINTS))
+
 
 TAGS: tuple[Tag, ...] = (
     Tag("market/mid", "scalars", EVERY, "reference price, ticks, as the last turn of the timestep began"),
@@ -184,9 +193,13 @@ class Board:
         self._kind_tags = [[f"agents/{kind}/{name}" for name in kind_names] for kind in self._kinds]
         agent_names = names("scalars", starts="agents/<id>/")
         self._agent_tags = [[name.replace("<id>", agent.id) for name in agent_names] for agent in agents]
-        # From the log, by timestep: all flows, and maker and taker lots by kind.
-        self._flows = np.zeros((config.timesteps, len(FLOWS)))
-        self._lots = np.zeros((2, config.timesteps, len(self._kinds)))
+        self._every = thinning(config.timesteps)
+        self._agents_every = AGENT_EVERY * self._every
+        self._histogram_every = HISTOGRAM_EVERY * self._every
+        # From the log, of the timesteps from `_first` on: all flows, and maker and taker lots by kind.
+        self._first = 0
+        self._flows = np.zeros((0, len(FLOWS)))
+        self._lots = np.zeros((2, 0, len(self._kinds)))
         told = news(config, seed, config.timesteps)
         ends = np.arange(1.0, config.timesteps + 1.0)
         self._value = (
@@ -215,7 +228,7 @@ class Board:
         timestep = info["timestep"]
         if timestep != self._timestep:
             self._close_timestep()
-            if timestep // HISTOGRAM_EVERY != self._timestep // HISTOGRAM_EVERY:
+            if timestep // self._histogram_every != self._timestep // self._histogram_every:
                 self._close_interval()
             self._timestep = timestep
             self._write_known()
@@ -232,8 +245,9 @@ class Board:
     def drained(self, events: Rows, timestep: int) -> None:
         """Take what the log says; all of it before ``timestep`` is in."""
         events = events[events["timestep"] < self._config.timesteps]
+        self._make_room(max(timestep, int(events["timestep"][-1]) + 1 if len(events) else 0))
         kinds = events["kind"]
-        when, lots = events["timestep"], events["lots"].astype(np.float64)
+        when, lots = events["timestep"] - self._first, events["lots"].astype(np.float64)
         trade, cancel = kinds == state.KIND_TRADE, kinds == state.KIND_CANCEL
         signs = np.where(events["side"] == state.BUY, 1.0, -1.0)
         resting = cancel & (events["reason"] != state.REASON_IOC)
@@ -247,14 +261,24 @@ class Board:
                 (trade, signs * lots),
             )
         ):
-            self._flows[:, column] += np.bincount(when[rows], weights[rows], self._config.timesteps)
+            self._flows[:, column] += np.bincount(when[rows], weights[rows], len(self._flows))
         for side, owner in enumerate(("maker", "agent")):
             np.add.at(self._lots[side], (when[trade], self._kind_of[events[owner][trade]]), lots[trade])
         trades = events[trade]
-        for interval in np.unique(trades["timestep"] // HISTOGRAM_EVERY).tolist():
-            here = trades["timestep"] // HISTOGRAM_EVERY == interval
+        for interval in np.unique(trades["timestep"] // self._histogram_every).tolist():
+            here = trades["timestep"] // self._histogram_every == interval
             self._sizes.setdefault(interval, []).append(trades["lots"][here])
         self._known = timestep
+
+    def _make_room(self, end: int) -> None:
+        """Hold flows of the timesteps before ``end`` from the first one on that still waits for them."""
+        first = min(self._known, self._pending[0][0] if self._pending else self._known)
+        size = max(end, self._first + len(self._flows)) - first
+        flows, lots = np.zeros((size, len(FLOWS))), np.zeros((2, size, len(self._kinds)))
+        kept = self._flows[first - self._first :]
+        flows[: len(kept)] = kept
+        lots[:, : len(kept)] = self._lots[:, first - self._first :]
+        self._first, self._flows, self._lots = first, flows, lots
 
     def _settle(self, agent: str, reward: float, info: dict[str, Any]) -> None:
         index, kind = self._index[agent], self._kind[agent]
@@ -289,6 +313,11 @@ class Board:
         info = self._market
         if info is None:
             return
+        if info["two_sided"]:
+            self._spreads.append(info["spread"])
+        if self._timestep % self._every:
+            self._begin_timestep()
+            return
         depths = info["bid_depth"] + info["ask_depth"]
         balance = (info["bid_depth"] - info["ask_depth"]) / depths if depths else None
         spread, imbalance = (info["spread"], info["imbalance"]) if info["two_sided"] else (None, None)
@@ -308,12 +337,10 @@ class Board:
                 known = [number for number in column if number is not None]
                 if known:
                     values.append((tag, sum(known) / len(known)))
-        if self._timestep % AGENT_EVERY == 0:
+        if self._timestep % self._agents_every == 0:
             for tags, row in zip(self._agent_tags, self._accounts.tolist(), strict=True):
                 values += zip(tags, row, strict=True)
         self._pending.append((self._timestep, time.time(), values))
-        if spread is not None:
-            self._spreads.append(spread)
         self._begin_timestep()
 
     def _close_interval(self) -> None:
@@ -326,16 +353,16 @@ class Board:
         while self._pending and self._pending[0][0] < self._known:
             timestep, moment, made = self._pending.popleft()
             if isinstance(made, dict):
-                sizes = self._sizes.pop(timestep // HISTOGRAM_EVERY, [])
+                sizes = self._sizes.pop(timestep // self._histogram_every, [])
                 made["histograms/trade_size"] = [lots for trades in sizes for lots in trades.tolist()]
                 value = [v for tag, data in made.items() if data for v in histogram_pb(tag, data).value]
-            else:
-                made += zip(FLOWS, self._flows[timestep].tolist(), strict=True)
-                lots = self._lots[:, timestep].tolist()
-                for tags, maker, taker in zip(self._kind_tags, *lots, strict=True):
-                    made += ((tags[-2], maker), (tags[-1], taker))
-                value = [Summary.Value(tag=tag, simple_value=number) for tag, number in made]
-            self._file.add(Summary(value=value), timestep, moment)
+                self._file.add(Summary(value=value), timestep, moment)
+                continue
+            made += zip(FLOWS, self._flows[timestep - self._first].tolist(), strict=True)
+            lots = self._lots[:, timestep - self._first].tolist()
+            for tags, maker, taker in zip(self._kind_tags, *lots, strict=True):
+                made += ((tags[-2], maker), (tags[-1], taker))
+            self._file.add_scalars(made, timestep, moment)
 
     def describe(self, description: dict[str, Any], name: str) -> None:
         """Write what a run of this name starts with: its config as text, its hyperparameters, the layout."""
