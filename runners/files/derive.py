@@ -131,3 +131,20 @@ def turns_with_trades(events: Rows, agent: int) -> NDArray[np.bool_]:
     trades = np.searchsorted(events["seq"][is_own], own_turns)
     traded: NDArray[np.bool_] = np.diff(trades) > 0
     return traded
+
+
+def all_turns_with_trades(events: Rows, count: int) -> list[NDArray[np.bool_]]:
+    """:func:`turns_with_trades` of each of ``count`` agents, in one pass over the events."""
+    turns, trades = (events[events["kind"] == kind] for kind in (state.KIND_TURN, state.KIND_TRADE))
+    own_turns = _by_agent(turns["agent"], turns["seq"], count)
+    took_part = np.concatenate([trades["agent"], trades["maker"]])
+    own_trades = _by_agent(took_part, np.tile(trades["seq"], 2), count)
+    return [
+        np.diff(np.searchsorted(np.sort(traded), began)) > 0
+        for began, traded in zip(own_turns, own_trades, strict=True)
+    ]
+
+
+def _by_agent(agents: NDArray[np.int32], seqs: NDArray[np.int64], count: int) -> list[NDArray[np.int64]]:
+    order = np.argsort(agents, kind="stable")
+    return np.split(seqs[order], np.searchsorted(agents[order], np.arange(1, count)))

@@ -7,7 +7,8 @@ disk. Cost: under a second for 5,000 timesteps.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from array import array
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,27 @@ def write_table(path: Path, name: str, columns: dict[str, Any], version: int = V
     """Write a table of the schema, whole or not at all."""
     with whole_file(path) as partial:
         pq.write_table(arrow_table(name, columns, version), partial, compression="zstd", compression_level=3)
+
+
+ROW_GROUP = 2**20
+"""Rows that Parquet writes together, as many as it does by itself."""
+
+
+def write_pieces(path: Path, name: str, pieces: Iterable[dict[str, Any]]) -> None:
+    """Write a table of the schema that comes in pieces: the same bytes as :func:`write_table` of the whole, less memory."""
+    schema = arrow_schema(name)
+    waiting = schema.empty_table()
+    with (
+        whole_file(path) as partial,
+        pq.ParquetWriter(partial, schema, compression="zstd", compression_level=3) as writer,
+    ):
+        for columns in pieces:
+            waiting = pa.concat_tables([waiting, arrow_table(name, columns)])
+            while len(waiting) >= ROW_GROUP:
+                writer.write_table(waiting[:ROW_GROUP].combine_chunks(), ROW_GROUP)
+                waiting = waiting[ROW_GROUP:]
+        if len(waiting):
+            writer.write_table(waiting.combine_chunks())
 
 
 def text(codes: NDArray[np.integer[Any]], words: Sequence[str]) -> pa.DictionaryArray:
@@ -145,6 +167,15 @@ def depth_columns(ladders: Rows) -> dict[str, Any]:
     return columns
 
 
+def agent_pieces(tables: Tables, agent_ids: Sequence[str]) -> Iterator[dict[str, Any]]:
+    """The agents table, by far the longest, some thousand rows after the others."""
+    steps = max(1, ROW_GROUP // 4 // len(agent_ids))
+    for first in range(0, len(tables.quotes), steps):
+        part = Tables(*(table[first : first + steps] for table in tables))
+        columns = agent_columns(part, agent_ids)
+        yield columns | {"timestep": columns["timestep"] + np.int32(first)}
+
+
 def agent_columns(tables: Tables, agent_ids: Sequence[str]) -> dict[str, Any]:
     """Columns of the agents table."""
     count = len(tables.quotes)
@@ -203,11 +234,13 @@ class Recorder:
         self.seed = seed
         self.parts = 0
         self.events: list[Rows] = []
-        self.actions: list[NDArray[np.int64]] = []
-        self.rewards: list[float] = []
+        self.actions = array("h")
+        """Codes of each turn's action, :data:`market_env.actions.WIDTH` of them."""
+        self.rewards = array("d")
+        """Of each turn; NaN while it is not settled."""
         self._open: Rows = np.zeros(0, state.EVENT)
         self._last_turn: dict[str, int] = {}
-        self._settled: list[int] = []
+        self._settled = array("q")
         """For each turn the number of turns begun when its reward was settled."""
 
     def part_ends(self) -> int:
@@ -216,8 +249,8 @@ class Recorder:
 
     def acted(self, agent: str, action: NDArray[np.int64]) -> None:
         """An agent's action, in the order of turns."""
-        self._last_turn[agent] = len(self.actions)
-        self.actions.append(action)
+        self._last_turn[agent] = len(self.rewards)
+        self.actions.extend(action.tolist())
         self.rewards.append(np.nan)
         self._settled.append(-1)
 
@@ -226,7 +259,7 @@ class Recorder:
         turn = self._last_turn.get(agent)
         if turn is not None:
             self.rewards[turn] = reward
-            self._settled[turn] = len(self.actions)
+            self._settled[turn] = len(self.rewards)
 
     def keep(self, events: Rows, timestep: int) -> None:
         """Take drained events; write every part that ``timestep`` has passed."""
@@ -247,23 +280,34 @@ class Recorder:
         self._open = self._open[:cut]
         if cut:
             self._close_part(cut)
-        events = np.concatenate([np.zeros(0, state.EVENT), *self.events])
+        events = self._joined()
         if timesteps < self.config.timesteps:
             # What was settled after the cut is nothing that the log still tells.
             kept = int(np.count_nonzero(events["kind"] == state.KIND_TURN))
-            self.rewards = [
-                reward if settled < kept else np.nan
-                for reward, settled in zip(self.rewards, self._settled, strict=True)
-            ]
+            lost = np.frombuffer(self._settled, np.int64) >= kept
+            np.frombuffer(self.rewards, np.float64)[lost] = np.nan
         tables = derive(self.config, events, timesteps)
         self.write_tables(events, tables)
         return events, tables
 
+    def _joined(self) -> Rows:
+        """All events as one array; each part goes as it is copied, so that they are never there twice."""
+        events = np.zeros(sum(map(len, self.events)), state.EVENT)
+        place = 0
+        self.events.reverse()
+        while self.events:
+            rows = self.events.pop()
+            events[place : place + len(rows)] = rows
+            place += len(rows)
+        return events
+
     def write_tables(self, events: Rows, tables: Tables) -> None:
         """Write the tables that are derived from events, and the news, which are from the seed."""
-        actions = np.array(self.actions, np.int64).reshape(-1, WIDTH)
-        rewards = np.array(self.rewards, np.float64)
+        actions = np.frombuffer(self.actions, np.int16).reshape(-1, WIDTH)
+        rewards = np.frombuffer(self.rewards, np.float64)
         for name in TABLES:
-            if name != "events":
+            if name == "agents" and len(tables.agents):
+                write_pieces(self.path / f"{name}.parquet", name, agent_pieces(tables, self.config.agent_ids))
+            elif name != "events":
                 columns = table_columns(name, self.config, self.seed, events, tables, actions, rewards)
                 write_table(self.path / f"{name}.parquet", name, columns)

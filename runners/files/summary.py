@@ -11,7 +11,7 @@ import numpy as np
 from market_env.config import FEE_UNIT, ConfigError, MarketConfig, checked, parse_json
 from market_env.engine import state
 from market_env.outside import read_json, shown
-from runners.files.derive import Rows, Tables, turns_with_trades, wealth_of
+from runners.files.derive import Rows, Tables, all_turns_with_trades, wealth_of
 from runners.files.schema import OLDEST, known
 from scripted_agents.standards import NEAR_BOUND
 
@@ -152,7 +152,7 @@ def summarise(config: MarketConfig, events: Rows, tables: Tables) -> dict[str, A
     spread = (quotes["best_ask"] - quotes["best_bid"])[both]
     trades = events[events["kind"] == state.KIND_TRADE]
     kinds = {name: int(np.count_nonzero(events["kind"] == code)) for code, name in enumerate(state.KINDS)}
-    agents = {agent.id: _agent(config, events, trades, tables, index) for index, agent in enumerate(config.agents)}
+    agents = _agents(config, events, trades, tables)
     names = list(dict.fromkeys(agent.kind for agent in config.agents))
     return {
         "timesteps": len(quotes),
@@ -191,29 +191,39 @@ def _kind(config: MarketConfig, agents: dict[str, dict[str, Any]], trades: Rows,
     }
 
 
-def _agent(config: MarketConfig, events: Rows, trades: Rows, tables: Tables, index: int) -> dict[str, Any]:
-    agent = config.agents[index]
-    rows = tables.agents[:, index]
+def _agents(config: MarketConfig, events: Rows, trades: Rows, tables: Tables) -> dict[str, dict[str, Any]]:
+    """Figures of each agent, in one pass over the rows of all."""
+    rows, count = tables.agents, len(config.agents)
+    steps = len(rows)
+    start = np.array([agent.cash + agent.inventory * config.first_price for agent in config.agents])
+    bounds = np.array([agent.inventory_bound for agent in config.agents])
     inventory = np.abs(rows["inventory"])
-    traded = turns_with_trades(events, index)
-    last = tables.quotes["reference"][-1] if len(tables.quotes) else config.first_price
-    lots = rows["inventory"][-1] if len(rows) else agent.inventory
-    fees = rows["fees"][-1] if len(rows) else 0
-    wealth = wealth_of(rows[-1], last) if len(rows) else agent.cash + agent.inventory * last
-    start = agent.cash + agent.inventory * config.first_price
+    if steps:
+        end, last = rows[-1], tables.quotes["reference"][-1]
+        lots, largest, fees, wealth = end["inventory"], inventory.max(axis=0), end["fees"], wealth_of(end, last)
+    else:
+        lots = np.array([agent.inventory for agent in config.agents])
+        largest, fees, wealth = np.abs(lots), np.zeros(count), start
+    near = np.count_nonzero(inventory > NEAR_BOUND * bounds, axis=0)
+    summed = {name: rows[name].sum(axis=0, dtype=np.int64) for name in ("turns", "maker_lots", "taker_lots")}
+    took_part = np.bincount(trades["agent"], minlength=count) + np.bincount(trades["maker"], minlength=count)
+    traded = all_turns_with_trades(events, count)
     return {
-        "kind": agent.kind,
-        "turns": int(rows["turns"].sum()),
-        "trades": int(np.count_nonzero((trades["agent"] == index) | (trades["maker"] == index))),
-        "maker_lots": int(rows["maker_lots"].sum()),
-        "taker_lots": int(rows["taker_lots"].sum()),
-        "inventory": int(lots),
-        "largest_inventory": int(inventory.max()) if len(rows) else abs(agent.inventory),
-        "inventory_bound": agent.inventory_bound,
-        "near_bound_share": _ratio(np.count_nonzero(inventory > NEAR_BOUND * agent.inventory_bound), len(rows)),
-        "trading_turns_share": _ratio(np.count_nonzero(traded), len(traded)),
-        "wealth_change": float(wealth - start),
-        "fees": float(fees / FEE_UNIT),
+        agent.id: {
+            "kind": agent.kind,
+            "turns": int(summed["turns"][index]),
+            "trades": int(took_part[index]),
+            "maker_lots": int(summed["maker_lots"][index]),
+            "taker_lots": int(summed["taker_lots"][index]),
+            "inventory": int(lots[index]),
+            "largest_inventory": int(largest[index]),
+            "inventory_bound": agent.inventory_bound,
+            "near_bound_share": _ratio(near[index], steps),
+            "trading_turns_share": _ratio(np.count_nonzero(traded[index]), len(traded[index])),
+            "wealth_change": float(wealth[index] - start[index]),
+            "fees": float(fees[index] / FEE_UNIT),
+        }
+        for index, agent in enumerate(config.agents)
     }
 
 
