@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 from bisect import bisect_left
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from market_env.actions import COMPONENTS
-from market_env.config import FEE_UNIT, ConfigError, MarketConfig, parse_json
+from market_env.config import FEE_UNIT, AgentConfig, ConfigError, MarketConfig, parse_json
 from market_env.engine.state import KINDS, REJECT_REASONS
 from market_env.outside import read_json
 from market_env.rewards import DEFAULT_REWARD, WealthReward
@@ -34,6 +34,9 @@ from runners.files.schema import TABLES, VERSION, arrow_schema, known
 from runners.files.summary import OPENING
 from runners.files.whole import write_json
 from scripted_agents.standards import NEAR_BOUND
+
+ROWS = 2**14
+"""Recorded rows that are looked at together."""
 
 
 def replay(path: Path, until: int | None = None) -> Replay:
@@ -105,7 +108,6 @@ def compare_table(rebuilt: Replay, path: Path, name: str) -> None:
         return
     lost = name == "turns" and actions_lost(path)
     for column in table.schema.names:
-        recorded = table.column(column).to_pylist()
         if lost and column in (*COMPONENTS, "reward"):
             expected: list[Any] = [None] * count
         elif name == "turns" and column in COMPONENTS:
@@ -116,18 +118,32 @@ def compare_table(rebuilt: Replay, path: Path, name: str) -> None:
         if len(expected) != count:  # a column that the schema has, and nothing here makes
             rebuilt.differ(check, None, None, f"column {column}", f"{count} values", "the rebuild has none")
             continue
-        if recorded == expected:
-            continue
-        for row, (found, wanted) in enumerate(zip(recorded, expected, strict=True)):
-            if found != wanted:
-                at = {key: columns[key][row] for key in ("timestep", "seq", "first_seq") if key in columns}
-                rebuilt.differ(check, at.get("timestep"), at.get("seq", at.get("first_seq")), column, found, wanted)
+        recorded = table.column(column)
+        for row, found, wanted in _apart(recorded, expected):
+            at = {key: columns[key][row] for key in ("timestep", "seq", "first_seq") if key in columns}
+            rebuilt.differ(check, at.get("timestep"), at.get("seq", at.get("first_seq")), column, found, wanted)
     if name == "turns" and not lost:
-        recorded = table.select(["first_seq", *COMPONENTS]).to_pylist()
-        rows = [turn.carried_out(action) for action, turn in zip(recorded, rebuilt.turns, strict=True)]
-        compare_actions(rebuilt, rows)
+        compare_actions(rebuilt, carried_out(rebuilt, table))
         if not rebuilt.failed.total():
-            compare_rules(rebuilt, rows)
+            compare_rules(rebuilt, carried_out(rebuilt, table))
+
+
+def _apart(recorded: pa.ChunkedArray, expected: Sequence[Any]) -> Iterator[tuple[int, Any, Any]]:
+    """Rows where a recorded column is not what is expected, with both."""
+    for first in range(0, len(recorded), ROWS):
+        found, wanted = recorded[first : first + ROWS].to_pylist(), expected[first : first + ROWS]
+        if found != wanted:
+            for row, (one, other) in enumerate(zip(found, wanted, strict=True), first):
+                if one != other:
+                    yield row, one, other
+
+
+def carried_out(rebuilt: Replay, turns: pa.Table) -> Iterator[dict[str, Any]]:
+    """What the market does with each recorded action, some thousand rows at a time."""
+    batches = turns.select(["first_seq", *COMPONENTS]).to_batches(max_chunksize=ROWS)
+    recorded = (action for batch in batches for action in batch.to_pylist())
+    for action, turn in zip(recorded, rebuilt.turns, strict=True):
+        yield turn.carried_out(action)
 
 
 def limit_of(config: MarketConfig, sign: int, offset: int | None, reference: float) -> int:
@@ -137,7 +153,7 @@ def limit_of(config: MarketConfig, sign: int, offset: int | None, reference: flo
     return max(1, price) if offset is None else price
 
 
-def compare_actions(rebuilt: Replay, rows: Sequence[dict[str, Any]]) -> None:
+def compare_actions(rebuilt: Replay, rows: Iterable[dict[str, Any]]) -> None:
     """Hold each recorded action against what the log says that the agent did."""
     config = rebuilt.config
     for row, (action, turn) in enumerate(zip(rows, rebuilt.turns, strict=True)):
@@ -152,9 +168,9 @@ def compare_actions(rebuilt: Replay, rows: Sequence[dict[str, Any]]) -> None:
             if recorded != wanted:
                 rebuilt.differ("actions", *at, column, recorded, wanted)
 
-        expect("cancel", turn.cancels(action["cancel"]), turn.cancelled)
+        expect("cancel", turn.cancels(action["cancel"]), list(turn.cancelled))
         for side, word, sign in (("buy", "bid", 1), ("sell", "ask", -1)):
-            price, lots = turn.ordered.get(side, (None, 0))
+            price, lots = turn.order_of(side) or (None, 0)
             expect(f"{word}_lots", action[f"{word}_lots"], lots)
             offset = action[f"{word}_offset"]
             expect(f"{word}_offset", offset is None or offset in config.offsets, True)
@@ -162,7 +178,7 @@ def compare_actions(rebuilt: Replay, rows: Sequence[dict[str, Any]]) -> None:
                 expect(f"{word}_offset", price, limit_of(config, sign, offset, turn.reference))
 
 
-def compare_rules(rebuilt: Replay, rows: Sequence[dict[str, Any]]) -> None:
+def compare_rules(rebuilt: Replay, rows: Iterable[dict[str, Any]]) -> None:
     """Let the plain-Python market carry out every recorded action, and compare its log with the recorded one.
 
     It decides anew what risk refuses and why, what trades, rests and is cancelled; which side goes first, a draw,
@@ -204,10 +220,10 @@ def _until(rebuilt: Replay, twin: TwinMarket, row: int, firsts: dict[int, str]) 
     return list(twin.advance(until, firsts, end=last))
 
 
-def _carries_on(rebuilt: Replay, recorded: list[Entry], expected: list[Entry], row: int | None) -> bool:
+def _carries_on(rebuilt: Replay, recorded: Sequence[Entry], expected: list[Entry], row: int | None) -> bool:
     """Whether the log says what the twin does after a turn, None for before the first; else the difference is kept."""
     rebuilt.checked["rules"] += 1
-    if recorded == expected:
+    if list(recorded) == expected:
         return True
     found, wanted = next((a, b) for a, b in zip_longest(recorded, expected) if a != b)
     turns = rebuilt.tables["turns"]
@@ -223,10 +239,23 @@ def rebuild_summary(rebuilt: Replay) -> dict[str, Any]:
     both = [spread is not None for spread in quotes["spread"]]
     count = len(both)
     ids = rebuilt.config.agent_ids
+    own_turns: dict[str, list[int]] = {agent: [] for agent in ids}
+    own_trades: dict[str, list[int]] = {agent: [] for agent in ids}
+    for seq, who in zip(rebuilt.tables["turns"]["first_seq"], rebuilt.tables["turns"]["agent"], strict=True):
+        own_turns[who].append(seq)
+    for seq, buyer, seller in zip(trades["seq"], trades["buyer"], trades["seller"], strict=True):
+        for who in {buyer, seller}:
+            own_trades[who].append(seq)
     figures = {
-        agent.id: {"kind": agent.kind}
-        | _agent_figures(rebuilt, agent.id, {name: values[index :: len(ids)] for name, values in agents.items()})
-        for index, agent in enumerate(rebuilt.config.agents)
+        seat.id: {"kind": seat.kind}
+        | _agent_figures(
+            rebuilt,
+            seat,
+            {name: values[index :: len(ids)] for name, values in agents.items()},
+            own_turns[seat.id],
+            own_trades[seat.id],
+        )
+        for index, seat in enumerate(rebuilt.config.agents)
     }
     kinds: dict[str, dict[str, Any]] = {}
     for agent in figures.values():
@@ -266,15 +295,10 @@ def rebuild_summary(rebuilt: Replay) -> dict[str, Any]:
     }
 
 
-def _agent_figures(rebuilt: Replay, agent: str, rows: dict[str, list[Any]]) -> dict[str, Any]:
-    seat = next(seat for seat in rebuilt.config.agents if seat.id == agent)
-    turns, trades = rebuilt.tables["turns"], rebuilt.tables["trades"]
-    own_turns = [seq for seq, who in zip(turns["first_seq"], turns["agent"], strict=True) if who == agent]
-    own_trades = [
-        seq
-        for seq, buyer, seller in zip(trades["seq"], trades["buyer"], trades["seller"], strict=True)
-        if agent in (buyer, seller)
-    ]
+def _agent_figures(
+    rebuilt: Replay, seat: AgentConfig, rows: dict[str, list[Any]], own_turns: list[int], own_trades: list[int]
+) -> dict[str, Any]:
+    """An agent's figures from its accounts, and from the sequence numbers of its turns and trades."""
     before = [bisect_left(own_trades, seq) for seq in own_turns]
     sizes = [abs(lots) for lots in rows["inventory"]]
     start = seat.cash + seat.inventory * rebuilt.config.first_price

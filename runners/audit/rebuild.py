@@ -45,7 +45,7 @@ class Difference(NamedTuple):
         )
 
 
-@dataclass
+@dataclass(slots=True)
 class Account:
     """One agent as the log says, beside the limits of its seat."""
 
@@ -173,6 +173,9 @@ class Turn:
         works: whether the agent was on duty.
     """
 
+    # A run has a million of them: what is empty is shared.
+    __slots__ = ("agent", "cancelled", "charged", "entries", "ordered", "own", "reference", "time", "works")
+
     def __init__(
         self, agent: str, time: float, reference: float, own: tuple[tuple[int, str], ...], works: bool
     ) -> None:
@@ -181,16 +184,23 @@ class Turn:
         self.reference = reference
         self.own = own
         self.works = works
-        self.cancelled: list[int] = []
-        self.ordered: dict[str, tuple[int, int]] = {}
-        self.charged: set[str] = set()
+        self.cancelled: tuple[int, ...] = ()
+        self.ordered: tuple[tuple[str, int, int], ...] = ()
+        """Side, price and lots, those that passed risk and those that were refused together; a side once."""
+        self.charged: tuple[str, ...] = ()
         """Its messages that were carried out: its cancel, its order of a side."""
-        self.entries: list[Entry] = []
+        self.entries: tuple[Entry, ...] = ()
         """What the log says between it and the next turn."""
+
+    def order_of(self, side: str) -> tuple[int, int] | None:
+        """Price and lots of what was ordered of a side."""
+        return next(((price, lots) for which, price, lots in self.ordered if which == side), None)
 
     def order(self, side: str, price: int, lots: int) -> None:
         """Lots that passed risk or were refused: together what was ordered."""
-        self.ordered[side] = (price, self.ordered.get(side, (price, 0))[1] + lots)
+        before = self.order_of(side)
+        others = tuple(order for order in self.ordered if order[0] != side)
+        self.ordered = (*others, (side, price, lots + (before[1] if before else 0)))
 
     def carried_out(self, action: dict[str, Any]) -> dict[str, Any]:
         """What the market does with a recorded action: off duty, any withdraws all that is open."""
@@ -230,8 +240,10 @@ class Replay:
         self.rewards: list[float | None] = []
         """Of each turn; None while it is not settled, and for good where a run was cut off before it was."""
         self.turns: list[Turn] = []
-        self.opening: list[Entry] = []
+        self.opening: tuple[Entry, ...] = ()
         """What the log says before the first turn."""
+        self._said: list[Entry] = []
+        """What it has said since the last turn."""
         self.tape: dict[str, float | int] | None = None
         """Where on a recorded day the run started and what agents' trades did to it, as the twin has it; None until it has."""
         self.unchecked: list[str] = []
@@ -241,6 +253,8 @@ class Replay:
         self._on_tape = False
         """Whether what is carried out is a recorded day's."""
         self.book = TwinBook()
+        self._resting: dict[str, dict[int, tuple[int, str]]] = {agent: {} for agent in config.agent_ids}
+        """Each agent's orders in the book, oldest first: order id and side."""
         self.reference = float(config.first_price)
         self.accounts = {
             agent.id: Account(agent, agent.cash, agent.inventory, fees=config.fees_of(agent)) for agent in config.agents
@@ -307,8 +321,7 @@ class Replay:
         self._follow(event)
         self.kinds[event.kind] += 1
         if event.kind != "turn":
-            said = self.turns[-1].entries if self.turns else self.opening
-            said.append(Entry(event.time, event.turn, Line(event.kind, event.agent, *event[6:])))
+            self._said.append(Entry(event.time, event.turn, Line(event.kind, event.agent, *event[6:])))
         match event.kind:
             case "turn":
                 self._turn(event)
@@ -444,8 +457,16 @@ class Replay:
         account.last_turn = len(rows["turn"]) - 1
         account.turns += 1
         self.rewards.append(None)
+        self._keep_said()
         own = self._own_orders(event.agent)
         self.turns.append(Turn(event.agent, event.time, self.reference, own, works))
+
+    def _keep_said(self) -> None:
+        said, self._said = tuple(self._said), []
+        if self.turns:
+            self.turns[-1].entries = said
+        else:
+            self.opening = said
 
     def _settle(self, account: Account, time: float) -> None:
         wealth = account.wealth(self.reference)
@@ -466,7 +487,7 @@ class Replay:
         account = self.accounts[agent]
         if not account.bid_orders + account.ask_orders:
             return ()
-        return tuple((order.order_id, order.side) for order in self.book.orders.values() if order.agent == agent)
+        return tuple(self._resting[agent].values())
 
     def _end_turn(self, event: Event | None) -> None:
         if self._referenced:
@@ -484,7 +505,7 @@ class Replay:
         side, price = str(event.side), event.price or 0
         turn = self.turns[event.turn]
         self.expect("duty", event, "kind", turn.works, True)
-        known = turn.ordered.get(side)
+        known = turn.order_of(side)
         if known:
             self.expect("log", event, "price", price, known[0])
         turn.order(side, price, event.lots)
@@ -494,7 +515,7 @@ class Replay:
         """A message of a turn is carried out: its sender pays for it, once."""
         if message in turn.charged:
             return
-        turn.charged.add(message)
+        turn.charged += (message,)
         account = self.accounts[turn.agent]
         account.messages += 1
         if account.messages > account.fees.free_messages:
@@ -590,6 +611,7 @@ class Replay:
             account.asks -= lots
         if lots >= order.lots:
             self.book.cancel(order.order_id)
+            del self._resting[order.agent][order.order_id]
             if order.side == "buy":
                 account.bid_orders -= 1
             else:
@@ -627,7 +649,7 @@ class Replay:
                 self.expect("log", event, "agent", event.agent, self._sender)
                 self.expect("log", event, "kind", self._stage, 0)
                 self._charge(self.turns[event.turn], "cancel")
-                self.turns[event.turn].cancelled.append(event.order_id)
+                self.turns[event.turn].cancelled += (event.order_id,)
             case "self_trade":
                 self.expect("log", event, "agent", event.agent, incoming.agent if incoming else None)
                 best = self.book.best(order.side)
@@ -656,6 +678,7 @@ class Replay:
         self.expect("book not crossed", event, "price", crosses, False)
         account = self.accounts[incoming.agent]
         self.book.rest(incoming.order_id, incoming.agent, incoming.side, incoming.price, incoming.left)
+        self._resting[incoming.agent][incoming.order_id] = (incoming.order_id, incoming.side)
         if incoming.side == "buy":
             account.bid_orders += 1
         else:
@@ -676,6 +699,7 @@ class Replay:
         if self._incoming:
             self._come_to_rest(None)
         self._end_turn(None)
+        self._keep_said()
         if self._last and self.tables["turns"]["last_seq"]:
             self.tables["turns"]["last_seq"][-1] = self._last.seq
         self._close_until(timesteps)
@@ -710,26 +734,7 @@ class Replay:
                 price, lots = levels[level] if level < len(levels) else (None, 0)
                 depth[f"{side}_price_{level + 1}"].append(price)
                 depth[f"{side}_lots_{level + 1}"].append(lots)
-        agents = self.tables["agents"]
-        for agent, account in self.accounts.items():
-            for name, value in (
-                ("timestep", self.timestep),
-                ("agent", agent),
-                ("inventory", account.inventory),
-                ("cash", account.cash),
-                *([("fees", account.paid)] if "fees" in agents else []),
-                ("wealth", account.wealth(self.reference)),
-                ("open_bid_lots", account.bids),
-                ("open_ask_lots", account.asks),
-                ("turns", account.turns),
-                ("maker_lots", account.maker_lots),
-                ("taker_lots", account.taker_lots),
-            ):
-                agents[name].append(value)
-            within = -account.seat.inventory_bound <= account.inventory <= account.seat.inventory_bound
-            self.expect("inventory bound", None, f"{agent} at the end of timestep {self.timestep}", within, True)
-            self.expect("cash floor", None, f"{agent} at the end of timestep {self.timestep}", account.free >= 0, True)
-            account.turns = account.maker_lots = account.taker_lots = account.messages = 0
+        self._close_accounts()
         held = (
             sum(a.inventory for a in self.accounts.values()),
             FEE_UNIT * sum(a.cash for a in self.accounts.values())
@@ -739,6 +744,33 @@ class Replay:
         self.expect(
             "lots and cash conserved", None, f"totals at the end of timestep {self.timestep}", held, self.totals
         )
+
+    def _close_accounts(self) -> None:
+        rows, accounts = self.tables["agents"], list(self.accounts.values())
+        for name, values in (
+            ("timestep", [self.timestep] * len(accounts)),
+            ("agent", list(self.accounts)),
+            ("inventory", [a.inventory for a in accounts]),
+            ("cash", [a.cash for a in accounts]),
+            *([("fees", [a.paid for a in accounts])] if "fees" in rows else []),
+            ("wealth", [a.wealth(self.reference) for a in accounts]),
+            ("open_bid_lots", [a.bids for a in accounts]),
+            ("open_ask_lots", [a.asks for a in accounts]),
+            ("turns", [a.turns for a in accounts]),
+            ("maker_lots", [a.maker_lots for a in accounts]),
+            ("taker_lots", [a.taker_lots for a in accounts]),
+        ):
+            rows[name] += values
+        for check, broken in (
+            ("inventory bound", [a for a in accounts if abs(a.inventory) > a.seat.inventory_bound]),
+            ("cash floor", [a for a in accounts if a.free < 0]),
+        ):
+            self.checked[check] += len(accounts)
+            for account in broken:
+                where = f"{account.seat.id} at the end of timestep {self.timestep}"
+                self.differ(check, None, None, where, recorded=False, rebuilt=True)
+        for account in accounts:
+            account.turns = account.maker_lots = account.taker_lots = account.messages = 0
 
     def _close_quotes(self, bid: tuple[int, int] | None, ask: tuple[int, int] | None) -> None:
         spread = microprice = imbalance = None
