@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from market_env.config import ConfigError
+from market_env.config import ConfigError, MarketConfig
 from runners.exchange import pairs, stylized, window
 from runners.exchange.sample import (
     LEVELS,
@@ -31,7 +32,7 @@ from runners.exchange.sample import (
     span_of,
 )  # fmt: skip
 from runners.files.config import read_config
-from runners.files.read import recorded_timesteps
+from runners.files.read import load_events, recorded_timesteps
 
 WINDOW_SECONDS = 1_800
 
@@ -206,25 +207,44 @@ def measure(pair: pairs.Pair, start: float, end: float, tick: float) -> dict[str
         lists. What cannot be measured is None. ``stylized`` has :func:`runners.exchange.stylized.measure`, which nothing
         judges.
     """
+    return measured(pair, start, end, tick)[0]
+
+
+def measured(pair: pairs.Pair, start: float, end: float, tick: float) -> tuple[dict[str, Any], Sample]:
+    """The facts as :func:`measure` has them, and the first level as they looked at it."""
+    within: dict[str, list[Value]] = {name: [] for name in BANDED}
+    windows = 0
+    for begin in window_starts(start, end):  # one after the other: what a window makes goes with it
+        part = sample_of(pair, begin, begin + WINDOW_SECONDS, tick)
+        windows += 1
+        for name in BANDED:
+            within[name].append(MEASURES[name](part))
     whole = sample_of(pair, start, end, tick)
-    windows = windows_of(pair, start, end, tick)
-    return {
+    found = {
         "name": pair.name,
         "seconds": end - start,
         "messages": len(whole.messages),
-        "windows": len(windows),
+        "windows": windows,
         "levels": min(pair.levels, LEVELS),
         "real_source": REAL["source"],
         "real_limits": REAL["limits"],
-        "facts": {name: measure_one(name, whole, windows, pair.levels) for name in MEASURES},
+        "facts": {
+            name: beside_real(name, how(whole), within.get(name), pair.levels, windows)
+            for name, how in MEASURES.items()
+        },
         "stylized": stylized.measure(whole),
     }
+    return found, whole.touch()
 
 
 def windows_of(pair: pairs.Pair, start: float, end: float, tick: float) -> list[Sample]:
     """The whole windows of :data:`WINDOW_SECONDS` of a stretch, one after the other."""
-    starts = np.arange(start, end - WINDOW_SECONDS + 1e-9, WINDOW_SECONDS)
-    return [sample_of(pair, begin, begin + WINDOW_SECONDS, tick) for begin in starts]
+    return [sample_of(pair, begin, begin + WINDOW_SECONDS, tick) for begin in window_starts(start, end)]
+
+
+def window_starts(start: float, end: float) -> Floats:
+    """Where the whole windows of a stretch begin, seconds."""
+    return np.arange(start, end - WINDOW_SECONDS + 1e-9, WINDOW_SECONDS)
 
 
 def measure_one(name: str, whole: Sample, windows: Sequence[Sample], levels: int) -> dict[str, Any]:
@@ -236,11 +256,15 @@ def measure_one(name: str, whole: Sample, windows: Sequence[Sample], levels: int
         windows: its windows.
         levels: how many of the book's levels are known.
     """
-    real = REAL["facts"][name]
     how = MEASURES[name]
-    value = how(whole)
+    within = [how(part) for part in windows] if name in BANDED else None
+    return beside_real(name, how(whole), within, levels, len(windows))
+
+
+def beside_real(name: str, value: Value, within: list[Value] | None, levels: int, windows: int) -> dict[str, Any]:
+    """A fact's value over all and within each window, if it has a range over half hours, beside the real ones."""
+    real = REAL["facts"][name]
     band = real.get("half_hour_min_median_max")
-    within = [how(part) for part in windows] if band else None
     days = list(real.get("whole_day", {}).values())
     note = real.get("note")
     if name == MIRRORED:
@@ -360,24 +384,21 @@ def facts_of_run(path: Path) -> dict[str, Any]:
         ConfigError: there is no run, its log is damaged, it has no orders, or its tick or lot cannot be said in
             LOBSTER's units.
     """
-    return measure(*_span_of_run(path))
-
-
-def sample_of_run(path: Path) -> Sample:
-    """A whole run as the facts look at it; raises as :func:`facts_of_run`."""
-    return sample_of(*_span_of_run(path))
-
-
-def _span_of_run(path: Path) -> tuple[pairs.Pair, float, float, float]:
     _, config = read_config(path)
-    pair = pairs.pair_of_run(path, LEVELS)
+    return facts_of_events(config, load_events(path), recorded_timesteps(path), path)[0]
+
+
+def facts_of_events(
+    config: MarketConfig, events: NDArray[np.void], timesteps: int, path: Path
+) -> tuple[dict[str, Any], Sample]:
+    """All facts of a run's log, and the first level as they looked at it; raises as :func:`facts_of_run`."""
+    pair = pairs.pair_of_events(config, events, LEVELS, path.name)
     if not len(pair.messages):
         raise ConfigError(f"run {path}: expected orders, found none in its log")
-    timesteps = recorded_timesteps(path)
     if not timesteps:
         raise ConfigError(f"run {path}: expected a whole timestep, found none")
     end = pairs.OPENING + float(timesteps)
-    return pair, float(pairs.OPENING), end, config.tick_size * pairs.PRICE_UNITS
+    return measured(pair, float(pairs.OPENING), end, config.tick_size * pairs.PRICE_UNITS)
 
 
 def facts_of_pair(message: Path, orderbook: Path, tick_size: float = 0.01) -> dict[str, Any]:

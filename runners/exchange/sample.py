@@ -64,6 +64,10 @@ class Sample:
         """Seconds for which each book stood, shape (rows + 1,)."""
         return np.diff(np.concatenate([[self.start], self.messages["time"], [self.end]]))
 
+    def touch(self) -> Sample:
+        """The same with the first level only."""
+        return Sample(self.messages, self.books[:, :4].copy(), self.start, self.end, self.tick)
+
     def mid_at(self, seconds: int) -> Floats:
         """Mid at the start and after every so many seconds, undefined ones at the start left out."""
         grid = np.arange(self.start, self.end + 1e-9, seconds)
@@ -177,5 +181,7 @@ def sample_of(pair: pairs.Pair, start: float, end: float, tick: float, most: int
     within = seen & (times >= start) & (times < end)
     rows = np.flatnonzero(within)
     before = int(np.searchsorted(times, start)) - 1
+    if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and before == rows[0] - 1 >= 0:
+        return Sample(pair.messages[rows[0] : rows[-1] + 1], books[before : rows[-1] + 1], start, end, tick)  # in place
     opening = pair.before[: 4 * most] if before < 0 and pair.before is not None else books[max(before, 0)]
     return Sample(pair.messages[rows], np.concatenate([opening[None], books[rows]]), start, end, tick)

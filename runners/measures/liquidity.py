@@ -358,9 +358,10 @@ def thinning(line: Timeline) -> Thinning:
             usual, thin, back, [], nothing, (nothing, nothing), nothing, nothing, None, None, None, {}, {}, []
         )
     moved = shifted(len(depth), starts)
-    null = np.nanmean(around(turns, moved.ravel(), before).reshape(len(moved), -1), axis=1)
+    # One draw at a time: all at once are thousands of times the episodes.
+    null = np.array([np.nanmean(around(turns, draw, before)) for draw in moved])
     seen = float(np.nanmean(around(turns, starts, before)))
-    shifted_paths = nan_mean(around(turns, moved.ravel(), STUDY).reshape(len(moved), len(starts), -1), 1)
+    shifted_paths = np.stack([nan_mean(around(turns, draw, STUDY), 0) for draw in moved])
     kinds = {}
     total = line.near.sum(axis=1)
     held = total.sum(axis=0) / max(1, total.sum())

@@ -276,6 +276,10 @@ DEFINITIONS = (
 """Every measure with its definition and source."""
 
 
+MOST_PAGES = 3
+"""Pages of parameters: a market of a thousand different agents has twenty, which nobody reads."""
+
+
 def appendix(story: Story) -> list[Figure]:
     """Definitions, then the parameters in full."""
     figure = page("Appendix: definitions", panels=False)
@@ -312,6 +316,9 @@ def parameters(story: Story) -> list[Figure]:
         for name, value in json.loads(settings).items():
             lines += textwrap.wrap(f"  {name}: {json.dumps(value)}", 62, subsequent_indent="      ")
     per_column, columns = 62, 3
+    most = MOST_PAGES * per_column * columns
+    if len(lines) > most:
+        lines[most - 1 :] = [f"... and {len(lines) - most + 1:,} more lines: config.json"]
     pages = []
     for start in range(0, len(lines), per_column * columns):
         figure = page("Appendix: parameters", panels=False)

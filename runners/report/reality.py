@@ -18,11 +18,10 @@ LAGS = 30
 def distributions(story: Story) -> Figure:
     """Returns, their memory, the memory of order signs, spreads and depth."""
     figure = page("Statistics against real markets: distributions and memory")
-    found = story.facts
-    if found is None:
+    found, sample = story.facts, story.sample
+    if found is None or sample is None:
         empty(figure.subplots(), "no order rested in the book")
         return figure
-    sample = facts.sample_of_run(story.run.path)
     panels = figure.subplots(2, 3).ravel()
     shape, memory, signs, spread, depth, counts = panels
     returns_of(sample, shape, memory)

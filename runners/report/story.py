@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from market_env.config import FEE_UNIT, LEARNER_KIND, ConfigError
 from market_env.engine.state import BUY, KIND_TURN, SELL
 from runners.exchange import facts
+from runners.exchange.sample import Sample
 from runners.files.run import Run
 from runners.measures import discovery, liquidity
 from runners.measures import trading as terms
@@ -65,8 +66,18 @@ class Story(Measured):
     @functools.cached_property
     def facts(self) -> dict[str, Any] | None:
         """Statistics beside real markets' (:func:`runners.exchange.facts.measure`); None if no order ever rested."""
+        return self._looked_at[0] if self._looked_at else None
+
+    @property
+    def sample(self) -> Sample | None:
+        """The first level as the facts look at it; None if no order ever rested."""
+        return self._looked_at[1] if self._looked_at else None
+
+    @functools.cached_property
+    def _looked_at(self) -> tuple[dict[str, Any], Sample] | None:
+        run = self.run
         try:
-            return facts.facts_of_run(self.run.path)
+            return facts.facts_of_events(run.market, self.line.events, run.timesteps, run.path)
         except ConfigError:
             return None
 
