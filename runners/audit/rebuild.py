@@ -747,7 +747,7 @@ class Replay:
 
     def _close_accounts(self) -> None:
         rows, accounts = self.tables["agents"], list(self.accounts.values())
-        for name, values in (
+        columns: tuple[tuple[str, list[Any]], ...] = (
             ("timestep", [self.timestep] * len(accounts)),
             ("agent", list(self.accounts)),
             ("inventory", [a.inventory for a in accounts]),
@@ -759,7 +759,8 @@ class Replay:
             ("turns", [a.turns for a in accounts]),
             ("maker_lots", [a.maker_lots for a in accounts]),
             ("taker_lots", [a.taker_lots for a in accounts]),
-        ):
+        )
+        for name, values in columns:
             rows[name] += values
         for check, broken in (
             ("inventory bound", [a for a in accounts if abs(a.inventory) > a.seat.inventory_bound]),

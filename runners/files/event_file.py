@@ -17,6 +17,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import CRC_TABLE
@@ -36,17 +37,17 @@ TABLE = np.array(CRC_TABLE, np.int64)
 
 
 @kernel
-def crc32c(data, table):
+def crc32c(data: NDArray[np.uint8], table: NDArray[np.int64]) -> int:
     """The CRC-32C of bytes; TensorBoard's own, in plain Python, took most of a run's time to write one."""
     crc = 0xFFFFFFFF
     for i in range(len(data)):
         crc = table[(crc ^ data[i]) & 0xFF] ^ (crc >> 8)
-    return crc ^ 0xFFFFFFFF
+    return int(crc ^ 0xFFFFFFFF)
 
 
 def masked(data: bytes) -> bytes:
     """The checksum of bytes as the file has it."""
-    crc = crc32c(np.frombuffer(data, np.uint8), TABLE)
+    crc: int = crc32c(np.frombuffer(data, np.uint8), TABLE)
     return struct.pack("<I", ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF)
 
 
@@ -66,7 +67,8 @@ def _length(size: int) -> bytes:
 def _before_number(tag: str) -> bytes:
     """What stands in a summary before the number of a tag: both do not change from step to step."""
     named = Summary.Value(tag=tag, simple_value=0.0).SerializeToString()
-    return b"\x0a" + _length(len(named)) + named[:-4]
+    before: bytes = b"\x0a" + _length(len(named)) + named[:-4]
+    return before
 
 
 class EventFile:

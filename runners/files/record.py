@@ -46,7 +46,7 @@ def table_columns(
     seed: int,
     events: Rows,
     tables: Tables,
-    actions: NDArray[np.int64],
+    actions: NDArray[np.integer[Any]],
     rewards: NDArray[np.float64],
 ) -> dict[str, Any]:
     """Columns of a table of the schema, by its name: made from events, actions and rewards; the news are the seed's."""
@@ -190,7 +190,7 @@ def agent_columns(tables: Tables, agent_ids: Sequence[str]) -> dict[str, Any]:
 
 
 def turn_columns(
-    events: Rows, config: MarketConfig, actions: NDArray[np.int64], rewards: NDArray[np.float64]
+    events: Rows, config: MarketConfig, actions: NDArray[np.integer[Any]], rewards: NDArray[np.float64]
 ) -> dict[str, Any]:
     """Columns of the turns table; turns beyond ``actions`` have none recorded, a NaN reward is null."""
     turns = events[events["kind"] == state.KIND_TURN]
