@@ -37,7 +37,6 @@ from market_env.config import AgentConfig, Every, MarketConfig, roster
 from market_env.engine import book, exchange, state, turn
 from market_env.engine.kernel import kernel
 from market_env.market import Market, configure
-from market_env.tape import NO_TAPE
 from runners.audit import compare
 from runners.exchange import pairs, verify
 from runners.files.read import load_events
@@ -98,7 +97,7 @@ def book_alone(markets, kinds, ids, sides, prices, lots, slots):
 def whole_exchange(markets, events, kinds, ids, sides, prices, lots, slots):
     """Run the stream through risk, accounts, book, reference price and log; return trades and lots."""
     market = markets[0]
-    turn.reset(market, np.uint64(1), NO_TAPE)
+    turn.reset(market, np.uint64(1), None)
     for i in range(len(kinds)):
         if market.logged + 1024 > len(events):
             market.logged = 0

@@ -277,7 +277,7 @@ class Market:
         self.config = config
         self.records = configure(config) if records is None else records
         self.tape = tape_of(config)
-        """The recorded day's rows, :data:`market_env.engine.state.TAPE`; none without one."""
+        """The recorded day's rows, :data:`market_env.engine.state.TAPE`; None without one."""
         self.agent_ids = config.agent_ids
         self.index = {agent: i for i, agent in enumerate(self.agent_ids)}
         capacity = len(self.records[0]["orders"])

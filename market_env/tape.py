@@ -20,22 +20,19 @@ from market_env.config import ConfigError, MarketConfig, Tape
 from market_env.engine import state
 from market_env.outside import read_bytes, shown
 
-NO_TAPE: NDArray[np.void] = np.zeros(0, state.TAPE)
-"""The rows of a market without a recorded day."""
-
 LARGEST_TAPE = 2**32
 """Largest file that is read, bytes."""
 
 
-def tape_of(config: MarketConfig) -> NDArray[np.void]:
-    """The rows of a market's recorded day, shape (rows,), read-only; none without one.
+def tape_of(config: MarketConfig) -> NDArray[np.void] | None:
+    """The rows of a market's recorded day, shape (rows,), read-only; None without one, for which nothing of a day is compiled.
 
     Raises:
         ConfigError: the file cannot be read, is another than the config says, or no tape.
     """
     tape = config.tape
     if tape is None:
-        return NO_TAPE
+        return None
     sizes, rows = _read(tape.file, tape.sha256)
     if described(sizes, rows, tape.file, tape.sha256, tape.first, tape.last) != tape:
         raise ConfigError(
@@ -76,7 +73,7 @@ def parts_of(content: bytes, where: str) -> tuple[tuple[float, float], NDArray[n
         ConfigError: it is no tape; names the row and what is wrong.
     """
     # Nothing of a header is believed: a tape is, byte for byte, what this module writes of its numbers.
-    head = len(bytes_of((1.0, 1.0), NO_TAPE))
+    head = len(bytes_of((1.0, 1.0), np.zeros(0, state.TAPE)))
     count, rest = divmod(len(content) - head, state.TAPE.itemsize)
     wrong = ConfigError(
         f"{where}: expected a tape that runners.lobster tape wrote, found another file of {len(content):,} bytes"

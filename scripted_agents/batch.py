@@ -74,8 +74,8 @@ class BatchArrays(NamedTuple):
     outcomes: NDArray[np.void]
     """OUTCOME, shape (markets, learners)."""
     finished: NDArray[np.bool_]
-    tape: NDArray[np.void]
-    """A recorded day's rows, TAPE, the same for all markets; none without one."""
+    tape: NDArray[np.void] | None
+    """A recorded day's rows, TAPE, the same for all markets; None without one."""
 
 
 @kernel

@@ -18,7 +18,6 @@ from market_env.engine import observe, state, step, turn
 from market_env.engine.kernel import kernel
 from market_env.engine.state import LOG_FULL, NONE, OUT_OF_RANGE, OVER, READY
 from market_env.market import NO_EPISODE, Market
-from market_env.tape import NO_TAPE
 from scripted_agents.policy import OWN, CompiledPolicy, Policy, call_policy, grid_header
 
 
@@ -39,8 +38,8 @@ class Players(NamedTuple):
     """Work space: float32 of shape (SIZE,)."""
     action: NDArray[np.int64]
     """Work space: int64 of shape (5,)."""
-    tape: NDArray[np.void]
-    """A recorded day's rows, TAPE; none without one."""
+    tape: NDArray[np.void] | None
+    """A recorded day's rows, TAPE; None without one."""
 
 
 @kernel
@@ -146,7 +145,7 @@ class PolicyTable:
         if self.grids is not None and not np.array_equal(self.grids, grid_header(config)):
             raise ConfigError("policies: made for a market of other offsets or lots")
 
-    def players(self, seats: NDArray[np.int64], tape: NDArray[np.void]) -> Players:
+    def players(self, seats: NDArray[np.int64], tape: NDArray[np.void] | None) -> Players:
         """Who plays the first market, with work space of its own.
 
         Args:
@@ -173,7 +172,7 @@ class CompiledBackground:
         self._agent_ids = list(agent_ids)
         self._market: Market | None = None
         self._learners: tuple[int, ...] | None = None
-        self._players = self._table.players(step.seats_of([], len(agent_ids)), NO_TAPE)
+        self._players = self._table.players(step.seats_of([], len(agent_ids)), None)
 
     def __reduce__(self) -> tuple[type[CompiledBackground], tuple[dict[str, Policy], list[str]]]:
         # Addresses mean nothing in another process.

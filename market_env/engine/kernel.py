@@ -155,12 +155,14 @@ class _KernelCacheImpl(CompileResultCacheImpl):
 
 class _KernelCache(FunctionCache):
     _impl_class = _KernelCacheImpl
+    called = ""
+    """From where it is called: by Python, or by other kernels."""
 
     def _index_key(self, sig: Any, codegen: Any) -> Any:
         # Numba's own knows a NamedTuple by its fields' types; which of them has which name is compiled in as well.
         named = (numba.types.NamedTuple, numba.types.NamedUniTuple)
         names = [kind.fields for kind in getattr(sig, "args", sig) if isinstance(kind, named)]
-        return (*super()._index_key(sig, codegen), repr(names))
+        return (*super()._index_key(sig, codegen), repr(names), self.called)
 
 
 @functools.cache
@@ -177,12 +179,17 @@ def _warn_unkept(reason: str) -> None:
 class _LazyCache(_Cache):
     """The cache of a kernel, set up when it is first compiled: by then all that it calls is defined."""
 
-    def __init__(self, function: Callable[..., Any]) -> None:
+    def __init__(self, function: Callable[..., Any], called: str = "") -> None:
         self._function = function
+        self._called = called
 
     @functools.cached_property
     def _cache(self) -> _Cache | None:
-        return None if cache_root() is None else _KernelCache(self._function)
+        if cache_root() is None:
+            return None
+        cache = _KernelCache(self._function)
+        cache.called = self._called
+        return cache
 
     @property
     def cache_path(self) -> Any:
@@ -284,7 +291,28 @@ def _compiled(function: Callable[..., Any], *, parallel: bool, inline: bool = Fa
     function._kernel_options = options  # type: ignore[attr-defined]  # part of what is compiled
     dispatcher: Any = numba.njit(**options)(function)
     dispatcher._cache = _LazyCache(function)
+    # As other kernels call it: compiled without what only Python needs to call it, which is half of the work.
+    without: dict[str, Any] = {**options, "no_cpython_wrapper": True, "no_cfunc_wrapper": True}
+    inner: Any = numba.njit(**without)(function)
+    inner._cache = _LazyCache(function, "inner")
+    dispatcher.get_call_template = functools.partial(_one_signature, inner)
+    dispatcher.get_overload = inner.get_overload
+    inner._compiling_counter = dispatcher._compiling_counter  # by it a kernel that calls itself is known
     return dispatcher
+
+
+def _one_signature(inner: Any, args: Any, kws: Any) -> Any:
+    """How one kernel calls another: integers as int64, whatever fields or constants they come from.
+
+    Numba's own rule compiles a kernel anew for each mix of int32 and int64. Arithmetic is the same, since it widens first.
+    """
+    _, folded = inner._compiler.fold_argument_types(args, kws)
+    return inner.get_call_template(tuple(map(_widened, folded)), {})
+
+
+def _widened(kind: Any) -> Any:
+    kind = types.unliteral(kind)
+    return types.int64 if kind in (types.int8, types.int16, types.int32) else kind
 
 
 def _record_name(kind: Any) -> tuple[str, tuple[str]]:

@@ -71,7 +71,7 @@ def broken_rule(market, marks, tape):
     Args:
         market: a record.
         marks: int8 work space, one an order, clock or packet.
-        tape: TAPE rows of its recorded day; none without one.
+        tape: TAPE rows of its recorded day; None without one.
     """
     if not clock_holds(market):
         return CLOCK
@@ -113,7 +113,7 @@ def broken_rule(market, marks, tape):
         return HALTS
     if market.halted and not 0 <= market.halt_agent < market.agent_count:
         return HALTS
-    if not tape_holds(market, tape):
+    if tape is not None and not tape_holds(market, tape):
         return ON_TAPE
     return SOUND
 
@@ -210,7 +210,7 @@ def under_way_holds(market, marks):
 @kernel
 def tape_holds(market, tape):
     """See :data:`RULES`."""
-    if market.key == 0 or market.tape_rows == 0:
+    if market.key == 0:
         return True
     if market.tape_stage != LIVE or not 0 <= market.tape_next <= market.tape_rows:
         return False
@@ -365,13 +365,13 @@ def broken_rules(markets, marks, found, tape):
         found[i] = broken_rule(markets[i], marks, tape)
 
 
-def check_records(records: NDArray[np.void], fresh: NDArray[np.void], tape: NDArray[np.void]) -> None:
+def check_records(records: NDArray[np.void], fresh: NDArray[np.void], tape: NDArray[np.void] | None) -> None:
     """Raise a ValueError unless every record could have come of a market.
 
     Args:
         records: from outside, of the dtype of ``fresh``.
         fresh: a configured record of the same market, shape (1,).
-        tape: TAPE rows of their recorded day; none without one.
+        tape: TAPE rows of their recorded day; None without one.
     """
     agents, clocks = records["agents"], records["clocks"]
     for ours, theirs, names in (

@@ -70,7 +70,7 @@ def reset(market, key, tape):
         market.agents[i].own_best_bid = 0
         market.agents[i].own_best_ask = 0
     value.start(market.value, key, market.first_price)
-    if market.tape_rows > 0:
+    if tape is not None:  # known to the compiler: without a tape nothing of one is compiled
         history.lay_out(market, tape)
     for i in range(market.agent_count):
         agent = market.agents[i]
@@ -159,7 +159,7 @@ def begin(market, events, tape):
             due = latency.first(market).time
         if market.halted:
             due = min(due, market.halt_end)
-        if market.tape_rows > 0:
+        if tape is not None:
             if market.tape_stage == OPENED:
                 history.log_book(market, events)
             if market.tape_next < market.tape_rows:
@@ -183,7 +183,7 @@ def begin(market, events, tape):
             exchange.resume(market, events)
         elif market.under_way > 0 and latency.first(market).time == due:
             deliver(market, events)
-        elif not history.carry_out(market, tape, events):
+        elif tape is not None and not history.carry_out(market, tape, events):
             return LOG_FULL
     if market.clock_count > 0:
         ahead.fetch_agent(market, market.clocks[market.heap[0]].agent)  # whose turn is probably next

@@ -130,7 +130,9 @@ def twin_of(config: MarketConfig, seed: int = 0) -> TwinMarket:
         maker, taker = recorded_seats(config)
         first, last = config.tape.first, config.tape.last
         start = first + tape_share(seed) * (last - first) if last > first else first
-        recording = Recording(tape_of(config).tolist(), start, maker, taker)
+        rows = tape_of(config)
+        assert rows is not None
+        recording = Recording(rows.tolist(), start, maker, taker)
     accounts = {
         agent.id: TwinAccount(
             agent,
