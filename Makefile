@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+RUNS := .venv/.runs
 
 .DEFAULT_GOAL := help
 
@@ -12,10 +13,16 @@ help: ## list these commands
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $(RUNS) $@
+
+# What runs, audits and reports need: half of all, without PyTorch.
+$(RUNS): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[report]'
 	@touch $@
 
 .PHONY: run
-run: $(READY) ## set up if needed, then run the measurement run (ARGS="--seed 2" and so on)
+run: $(RUNS) ## set up if needed, then run the measurement run (ARGS="--seed 2" and so on)
 	$(BIN)/python run_simulation.py $(ARGS)
 
 .PHONY: test
@@ -59,7 +66,7 @@ evaluate: $(READY) ## compare policies in one seat, paired by seed
 	$(BIN)/python -m runners.evaluate $(ARGS)
 
 .PHONY: experiment
-experiment: $(READY) ## arms of a market over many seeds, paired: make experiment ARGS="--vary maker=8,4,0 --seeds 1..32"
+experiment: $(RUNS) ## arms of a market over many seeds, paired: make experiment ARGS="--vary maker=8,4,0 --seeds 1..32"
 	$(BIN)/python -m runners.experiment $(ARGS)
 
 .PHONY: claims
@@ -67,15 +74,15 @@ claims: $(READY) ## decide the claims about this market anew, and write docs/cla
 	$(BIN)/python -m runners.experiment claims --publish $(ARGS)
 
 .PHONY: replay
-replay: $(READY) ## audit a run against its own log: make replay ARGS=runs/seed-1-0
+replay: $(RUNS) ## audit a run against its own log: make replay ARGS=runs/seed-1-0
 	$(BIN)/python -m runners.replay $(ARGS)
 
 .PHONY: report
-report: $(READY) ## write a run's report: make report ARGS="runs/seed-1-0 --html"
+report: $(RUNS) ## write a run's report: make report ARGS="runs/seed-1-0 --html"
 	$(BIN)/python -m runners.report $(ARGS)
 
 .PHONY: facts
-facts: $(READY) ## a run's statistics beside those of real markets: make facts ARGS=runs/seed-1-0
+facts: $(RUNS) ## a run's statistics beside those of real markets: make facts ARGS=runs/seed-1-0
 	$(BIN)/python -m runners.facts $(ARGS)
 
 .PHONY: integrity

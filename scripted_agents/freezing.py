@@ -160,7 +160,7 @@ def _check_wrappers(env: Any) -> None:
 
 def frozen_parameters(model: Any, config: MarketConfig, activation: str = "tanh") -> NDArray[np.float64]:
     """A live model's policy as :func:`scripted_agents.frozen_ppo.frozen_network` reads it."""
-    weights = {name: tensor.detach().cpu() for name, tensor in model.policy.state_dict().items()}
+    weights = {name: tensor.detach().cpu().numpy() for name, tensor in model.policy.state_dict().items()}
     return network_parameters(weights, config, "freeze", activation=activation)
 
 

@@ -1,6 +1,6 @@
 """A trained PPO policy, frozen: deterministic, inference only, compiled.
 
-It reads the ``.zip`` that :func:`scripted_agents.freeze` writes through Stable-Baselines3 and never unpickles anything in it
+It reads the ``.zip`` that :func:`scripted_agents.freeze` writes through Stable-Baselines3, without PyTorch, and executes nothing in it
 (:mod:`scripted_agents.model_file`): the plain JSON part says what the policy was trained for, features by name and scale
 among it, and is checked before the weights are; a policy that was trained on a feature in smaller units gets it in those,
 up to where it ended then, and so acts as it did. The network then runs as a compiled policy like any scripted one (some µs
@@ -30,7 +30,7 @@ from market_env.config import SEATS, ConfigError, MarketConfig, checked
 from market_env.engine.kernel import kernel, policy_kernel
 from market_env.outside import load_json, read_bytes, shown
 from scripted_agents.kind import BLUISH_GREEN, Kind
-from scripted_agents.model_file import LARGEST_DATA, LARGEST_MODEL, ModelError, load_tensors, read_archive
+from scripted_agents.model_file import LARGEST_DATA, LARGEST_MODEL, ModelError, load_weights, read_archive
 from scripted_agents.policy import OWN, CompiledPolicy
 
 DEFAULT_MODEL = "models/ppo_day5.zip"
@@ -249,7 +249,7 @@ def read_contract(data: Any, config: MarketConfig, where: str) -> tuple[dict[str
 
 
 def network_parameters(
-    weights: Mapping[str, Any],
+    weights: Mapping[str, NDArray[Any]],
     config: MarketConfig,
     where: str,
     features: Mapping[str, float] = OBSERVED,
@@ -258,7 +258,7 @@ def network_parameters(
     """Own parameters of :func:`frozen_network` from the weights of a Stable-Baselines3 policy; checks them.
 
     Args:
-        weights: tensors by name.
+        weights: arrays by name.
         config: the market that it is to trade in.
         where: what they are called in an error.
         features: names of its inputs, in its order, with the scale that it was trained on.
@@ -281,14 +281,14 @@ def network_parameters(
             )
         weight, bias = weights[f"{name}.weight"], weights[f"{name}.bias"]
         outputs = int(split.sum()) if name == "action_net" else weight.shape[0] if len(weight.shape) else 0
-        if not weight.is_floating_point() or not bias.is_floating_point():
+        if weight.dtype.kind != "f" or bias.dtype.kind != "f":
             raise ModelError(f"{where}: expected real weights in {name}, found {weight.dtype} and {bias.dtype}")
         # Before anything is made of them: an odd shape may stand for more than fits.
         _expect(where, f"{name}.weight of shape", (outputs, inputs), tuple(weight.shape))
         _expect(where, f"{name}.bias of shape", (outputs,), tuple(bias.shape))
         if not outputs:
             raise ModelError(f"{where}: expected layers of at least one unit, found {name} without any")
-        weight, bias = weight.float().numpy(), bias.float().numpy()
+        weight, bias = weight.astype(np.float32), bias.astype(np.float32)
         if not (np.isfinite(weight).all() and np.isfinite(bias).all()):
             raise ModelError(f"{where}: expected finite weights in {name}, found NaN or infinity")
         layers.append((weight, bias))
@@ -320,9 +320,7 @@ def load_parameters(path: Path, config: MarketConfig) -> NDArray[np.float64]:
     except ConfigError as error:
         raise ModelError(str(error)) from None
     features, activation = read_contract(data, config, where)
-    weights = load_tensors(entries["policy.pth"], f"{where}: policy.pth")
-    if not isinstance(weights, dict) or not all(hasattr(tensor, "is_floating_point") for tensor in weights.values()):
-        raise ModelError(f"{where}: policy.pth: expected tensors by name, found {type(weights).__name__}")
+    weights = load_weights(entries["policy.pth"], f"{where}: policy.pth")
     return network_parameters(weights, config, where, features, activation)
 
 

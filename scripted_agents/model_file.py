@@ -1,4 +1,4 @@
-"""Files of tensors from outside: bounded, checked before anything is built of them, and never unpickled.
+"""Files of tensors from outside: bounded, checked before anything is built of them, and nothing in them is executed.
 
 Stable-Baselines3's ``.zip`` holds archives that PyTorch wrote, each a zip of its own. Every entry of both is held to a size
 that it states before it is read, compression and overlapping entries are refused where the writer uses none, and a tensor
@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import io
 import lzma
+import math
 import os
+import pickle
 import pickletools
 import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
 
 from market_env.config import ConfigError
 from market_env.outside import read_bytes, shown
@@ -34,6 +38,14 @@ DAMAGE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, OSError,
 
 MADE = re.compile(r"collections OrderedDict|torch\._utils _rebuild_(tensor_v2|parameter)|torch [A-Z][A-Za-z]*Storage")
 """What a pickle of tensors may make, as its opcodes name it."""
+NUMBERS = {
+    "DoubleStorage": "<f8", "FloatStorage": "<f4", "HalfStorage": "<f2", "LongStorage": "<i8", "IntStorage": "<i4",
+    "ShortStorage": "<i2", "CharStorage": "i1", "ByteStorage": "u1", "BoolStorage": "?", "ComplexFloatStorage": "<c8",
+    "ComplexDoubleStorage": "<c16",
+}  # fmt: skip
+"""What a storage holds, by the name that PyTorch gives it."""
+MOST_DIMENSIONS = 32
+"""Of a tensor."""
 MOST_OPCODES = 2_000_000
 """Most values in a pickle of tensors, and steps that make them."""
 
@@ -86,27 +98,23 @@ def _entry(archive: zipfile.ZipFile, name: str, most: int, where: str) -> bytes:
         raise ModelError(f"{where}: {name} is damaged: {error}") from None
 
 
-def load_tensors(content: bytes, where: str, most: int = LARGEST_MODEL) -> Any:
-    """What PyTorch saved: tensors, numbers and texts in dicts and lists, nothing else.
+def open_tensors(content: bytes, where: str, most: int = LARGEST_MODEL) -> zipfile.ZipFile:
+    """An archive that ``torch.save`` wrote, of a bounded size, whose pickles make nothing but tensors and plain values.
 
     Args:
-        content: an archive that ``torch.save`` wrote.
+        content: of the archive.
         where: what it is called in an error.
         most: bytes that its tensors may take in all.
 
     Raises:
-        ModelError: it is damaged, holds something else, or stands for more than it holds.
+        ModelError: it is damaged, or something else.
     """
     try:
-        import torch  # takes seconds to import; only a frozen PPO needs it
-    except ModuleNotFoundError:
-        raise ModelError(f"{where}: reading it needs PyTorch: pip install 'market-env[train]'") from None
-    try:
-        with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            parts = archive.infolist()
-            pickles = [part for part in parts if part.filename.endswith(".pkl")]
-            plain = all(part.compress_type == zipfile.ZIP_STORED and part.file_size <= len(content) for part in pickles)
-            texts = [archive.read(part) for part in pickles] if plain else []
+        archive = zipfile.ZipFile(io.BytesIO(content))
+        parts = archive.infolist()
+        pickles = [part for part in parts if part.filename.endswith(".pkl")]
+        plain = all(part.compress_type == zipfile.ZIP_STORED and part.file_size <= len(content) for part in pickles)
+        texts = [archive.read(part) for part in pickles] if plain else []
     except DAMAGE as error:
         raise ModelError(f"{where} is damaged: {error}") from None
     for text in texts:
@@ -115,30 +123,113 @@ def load_tensors(content: bytes, where: str, most: int = LARGEST_MODEL) -> Any:
         raise ModelError(f"{where}: expected its tensors stored as they are, found them compressed")
     if sum(part.file_size for part in parts) > min(len(content), most):
         raise ModelError(f"{where}: its tensors would take more than the {min(len(content), most):,} bytes that it may")
+    return archive
+
+
+class _Storage(NamedTuple):
+    """Numbers of an archive that tensors are views of."""
+
+    numbers: NDArray[Any]
+
+
+class _Tensor(NamedTuple):
+    """A tensor as its pickle describes it: no array yet, so that no opcode of a pickle can reach into one."""
+
+    storage: _Storage
+    offset: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
+class _Names(dict[Any, Any]):
+    """Tensors by name; what PyTorch notes beside them, and a pickle could hang on its methods, is left out."""
+
+    def __setstate__(self, state: Any) -> None:
+        """Leave it out."""
+
+
+def _rebuilt(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> _Tensor:
+    numbers = [offset, *shape, *strides]
+    if not isinstance(storage, _Storage) or len(shape) != len(strides) or len(shape) > MOST_DIMENSIONS:
+        raise pickle.UnpicklingError
+    if not all(type(number) is int and 0 <= number < 2**48 for number in numbers):
+        raise pickle.UnpicklingError
+    return _Tensor(storage, offset, tuple(shape), tuple(strides))
+
+
+class _Reader(pickle.Unpickler):
+    """Reads what ``torch.save`` wrote of tensors and plain values, and makes nothing else."""
+
+    def __init__(self, archive: zipfile.ZipFile, name: str) -> None:
+        super().__init__(io.BytesIO(archive.read(name)), encoding="utf-8")
+        self._archive = archive
+        self._folder = name.rpartition("/")[0]
+        self._storages: dict[str, _Storage] = {}
+
+    def find_class(self, module: str, name: str) -> Any:
+        """What a pickle may name."""
+        if (module, name) == ("collections", "OrderedDict"):
+            return _Names
+        if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
+            return _rebuilt
+        if (module, name) == ("torch._utils", "_rebuild_parameter"):
+            return lambda tensor, *_: tensor
+        if module == "torch" and name in NUMBERS:
+            return NUMBERS[name]
+        raise pickle.UnpicklingError
+
+    def persistent_load(self, found: Any) -> _Storage:
+        """The numbers that a pickle refers to."""
+        _, kind, key, _, count = found
+        if key not in self._storages:
+            content = self._archive.read(f"{self._folder}/data/{key}")
+            numbers = np.frombuffer(content, kind)
+            if len(numbers) != count:
+                raise pickle.UnpicklingError
+            self._storages[key] = _Storage(numbers)
+        return self._storages[key]
+
+
+def load_weights(content: bytes, where: str) -> dict[str, NDArray[Any]]:
+    """The weights by name that PyTorch saved, without PyTorch: arrays of the very numbers.
+
+    Args:
+        content: an archive that ``torch.save`` wrote.
+        where: what it is called in an error.
+
+    Raises:
+        ModelError: it is damaged, holds something else, or stands for more than it holds.
+    """
+    archive = open_tensors(content, where)
     try:
-        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
-    except Exception as error:  # torch raises many kinds for a damaged or a forbidden file, with pages of advice
-        kind = "holds more than tensors and plain values" if "weights_only" in str(error) else "cannot be read"
-        raise ModelError(f"{where} is damaged: it {kind}") from None
-    for tensor in _tensors(found):
-        if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
-            raise ModelError(f"{where}: expected plain dense tensors, found another kind")
-        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
-            raise ModelError(f"{where}: a tensor of {tensor.numel():,} entries stands for more than it holds")
-    return found
+        names = archive.namelist()
+        (name,) = [name for name in names if name.rpartition("/")[2] == "data.pkl"]
+        order = f"{name.rpartition('/')[0]}/byteorder"
+        if order in names and archive.read(order) != b"little":
+            raise ModelError(f"{where}: expected numbers whose lowest byte comes first")
+        found = _Reader(archive, name).load()
+    except ModelError:
+        raise
+    except Exception:  # whatever a damaged pickle makes of the opcodes that are left to it
+        raise ModelError(f"{where} is damaged: it cannot be read") from None
+    if not isinstance(found, dict) or not all(isinstance(tensor, _Tensor) for tensor in found.values()):
+        raise ModelError(f"{where}: expected tensors by name, found {type(found).__name__}")
+    return {str(key): _array(tensor, where) for key, tensor in found.items()}
 
 
-def _tensors(value: Any) -> Iterator[Any]:
-    import torch
-
-    left, seen = [value], set()
-    while left:
-        part = left.pop()
-        if isinstance(part, torch.Tensor):
-            yield part
-        elif isinstance(part, (dict, list, tuple, set)) and id(part) not in seen:  # shared, or in itself
-            seen.add(id(part))
-            left += part.values() if isinstance(part, dict) else part
+def _array(tensor: _Tensor, where: str) -> NDArray[Any]:
+    """A tensor as an array of its own."""
+    numbers = tensor.storage.numbers
+    size = math.prod(tensor.shape)
+    if size > len(numbers):
+        raise ModelError(f"{where}: a tensor of {size:,} entries stands for more than it holds")
+    if not size:
+        return np.zeros(tensor.shape, numbers.dtype)
+    last = tensor.offset + sum((count - 1) * step for count, step in zip(tensor.shape, tensor.strides, strict=True))
+    if last >= len(numbers):
+        raise ModelError(f"{where} is damaged: it cannot be read")
+    steps = [step * numbers.itemsize for step in tensor.strides]
+    return np.lib.stride_tricks.as_strided(numbers[tensor.offset :], tensor.shape, steps).copy()
 
 
 def _check_pickle(content: bytes, where: str) -> None:

@@ -12,11 +12,10 @@ import market_env
 import scripted_agents
 
 config = market_env.MarketConfig(timesteps=60)
-unlearned = {"ppo": scripted_agents.RandomActions()}
 
 env = market_env.env(config=config)
 env.reset(seed=7)
-policies = scripted_agents.build(config, unlearned)
+policies = scripted_agents.build(config)
 for agent, policy in policies.items():
     policy.reset(env.unwrapped.policy_stream(agent), env.unwrapped.policy_memory(agent))
 turns = 0
@@ -41,10 +40,6 @@ together = scripted_agents.parallel_env(config, ["ppo_0"])
 observations, _ = together.reset(seed=3)
 assert np.array_equal(observations["ppo_0"], first)
 
-try:
-    scripted_agents.FrozenPPO().build(scripted_agents.population().market)
-except scripted_agents.ModelError as error:
-    print(error)
 loaded = [
     name for name in ("torch", "matplotlib", "polars", "pyarrow", "scipy", "tyro", "tensorboard") if name in sys.modules
 ]

@@ -130,15 +130,14 @@ def test_nothing_in_scripted_agents_or_market_env_points_up_by_a_string() -> Non
                     assert not node.value.startswith(("runners.", "runners:")), f"{source}: {node.value}"
 
 
-def test_nothing_but_the_frozen_policy_and_training_imports_torch() -> None:
+def test_nothing_but_training_imports_torch() -> None:
     users = {
         str(source.relative_to(ROOT))
         for package in MAY_IMPORT
         for source in (ROOT / package).rglob("*.py")
         if any(name.split(".")[0] in {"torch", "stable_baselines3"} for name in imports(source))
     }
-    learn = {f"runners/learn/{name}.py" for name in ("checkpoint", "fast", "schedule", "training", "vec_env")}
-    assert users == {"scripted_agents/model_file.py", *learn}
+    assert users == {f"runners/learn/{name}.py" for name in ("checkpoint", "fast", "schedule", "training", "vec_env")}
 
 
 HEAVY = ("torch", "stable_baselines3", "matplotlib", "plotly", "tensorboard", "tyro")
@@ -155,7 +154,7 @@ def test_the_environment_needs_only_what_a_plain_installation_has() -> None:
     needed = {name.split(".")[0] for package in ("market_env", "scripted_agents") for source in
               (ROOT / package).rglob("*.py") for name in imports(source)}  # fmt: skip
     foreign = needed - set(sys.stdlib_module_names) - set(MAY_IMPORT) - {"llvmlite"}  # numba's own
-    assert foreign - {"torch"} == required(None)
+    assert foreign == required(None)
     assert required("all") == {"market-env"}
     users = {name.split(".")[0] for source in (ROOT / "runners").rglob("*.py") for name in imports(source)}
     named = {name.replace("-", "_") for name in required(None) | required("report") | required("train")}

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from runners.exchange import pairs, window
 from runners.files.once import once
@@ -137,6 +136,8 @@ def autocorrelation(values: Floats, lag: int) -> float | None:
 
 def excess_kurtosis(values: Floats) -> float | None:
     """Fisher's excess kurtosis; None for fewer than ten values or equal ones."""
+    from scipy import stats  # which takes half a second to import
+
     return finite(stats.kurtosis(values)) if len(values) >= 10 and values.std() > 0 else None
 
 

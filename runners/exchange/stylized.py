@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy import stats
 
 from runners.exchange import window
 from runners.exchange.sample import Floats, Sample, excess_kurtosis, finite, number, ratio
@@ -59,6 +58,8 @@ def volume_and_volatility(sample: Sample) -> float | None:
 
 def skewness(values: Floats) -> float | None:
     """Third standardised moment; None for fewer than ten values or equal ones."""
+    from scipy import stats  # which takes half a second to import
+
     return finite(stats.skew(values)) if len(values) >= 10 and values.std() > 0 else None
 
 

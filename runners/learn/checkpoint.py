@@ -11,7 +11,7 @@ import hashlib
 import io
 import json
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from market_env.config import ConfigError
 from market_env.outside import load_json, read_bytes, shown
 from runners.files.whole import whole_file
 from runners.learn.vec_env import MarketVecEnv
-from scripted_agents.model_file import load_tensors
+from scripted_agents.model_file import ModelError, open_tensors
 
 FILE = "checkpoint.pt"
 FORMAT = 2
@@ -94,6 +94,42 @@ CONTENT: dict[str, type | tuple[type, ...]] = {
 """What a checkpoint holds, by name."""
 LARGEST = 2**32
 """Largest checkpoint that is read, bytes."""
+
+
+def load_tensors(content: bytes, where: str, most: int = LARGEST) -> Any:
+    """What PyTorch saved: tensors, numbers and texts in dicts and lists, nothing else.
+
+    Args:
+        content: an archive that ``torch.save`` wrote.
+        where: what it is called in an error.
+        most: bytes that its tensors may take in all.
+
+    Raises:
+        ModelError: it is damaged, holds something else, or stands for more than it holds.
+    """
+    open_tensors(content, where, most).close()
+    try:
+        found = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+    except Exception as error:  # torch raises many kinds for a damaged or a forbidden file, with pages of advice
+        kind = "holds more than tensors and plain values" if "weights_only" in str(error) else "cannot be read"
+        raise ModelError(f"{where} is damaged: it {kind}") from None
+    for tensor in _tensors(found):
+        if tensor.layout != torch.strided or tensor.device.type != "cpu" or tensor.is_quantized:
+            raise ModelError(f"{where}: expected plain dense tensors, found another kind")
+        if tensor.numel() * tensor.element_size() > tensor.untyped_storage().nbytes():
+            raise ModelError(f"{where}: a tensor of {tensor.numel():,} entries stands for more than it holds")
+    return found
+
+
+def _tensors(value: Any) -> Iterator[Any]:
+    left, seen = [value], set()
+    while left:
+        part = left.pop()
+        if isinstance(part, torch.Tensor):
+            yield part
+        elif isinstance(part, (dict, list, tuple, set)) and id(part) not in seen:  # shared, or in itself
+            seen.add(id(part))
+            left += part.values() if isinstance(part, dict) else part
 
 
 def read(path: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 Floats = NDArray[np.float64]
 
@@ -68,7 +68,7 @@ def interval(draws: Floats, mean: float, blocks: int) -> Interval:
     known = draws[~np.isnan(draws)]
     if len(known) < 0.95 * len(draws) or blocks < 2:
         return Interval(mean, np.nan, np.nan)
-    reach = float(stats.t.ppf((1 + LEVEL) / 2, blocks - 1) * known.std())
+    reach = float(special.stdtrit(blocks - 1, (1 + LEVEL) / 2) * known.std())
     return Interval(mean, mean - reach, mean + reach)
 
 

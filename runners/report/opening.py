@@ -118,7 +118,7 @@ def what_was_run(figure: Figure, run: Run) -> None:
             ("Protection of market orders", f"{run.market.protection_ticks} ticks"),
             *rules_of(run),
             ("Frozen models (sha256)", models or "none"),
-            ("numba, numpy, torch", ", ".join(str(versions.get(name)) for name in ("numba", "numpy", "torch"))),
+            ("numba, numpy", ", ".join(str(versions.get(name)) for name in ("numba", "numpy"))),
             ("Python, market-env", ", ".join(str(versions.get(name)) for name in ("python", "market-env"))),
             ("Policy, before / after", hashes),
         ],

@@ -39,7 +39,7 @@ from scripted_agents.baselines import DoNothing
 from scripted_agents.frozen_ppo import FrozenPPO, locate, sha256
 from scripted_agents.policy import CompiledPolicy, Policy
 
-PACKAGES = ("market-env", "pettingzoo", "gymnasium", "stable-baselines3", "numpy", "numba", "torch", "pyarrow")
+PACKAGES = ("market-env", "pettingzoo", "gymnasium", "numpy", "numba", "pyarrow")
 """Whose versions decide a run's bytes."""
 
 

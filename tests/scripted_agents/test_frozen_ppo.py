@@ -128,7 +128,7 @@ def test_networks_of_any_shape_act_as_their_weights_say() -> None:
         names = [*(f"mlp_extractor.policy_net.{2 * place}" for place in range(len(hidden))), "action_net"]
         weights = {}
         for name, (weight, bias) in zip(names, layers, strict=True):
-            weights |= {f"{name}.weight": torch.tensor(weight).float(), f"{name}.bias": torch.tensor(bias).float()}
+            weights |= {f"{name}.weight": weight, f"{name}.bias": bias}
         parameters = network_parameters(weights, CONFIG, "test", activation=activation)
         policy = CompiledPolicy(frozen_network, CONFIG, parameters)
         for _ in range(200):

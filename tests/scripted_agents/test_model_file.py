@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 import torch
 
+from runners.learn.checkpoint import load_tensors
 from scripted_agents.frozen_ppo import FrozenPPO, sha256
-from scripted_agents.model_file import LARGEST_MODEL, ModelError, load_tensors
+from scripted_agents.model_file import LARGEST_MODEL, ModelError, load_weights
 from tests.scripted_agents.test_frozen_ppo import CONFIG, MODEL, rewritten
 
 ROOT = Path(__file__).parents[2]
@@ -58,7 +59,7 @@ HOSTILE: dict[str, tuple[Callable[[dict[str, bytes]], None], str]] = {
     ),
     "complex weights": (
         lambda e: e.update({"policy.pth": weights_with("action_net.bias", torch.zeros(75, dtype=torch.complex64))}),
-        "expected real weights in action_net, found torch.float32 and torch.complex64",
+        "expected real weights in action_net, found float32 and complex64",
     ),
     "whole numbers": (
         lambda e: e.update({"policy.pth": weights_with("action_net.bias", torch.zeros(75, dtype=torch.int32))}),
@@ -144,7 +145,7 @@ def test_a_small_file_that_would_inflate_costs_no_memory(tmp_path: Path) -> None
     assert path.stat().st_size < 2_000_000
     program = (
         "import resource\nfrom market_env.config import MarketConfig\nfrom scripted_agents.frozen_ppo import FrozenPPO\n"
-        "from scripted_agents.model_file import ModelError, load_tensors\n"
+        "from scripted_agents.model_file import ModelError\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         f"try:\n    FrozenPPO({str(path)!r}).build(MarketConfig())\nexcept ModelError as error:\n    print(error)\n"
         "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)\n"
@@ -198,3 +199,55 @@ def test_plain_values_and_tensors_pass() -> None:
     found = load_tensors(saved(value), "x")
     assert found["a"].tolist() == value["a"].tolist()
     assert found["b"][:2] == [1, "x"]
+
+
+def test_weights_without_pytorch_are_pytorchs_own() -> None:
+    shared = torch.arange(24.0)
+    odd = {
+        "transposed": torch.arange(6.0).reshape(2, 3).t(),
+        "a part": shared[3:9].reshape(2, 3),
+        "every other": shared[::2],
+        "one number": torch.tensor(3.5, dtype=torch.float64),
+        "none": torch.zeros(0, 4),
+        "whole numbers": torch.arange(5, dtype=torch.int16),
+        "a parameter": torch.nn.Parameter(torch.ones(2, 2, dtype=torch.float16)),
+    }
+    contents = [saved(odd)]
+    for name in ("ppo_day5.zip", "ppo_day6.zip"):
+        with zipfile.ZipFile(MODEL.with_name(name)) as archive:
+            contents.append(archive.read("policy.pth"))
+    for content in contents:
+        expected = torch.load(io.BytesIO(content), weights_only=True)
+        found = load_weights(content, "x")
+        assert list(found) == list(expected)
+        for name, tensor in expected.items():
+            wanted = tensor.detach().numpy()
+            assert (found[name].dtype, found[name].shape) == (wanted.dtype, wanted.shape)
+            assert found[name].tobytes() == wanted.tobytes()
+
+
+@pytest.mark.parametrize(
+    "opcodes",
+    [
+        b"\x80\x02}X\x01\x00\x00\x00ac_torch\nx\n",
+        b"\x80\x02ctorch\nQUInt8Storage\n.",
+        b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(K\x01K\x00)))R.",
+        b"\x80\x02X\x01\x00\x00\x00aQ.",
+    ],
+)
+def test_a_pickle_of_something_else_makes_nothing(opcodes: bytes) -> None:
+    with pytest.raises(ModelError, match="x is damaged: it"):
+        load_weights(pickled(opcodes), "x")
+    hung = b"\x80\x02ccollections\nOrderedDict\n)R}X\x05\x00\x00\x00itemsK\x01sb."
+    assert load_weights(pickled(hung), "x") == {}
+
+
+def test_the_frozen_run_needs_no_pytorch(tmp_path: Path) -> None:
+    program = (
+        "import sys\nsys.modules['torch'] = None\nfrom runners.simulate import main\n"
+        f"status = main(['--timesteps', '40', '--no-tensorboard', '--no-report', '--run-dir', {str(tmp_path / 'run')!r}])\n"
+        "assert sys.modules['torch'] is None\nsys.exit(status)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    assert "ppo" in done.stdout
