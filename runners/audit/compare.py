@@ -413,3 +413,10 @@ def keep_result(rebuilt: Replay, path: Path) -> None:
             },
         },
     )
+
+
+def audit_run(path: Path) -> tuple[int, int]:
+    """Audit a record and keep the result beside it; return how many values were checked, and how many differ."""
+    rebuilt = audit(path)
+    keep_result(rebuilt, path)
+    return rebuilt.checked.total(), rebuilt.failed.total()

@@ -58,9 +58,11 @@ def volume_and_volatility(sample: Sample) -> float | None:
 
 def skewness(values: Floats) -> float | None:
     """Third standardised moment; None for fewer than ten values or equal ones."""
-    from scipy import stats  # which takes half a second to import
-
-    return finite(stats.skew(values)) if len(values) >= 10 and values.std() > 0 else None
+    if len(values) < 10 or not values.std() > 0:
+        return None
+    deviations = values - values.mean()
+    squares = deviations**2
+    return finite((squares * deviations).mean() / squares.mean() ** 1.5)
 
 
 def waiting(sample: Sample, direction: int) -> float | None:

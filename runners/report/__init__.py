@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from market_env.config import ConfigError
 from runners.audit.complete import complete
+from runners.audit.second import GONE, Second
 from runners.files.folder import make_folder
 from runners.files.whole import whole_file, write_text
 from runners.report import agents, book, market, opening, reality, worth
@@ -24,7 +25,7 @@ from runners.report.story import Story
 from runners.report.style import MUTED, STYLE, empty
 from runners.report.style import page as blank
 
-PAGES: dict[str, Callable[[Story], Figure | None]] = {
+PAGES: dict[str, Callable[[Story], Figure]] = {
     "summary": opening.summary,
     "heatmap": book.heatmap,
     "zooms": book.zooms,
@@ -39,10 +40,21 @@ PAGES: dict[str, Callable[[Story], Figure | None]] = {
     "distributions": reality.distributions,
     "facts": reality.fact_table,
 }
-"""The report's pages in order, by the name of their picture; the appendix follows. One that has nothing to say is left out."""
+"""The report's pages in order, by the name of their picture; the appendix follows."""
 
 
-def write_report(path: Path, compare: Sequence[Path] = ()) -> list[Path]:
+MADE_BESIDE = ("distributions", "facts", "thinning", "learner", "participation")
+"""Pages that a second process makes where there is one, in this order: with the audit nearly as much work as all else."""
+DOTS, HEATMAP_DOTS = 100, 130
+"""An inch, of the pictures."""
+
+
+def write_report(
+    path: Path,
+    compare: Sequence[Path] = (),
+    second: Second | None = None,
+    audited: Callable[[], None] = lambda: None,
+) -> list[Path]:
     """Write ``report.pdf``, each of its pages as a picture in ``figures/``, and ``heatmap.png``; return the pictures.
 
     A run that was cut off gets its tables first, from its finished parts (:func:`runners.audit.complete.complete`).
@@ -50,6 +62,8 @@ def write_report(path: Path, compare: Sequence[Path] = ()) -> list[Path]:
     Args:
         path: the run's folder.
         compare: folders of runs to set beside it, on a page of their own.
+        second: a process that has been asked for its share of the pages, :data:`MADE_BESIDE`.
+        audited: called once, before the first page is made, which quotes the audit, and before the second process's first page is asked for.
 
     Raises:
         ConfigError: there is no readable run.
@@ -60,35 +74,38 @@ def write_report(path: Path, compare: Sequence[Path] = ()) -> list[Path]:
     story = Story(path)
     others = [Story(other) for other in compare]
     make_folder(path / "figures")
-    pictures = []
     with (
         mpl.rc_context(fname=STYLE),
         whole_file(path / "report.pdf") as partial,
         PdfPages(partial, metadata={"Title": f"Market report: {path.name}", "CreationDate": None}) as pdf,
     ):
-        number = 0
+        end = opening.appendix(story)
+        names = ["summary", *(["comparison"] if others else []), *pages_of(story)[1:]]
+        names += [f"appendix_{part + 1}" for part in range(len(end))]
+        drawn_so_far: list[str] = []
 
         def keep(name: str, figure: Figure) -> None:
-            nonlocal number
-            number += 1
-            picture = path / ("heatmap.png" if name == "heatmap" else f"figures/{name}.png")
-            layout = figure.get_layout_engine()
-            if layout:
-                layout.execute(figure)
-                figure.set_layout_engine(None)  # laid out by now; each of the two savings would do it twice again
-            with whole_file(picture) as beside:
-                figure.savefig(beside, format="png", dpi=130 if name == "heatmap" else 100)
-            pictures.append(picture)
-            figure.text(0.985, 0.008, str(number), ha="right", fontsize=7.5, color=MUTED)
+            figure.text(0.985, 0.008, str(names.index(name) + 1), ha="right", fontsize=7.5, color=MUTED)
             pdf.savefig(figure, dpi=200)
+            drawn_so_far.append(name)
 
-        for name, page in PAGES.items():
-            if figure := drawn(name, page, story):
-                keep(name, figure)
-            if name == "summary" and others:
-                keep("comparison", opening.comparison([story, *others]))
-        for part, figure in enumerate(opening.appendix(story)):
-            keep(f"appendix_{part + 1}", figure)
+        # In the order in which they can be made, which is the same with a second process and without.
+        for name in names:
+            if name in PAGES and name != "summary" and name not in MADE_BESIDE:
+                keep(name, laid_out(name, story))
+        for name, figure in zip(names[-len(end) :], end, strict=True):
+            keep(name, figure)
+        audited()
+        keep("summary", laid_out("summary", story))
+        if others:
+            keep("comparison", opening.comparison([story, *others]))
+        for name in MADE_BESIDE:
+            answer = GONE if second is None else second.answer()
+            keep(name, laid_out(name, story) if answer is GONE else answer)
+        # Matplotlib has no other way to give pages another order than that in which they were drawn.
+        references = pdf._ensure_file().pageList
+        references[:] = [references[drawn_so_far.index(name)] for name in names]
+    pictures = draw_pictures(path, names)
     # Of an earlier report with other pages.
     for picture in {
         *(path / "figures" / f"{name}.png" for name in ("comparison", "value")),
@@ -97,6 +114,39 @@ def write_report(path: Path, compare: Sequence[Path] = ()) -> list[Path]:
         with contextlib.suppress(OSError):
             picture.unlink()
     return pictures
+
+
+def draw_pictures(path: Path, names: Sequence[str]) -> list[Path]:
+    """Draw the finished PDF's pages, by name, as pictures: a tenth of the time that matplotlib takes to draw them anew."""
+    import pypdfium2
+
+    pictures = []
+    with contextlib.closing(pypdfium2.PdfDocument(path / "report.pdf")) as document:
+        for name, page in zip(names, document, strict=True):
+            picture = path / ("heatmap.png" if name == "heatmap" else f"figures/{name}.png")
+            image = page.render(scale=(HEATMAP_DOTS if name == "heatmap" else DOTS) / 72).to_pil()
+            with whole_file(picture) as beside:
+                image.save(beside, format="png", compress_level=3)
+            pictures.append(picture)
+    return pictures
+
+
+def pages_of(story: Story) -> list[str]:
+    """Names of the pages of a run's report, in order, without comparison and appendix: a market without a value has none of it."""
+    try:
+        has_value = story.worth is not None
+    except ConfigError:
+        has_value = True  # one that says what is missing
+    return [name for name in PAGES if name != "value" or has_value]
+
+
+def laid_out(name: str, story: Story) -> Figure:
+    """A page, its panels in their places."""
+    figure = drawn(name, story)
+    if layout := figure.get_layout_engine():
+        layout.execute(figure)
+        figure.set_layout_engine(None)  # laid out by now; saving would do it again
+    return figure
 
 
 def write_html(path: Path, pictures: Sequence[Path] = ()) -> Path:
@@ -114,14 +164,14 @@ def write_html(path: Path, pictures: Sequence[Path] = ()) -> Path:
     return path / "report.html"
 
 
-def drawn(name: str, page: Callable[[Story], Figure | None], story: Story) -> Figure | None:
-    """A page, or None if it has nothing to say; where a table that it needs is missing or damaged, one that says so.
+def drawn(name: str, story: Story) -> Figure:
+    """A page; where a table that it needs is missing or damaged, one that says so.
 
     Raises:
-        ConfigError: it is the first page, or the run is whole: then something else is wrong.
+        ConfigError: the run is whole: then something else is wrong.
     """
     try:
-        return page(story)
+        return PAGES[name](story)
     except ConfigError as error:
         if not story.missing:
             raise

@@ -11,7 +11,10 @@ from typing import Annotated
 import tyro
 
 from market_env.config import ConfigError
+from runners.audit.complete import complete
+from runners.audit.second import Second, Task
 from runners.command import command
+from runners.files.run import Run
 from runners.report import write_html, write_report
 from runners.report.story import Story
 
@@ -36,7 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ConfigError("--compare: expected the folder of another run or more, got none")
     path = arguments.run_dir
     cut_off = not (path / "summary.json").exists()
-    pictures = write_report(path, arguments.compare)
+    if cut_off and (path / "config.json").is_file():
+        complete(path)
+    with Second(Run(path).timesteps) as second:
+        second.ask(Task(path, audit=False, report=True))
+        pictures = write_report(path, arguments.compare, second)
     if cut_off:
         print(
             f"the run was cut off: wrote its tables first, {Story(path).run.timesteps:,} whole timesteps, marked incomplete"

@@ -11,11 +11,10 @@ from runners.report.story import Story
 from runners.report.style import ASK, BID, INK, MUTED, caption, colour, empty, over_time, page
 
 
-def value(story: Story) -> Figure | None:
-    """Mid against value, what news do to the mid, and who earns by knowing; no page in a market without a value."""
+def value(story: Story) -> Figure:
+    """Mid against value, what news do to the mid, and who earns by knowing, in a market with a value."""
     found = story.worth
-    if found is None:
-        return None
+    assert found is not None
     figure = page("The price and what the asset is worth")
     panels = figure.subplot_mosaic([["path"] * 3, ["response", "gap", "edge"]], height_ratios=(1.15, 1))
     path = panels["path"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ from tqdm import tqdm
 from market_env.aec import raw_env
 from market_env.config import MarketConfig, amend, check_agents, to_json
 from market_env.engine.kernel import announced
-from runners.audit import compare
+from runners.audit.second import GONE, Second, Task
 from runners.files.derive import derive
 from runners.files.folder import OWN_NAMES, check_folder, file_hashes, open_folder
 from runners.files.record import Recorder
@@ -29,7 +29,6 @@ from runners.files.schema import VERSION
 from runners.files.summary import TAPE_COUNTS, closing_table, summarise
 from runners.files.versions import versions_of
 from runners.files.whole import write_json
-from runners.report import write_report
 from runners.simulation.board import Board
 from runners.simulation.config import RunConfig
 from runners.simulation.drive import Watcher, drive
@@ -151,32 +150,26 @@ def simulate(
         kind = policy.function if isinstance(policy, CompiledPolicy) else type(policy)
         description["policies"][agent] = {"policy": "own", "name": f"{kind.__module__}.{kind.__qualname__}"}
     check_folder(path, overwrite)
-    compile_first(run.market, policies, verbose=verbose)
-    open_folder(path, overwrite)
-    write_json(path / "config.json", description)
-    say = print if verbose else lambda *_, **__: None
-    with Board(path / "tensorboard", run.market, run.seed) if tensorboard else contextlib.nullcontext() as board:
-        if board:
-            board.describe(description, path.name)
-        summary = play_and_record(run, path, policies, description, board, verbose=verbose)
-        try:
-            with terminable():
-                if audit and summary["timesteps"]:
-                    say("auditing the record ...", end=" ", flush=True)
-                    checked, differ = audit_run(path)
-                    say(f"{checked:,} values rebuilt from the log alone, {differ or 'none'} differ")
-                if report:
-                    say("drawing the report ...", flush=True)
-                    figures = write_report(path)
-                    if board:
-                        board.figures(figures, max(summary["timesteps"] - 1, 0))
-        except KeyboardInterrupt:
-            print(
-                f"\ninterrupted: the data are whole; for the audit: python -m runners.replay {path}; "
-                f"for the report: python -m runners.report {path}",
-                file=sys.stderr,
-            )
-            return {**summary, "complete": False}
+    aside = Second(run.market.timesteps) if audit or report else contextlib.nullcontext()
+    with aside as second:
+        compile_first(run.market, policies, verbose=verbose)
+        open_folder(path, overwrite)
+        write_json(path / "config.json", description)
+        say = print if verbose else lambda *_, **__: None
+        with Board(path / "tensorboard", run.market, run.seed) if tensorboard else contextlib.nullcontext() as board:
+            if board:
+                board.describe(description, path.name)
+            summary = play_and_record(run, path, policies, description, board, verbose=verbose)
+            try:
+                with terminable():
+                    audit_and_report(path, summary, second, board, audit=audit, report=report, say=say)
+            except KeyboardInterrupt:
+                print(
+                    f"\ninterrupted: the data are whole; for the audit: python -m runners.replay {path}; "
+                    f"for the report: python -m runners.report {path}",
+                    file=sys.stderr,
+                )
+                return {**summary, "complete": False}
     say(f"run folder: {path}")
     for name in OWN_NAMES:
         if (path / name).exists():
@@ -186,11 +179,40 @@ def simulate(
     return summary
 
 
-def audit_run(path: Path) -> tuple[int, int]:
-    """Audit a record and keep the result beside it; return how many values were checked, and how many differ."""
-    rebuilt = compare.audit(path)
-    compare.keep_result(rebuilt, path)
-    return rebuilt.checked.total(), rebuilt.failed.total()
+def audit_and_report(
+    path: Path,
+    summary: Mapping[str, Any],
+    second: Second | None,
+    board: Board | None,
+    *,
+    audit: bool,
+    report: bool,
+    say: Callable[..., None],
+) -> None:
+    """Audit a run and draw its report, half of the work in a second process, and tell of both."""
+    audit = audit and summary["timesteps"] > 0
+    doing = [*(["auditing the record"] if audit else []), *(["drawing the report"] if report else [])]
+    if not doing:
+        return
+    say(f"{' and '.join(doing)} ...", flush=True)
+    if second:
+        second.ask(Task(path, audit, report))
+    # They take a second to import, which nobody has to wait for before the table of results.
+    from runners.audit import compare
+    from runners.report import write_report
+
+    def finish_audit() -> None:
+        if audit:
+            answer = second.answer() if second else GONE
+            checked, differ = compare.audit_run(path) if answer is GONE else answer
+            say(f"audited: {checked:,} values rebuilt from the log alone, {differ or 'none'} differ", flush=True)
+
+    if not report:
+        finish_audit()
+        return
+    figures = write_report(path, second=second, audited=finish_audit)
+    if board:
+        board.figures(figures, max(summary["timesteps"] - 1, 0))
 
 
 def play_and_record(

@@ -21,6 +21,7 @@ from matplotlib.text import Text
 
 import runners.report.__main__ as report_command
 from runners import replay, report, simulate
+from runners.audit import second
 from runners.files.run import load_run
 from runners.files.schema import tables_of
 from runners.report import Story, opening
@@ -103,7 +104,7 @@ def test_every_page_is_drawn_whole_titled_and_labelled(name: str, tmp_path: Path
     story = Story(run_of(tmp_path, *arguments, config=config))
     with mpl.rc_context(fname=report.STYLE):
         pages: dict[str, Callable[[], list[Figure]]] = {
-            n: (lambda page=page: [figure for figure in [page(story)] if figure]) for n, page in report.PAGES.items()
+            n: (lambda n=n: [report.PAGES[n](story)]) for n in report.pages_of(story)
         }
         pages |= {
             "appendix": lambda: opening.appendix(story),
@@ -287,9 +288,8 @@ def test_a_table_that_is_missing_is_named_and_the_other_pages_are_made(table: st
     story = Story(path)
     assert story.missing == [f"{table}.parquet is missing"]
     with mpl.rc_context(fname=report.STYLE):
-        for name, page in report.PAGES.items():
-            figure = report.drawn(name, page, story)
-            assert figure, name
+        for name in report.pages_of(story):
+            figure = report.drawn(name, story)
             texts = " ".join(text.get_text() for text in figure.findobj(Text))
             assert not overflowing(figure), name
             if name == "summary":
@@ -418,3 +418,55 @@ def test_findings_quote_the_claims_standing_of_the_population_that_the_run_playe
             said = standings()[name]["claims"][claim]
             quoted = f"Claim {said['number']}, 64 seeds{where}: {said['standing']}."
             assert finding.text.endswith(quoted)
+
+
+def test_a_second_process_changes_nothing_of_a_report_whether_it_helps_ends_early_or_never_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = run_of(tmp_path, "--timesteps", "120")
+    report.write_report(path)
+    alone = {file: file.read_bytes() for file in (path / "report.pdf", path / "heatmap.png", *path.glob("figures/*"))}
+    monkeypatch.setattr(second, "LONG", 1)
+    monkeypatch.setattr(second.os, "cpu_count", lambda: 2)
+
+    def amid(answers: int) -> None:
+        helped = 0
+        with second.Second(300) as other:
+            assert other._process is not None
+            other.ask(second.Task(path, audit=True, report=True))
+            if answers < 0:
+                other._process.kill()
+            answer = other.answer
+
+            def counted() -> Any:
+                nonlocal helped
+                found = answer()
+                helped += found is not second.GONE
+                if helped == answers:
+                    assert other._process is not None
+                    other._process.kill()
+                    other._process.wait()
+                return found
+
+            monkeypatch.setattr(other, "answer", counted)
+            audited = []
+            report.write_report(path, second=other, audited=lambda: audited.append(other.answer()))
+            process = other._process
+        assert process.poll() is not None
+        assert len(audited) == 1
+        if answers > len(report.MADE_BESIDE):
+            assert helped == 1 + len(report.MADE_BESIDE)
+            checked, differ = audited[0]
+            assert checked > 10_000
+            assert differ == 0
+        assert {file: file.read_bytes() for file in alone} == alone
+
+    amid(99)
+    amid(2)
+    amid(-1)
+    monkeypatch.setattr(second.sys, "executable", str(tmp_path / "none"))
+    with second.Second(300) as other:
+        other.ask(second.Task(path, audit=True, report=True))
+        assert other.answer() is second.GONE
+        report.write_report(path, second=other)
+    assert {file: file.read_bytes() for file in alone} == alone
