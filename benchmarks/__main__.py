@@ -29,14 +29,12 @@ from pettingzoo import AECEnv
 
 import market_env
 import scripted_agents
-from benchmarks.stream import ADD, CANCEL, EXPECTED_LOTS, EXPECTED_TRADES, DictBook, messages
+from benchmarks.book import bench_book
 from benchmarks.training import bench_batch, bench_train
 from market_env import actions, observations
 from market_env.aec import OrderEnforcing
 from market_env.config import AgentConfig, Every, MarketConfig, roster
-from market_env.engine import book, exchange, state, turn
-from market_env.engine.kernel import kernel
-from market_env.market import Market, configure
+from market_env.market import Market
 from runners.audit import compare
 from runners.exchange import pairs, verify
 from runners.files.read import load_events
@@ -61,92 +59,6 @@ def median_seconds(run: Callable[[], Any], repetitions: int = 5) -> float:
 def show(label: str, value: str, note: str = "") -> None:
     """One line of the table."""
     print(f"{label:<58} {value:>16}   {note}", flush=True)
-
-
-# --- the book ---------------------------------------------------------------------------------------------
-
-
-@kernel
-def book_alone(markets, kinds, ids, sides, prices, lots, slots):
-    """Run the stream through the bare book; return trades and lots."""
-    market = markets[0]
-    book.clear(market)
-    for agent in range(2):
-        market.agents[agent].oldest = -1
-        market.agents[agent].newest = -1
-    trades = 0
-    total = 0
-    for i in range(len(kinds)):
-        agent = ids[i] % 4 if kinds[i] == ADD else 4
-        if kinds[i] == CANCEL:
-            slot = slots[ids[i]]
-            if slot >= 0 and market.orders[slot].id == ids[i] - 1:
-                book.remove(market, slot)
-        else:
-            taker = 0 if kinds[i] == ADD else 1
-            slot = book.submit(market, taker, sides[i], prices[i], lots[i], 0.0)
-            slots[ids[i]] = slot
-            trades += market.fill_count
-            total += lots[i]
-            if slot != state.NONE:
-                total -= market.orders[slot].lots
-    return trades, total
-
-
-@kernel
-def whole_exchange(markets, events, kinds, ids, sides, prices, lots, slots):
-    """Run the stream through risk, accounts, book, reference price and log; return trades and lots."""
-    market = markets[0]
-    turn.reset(market, np.uint64(1), None)
-    for i in range(len(kinds)):
-        if market.logged + 1024 > len(events):
-            market.logged = 0
-        agent = ids[i] % 4 if kinds[i] == ADD else 4
-        if kinds[i] == CANCEL:
-            slot = slots[ids[i]]
-            if slot >= 0 and market.orders[slot].id == ids[i] - 1:
-                exchange.cancel(market, events, slot, state.REASON_AGENT)
-        else:
-            exchange.submit(market, events, agent, sides[i], prices[i], lots[i], False, state.NONE)
-            newest = market.agents[agent].newest
-            slots[ids[i]] = newest if newest >= 0 and market.orders[newest].id == ids[i] - 1 else -1
-        exchange.close_turn(market, events, agent)
-    return market.trades, market.traded_lots
-
-
-def bench_book() -> None:
-    """Messages a second of the book alone, and of the whole exchange."""
-    rows = messages()
-    columns = [np.ascontiguousarray(column) for column in rows.T]
-    listed = rows.tolist()
-    slots = np.full(rows[:, 1].max() + 1, -1, np.int32)
-
-    def dict_book() -> tuple[int, int]:
-        plain = DictBook()
-        for kind, order_id, side, price, lots in listed:
-            if kind == CANCEL:
-                plain.cancel(order_id)
-            else:
-                plain.add(order_id, side, price, lots)
-        return plain.trades, plain.lots
-
-    alone = np.zeros(1, state.market_dtype(state.PRESETS[1]))
-    seats = tuple(
-        AgentConfig(f"a_{n}", "a", cash=2**52, inventory_bound=2**31 - 1, max_open_orders=256) for n in range(5)
-    )
-    exchange = configure(MarketConfig(price_band=511, agents=seats))
-    events = np.zeros(1 << 14, state.EVENT)
-    runs: dict[str, Callable[[], tuple[int, int]]] = {
-        "plain-Python dict book (the floor)": dict_book,
-        "book alone": lambda: book_alone(alone, *columns, slots),
-        "with risk, accounts, reference price and log": lambda: whole_exchange(exchange, events, *columns, slots),
-    }
-    floor = 0.0
-    for label, run in runs.items():
-        assert run() == (EXPECTED_TRADES, EXPECTED_LOTS), label
-        speed = len(rows) / median_seconds(run)
-        floor = floor or speed
-        show(f"messages/s, {label}", f"{speed / 1e6:.2f} M", f"{speed / floor:.1f} x the floor")
 
 
 # --- the environment --------------------------------------------------------------------------------------
@@ -419,7 +331,7 @@ def bench_compile() -> None:
 
 
 SECTIONS: dict[str, Callable[[], None]] = {
-    "book": bench_book, "env": bench_env, "run": bench_run, "record": bench_record, "scale": bench_scale,
+    "book": partial(bench_book, show), "env": bench_env, "run": bench_run, "record": bench_record, "scale": bench_scale,
     "compile": bench_compile, "batch": partial(bench_batch, show), "train": partial(bench_train, show),
 }  # fmt: skip
 

@@ -1,0 +1,111 @@
+/* The design of market_env/engine/book.py and nothing more, as fast as we can write it: what the book is measured against.
+ *
+ * A ring of price levels, a pool of orders, a doubly linked queue for each level; no owners, no fills, no accounts, no log.
+ * Prices of asks are kept negated as keys, so that the best of either side is its largest. */
+#include <stdint.h>
+#include <stdlib.h>
+
+#define LEVELS 1024
+#define NONE (-1)
+#define NO_KEY INT32_MIN
+
+typedef struct { int32_t id, price, lots, next, prev, side; } Order; /* 24 bytes */
+typedef struct { int32_t head, tail; int64_t lots; } Level;
+
+static Order *orders;
+static int32_t *free_slots;
+static int free_count;
+static Level levels[LEVELS];
+static int32_t best[2], occupied[2];
+
+static inline int32_t key_of(int side, int32_t price) { return side ? -price : price; }
+static inline Level *level_at(int side, int32_t key) { return &levels[((key ^ -side) + side) & (LEVELS - 1)]; }
+
+static inline int32_t next_key(int side, int32_t key) {
+    if (!--occupied[side]) return NO_KEY;
+    do key--; while (level_at(side, key)->head == NONE);
+    return key;
+}
+
+static inline void clear(int capacity) {
+    for (int slot = 0; slot < capacity; slot++) { orders[slot].id = NONE; free_slots[slot] = capacity - 1 - slot; }
+    for (int i = 0; i < LEVELS; i++) levels[i] = (Level){NONE, NONE, 0};
+    free_count = capacity;
+    best[0] = best[1] = NO_KEY;
+    occupied[0] = occupied[1] = 0;
+}
+
+static inline void cancel(int32_t slot) {
+    Order *order = &orders[slot];
+    Level *level = &levels[order->price & (LEVELS - 1)];
+    int32_t next = order->next, prev = order->prev;
+    level->lots -= order->lots;
+    *(prev < 0 ? &level->head : &orders[prev].next) = next;
+    *(next < 0 ? &level->tail : &orders[next].prev) = prev;
+    order->id = NONE;
+    free_slots[free_count++] = slot;
+    if (next < 0 && prev < 0) {
+        int side = order->side;
+        int32_t key = key_of(side, order->price);
+        if (key == best[side]) best[side] = next_key(side, key); else occupied[side]--;
+    }
+}
+
+static inline int32_t match(int side, int32_t limit, int32_t lots, int64_t *trades, int64_t *total) {
+    int32_t key = best[side];
+    do {
+        Level *level = level_at(side, key);
+        int32_t slot = level->head, before = lots;
+        do {
+            Order *order = &orders[slot];
+            int32_t resting = order->lots;
+            ++*trades;
+            if (resting > lots) { order->lots = resting - lots; lots = 0; break; }
+            lots -= resting;
+            order->id = NONE;
+            free_slots[free_count++] = slot;
+            slot = order->next;
+        } while (slot >= 0 && lots);
+        level->lots -= before - lots;
+        *total += before - lots;
+        level->head = slot;
+        if (slot < 0) { level->tail = NONE; key = next_key(side, key); } else orders[slot].prev = NONE;
+    } while (lots && key >= limit);
+    best[side] = key;
+    return lots;
+}
+
+static inline int32_t rest(int side, int32_t price, int32_t lots, int32_t id) {
+    int32_t slot = free_slots[--free_count], key = key_of(side, price);
+    Level *level = &levels[price & (LEVELS - 1)];
+    int32_t tail = level->tail;
+    Order *order = &orders[slot];
+    order->id = id, order->price = price, order->lots = lots, order->next = NONE, order->prev = tail, order->side = side;
+    *(tail < 0 ? &level->head : &orders[tail].next) = slot;
+    level->tail = slot;
+    level->lots += lots;
+    occupied[side] += tail < 0;
+    best[side] = key > best[side] ? key : best[side];
+    return slot;
+}
+
+void run(int count, const int32_t *restrict kinds, const int32_t *restrict ids, const int32_t *restrict sides,
+         const int32_t *restrict prices, const int32_t *restrict lots, int32_t *restrict slots, int capacity, int64_t *out) {
+    if (!orders) { orders = malloc(capacity * sizeof *orders); free_slots = malloc(capacity * sizeof *free_slots); }
+    clear(capacity);
+    int64_t trades = 0, total = 0;
+    int32_t next_id = 0;
+    for (int i = 0; i < count; i++) {
+        int32_t id = ids[i];
+        if (kinds[i] == 1) {
+            if (slots[id] >= 0 && orders[slots[id]].id == id - 1) cancel(slots[id]);
+            continue;
+        }
+        int side = sides[i], other = 1 - side;
+        int32_t left = lots[i], order_id = next_id++, limit = key_of(other, prices[i]);
+        if (best[other] >= limit) left = match(other, limit, left, &trades, &total);
+        slots[id] = left ? rest(side, prices[i], left, order_id) : NONE;
+    }
+    out[0] = trades;
+    out[1] = total;
+}
