@@ -29,6 +29,7 @@ from pettingzoo import AECEnv
 
 import market_env
 import scripted_agents
+from benchmarks import against
 from benchmarks.book import bench_book
 from benchmarks.training import bench_batch, bench_train
 from market_env import actions, observations
@@ -56,9 +57,14 @@ def median_seconds(run: Callable[[], Any], repetitions: int = 5) -> float:
     return statistics.median(times)
 
 
+SHOWN: list[str] = []
+"""The table's lines so far."""
+
+
 def show(label: str, value: str, note: str = "") -> None:
     """One line of the table."""
-    print(f"{label:<58} {value:>16}   {note}", flush=True)
+    SHOWN.append(f"{label:<58} {value:>16}   {note}")
+    print(SHOWN[-1], flush=True)
 
 
 # --- the environment --------------------------------------------------------------------------------------
@@ -342,6 +348,8 @@ class Arguments:
 
     sections: Annotated[tuple[str, ...], tyro.conf.Positional] = tuple(SECTIONS)
     """What to measure: book, env, run, record, scale, compile, batch, train."""
+    against: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
+    """An earlier measurement, as benchmarks.kept leaves it (docs/figures/performance.json), to compare this one with."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -351,8 +359,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     if unknown:
         print(f"error: sections: expected some of {', '.join(SECTIONS)}, got {unknown[0]!r}", file=sys.stderr)
         return 2
+    try:
+        earlier = against.read(arguments.against) if arguments.against else []
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     for section in arguments.sections:
         SECTIONS[section]()
+    if earlier:
+        print("", *against.compared(earlier, SHOWN), sep="\n")
     return 0
 
 

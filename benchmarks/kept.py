@@ -17,15 +17,19 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
+from runners.files.versions import versions_of
 from runners.files.whole import write_json
 
 FOLDER = Path("docs/figures")
+PACKAGES = ("numba", "numpy", "pettingzoo", "stable-baselines3", "torch", "polars", "pyarrow", "matplotlib")
+"""Whose versions are kept beside the figures."""
 RUN = "runs/seed-1-0"
 """Stands for a run of the default market in the commands that need one."""
 OUT = "runs/experiment"
 """Stands for a folder of an experiment's own."""
 COMMANDS = {
     "performance": ["benchmarks"],
+    "before": ["benchmarks.before"],
     "audits": ["benchmarks.integrity", "audits"],
     "mutations": ["benchmarks.integrity", "mutations"],
     "facts": ["runners.facts", RUN],
@@ -75,6 +79,7 @@ def measure(name: str) -> None:
         "command": " ".join(["python -m", module, *arguments]),
         "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
         "machine": machine(),
+        "versions": versions_of(PACKAGES),
         "lines": [line.rstrip() for line in lines],
     }
     FOLDER.mkdir(exist_ok=True)

@@ -174,9 +174,13 @@ def train(updates: str) -> dict[str, float]:
     import runners
 
     if (Path(runners.__path__[0]) / "learn").is_dir():
-        from runners.learn.fast import FastPPO as algorithm
+        from runners.learn.fast import FastPPO
+
+        algorithm = FastPPO
     else:
-        from stable_baselines3 import PPO as algorithm
+        from stable_baselines3 import PPO
+
+        algorithm = PPO
     from runners.vec_env import MarketVecEnv
 
     markets, steps = 128, 64

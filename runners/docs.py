@@ -83,6 +83,10 @@ def tensorboard_page() -> str:
         "policies, reward and metrics (tick the columns on its left). What the infos say is as of the turns, so a value can differ from the",
         "tables, which show the ends of timesteps. A run that was killed has no closing table, metrics and pictures here.",
         "",
+        f"A run of more than {board.MOST_POINTS:,} timesteps is thinned out, so that no tag has more points than that: of 100,000 timesteps every",
+        "20th is written, and what is said below to be written every timestep, 10 or 100 timesteps is written as many times more seldom. What is",
+        "written is of that timestep, not of those between; histograms are of all.",
+        "",
         "| tag | page | written | meaning |",
         "|---|---|---|---|",
     ]

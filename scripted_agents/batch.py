@@ -62,7 +62,7 @@ class BatchArrays(NamedTuple):
     acted: NDArray[np.int8]
     """Whether a learner has had its turn in this step: shape (markets, learners)."""
     scratch: NDArray[np.float32]
-    """Work space, shape (threads, SIZE); so ``action``, (threads, WIDTH)."""
+    """Work space, a row a thread, at least SIZE wide; so ``action``, at least WIDTH wide."""
     action: NDArray[np.int64]
     codes: NDArray[np.int64]
     """The action that was out of range, where one was: shape (markets, WIDTH)."""
@@ -197,6 +197,8 @@ def market_bytes(config: MarketConfig, learners: int = 1, capacity: Capacity | N
     return int(market_dtype(capacity or capacity_of(config)).itemsize + learners * seat + work)
 
 
+APART = 128
+"""Bytes between two threads' work space."""
 FEW = 128
 """Markets that the caches hold: with no more, memory is not asked for ahead."""
 
@@ -367,8 +369,9 @@ class Batch:
             parameters=self.policy_parameters(),
             seen=self._seen,
             acted=np.zeros(self._seen.shape, np.int8),
-            scratch=np.zeros((threads, observations.SIZE), np.float32),
-            action=np.zeros((threads, WIDTH), np.int64),
+            # Rows so far apart that no two threads write into one cache line.
+            scratch=np.zeros((threads, observations.SIZE + APART // 4), np.float32),
+            action=np.zeros((threads, WIDTH + APART // 8), np.int64),
             codes=np.zeros((self.count, WIDTH), np.int64),
             statuses=np.zeros(self.count, np.int64),
             observations=self.observations,

@@ -49,7 +49,8 @@ def take_turn(market, events, players):
     account = market.agents[agent]
     action = players.action
     observe.observe(market, agent, account.outcome, players.observation, players.parts[agent])
-    action[:] = 0
+    for component in range(actions.WIDTH):
+        action[component] = 0
     call_policy(
         players.addresses[agent],
         players.observation,

@@ -3,8 +3,8 @@
 The deterministic policy is judged on validation seeds as training goes on and the best is kept as ``policy.zip``; test
 seeds are for the model card and for evaluation.
 
-Promise: same arguments, same machine and packages, same weights, stopped and resumed or not. Cost: nearly all of it is
-PyTorch's (``python -m benchmarks train``).
+Promise: same arguments, same machine and packages, same weights, stopped and resumed or not. Cost: half of it is the update's
+matrix products (``python -m benchmarks train``).
 """
 
 from __future__ import annotations
