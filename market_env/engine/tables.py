@@ -54,43 +54,50 @@ ACCOUNT = np.dtype(
 
 
 @kernel
-def derive(markets, events, timesteps, working, slots, quotes, ladders, rows):
-    """Fill the tables of timesteps 0 … ``timesteps`` - 1 from the events of a run; return NONE, or a bad event's index.
+def derive(markets, events, first, end, working, slots, quotes, ladders, rows):
+    """Fill the tables of timesteps ``first`` to ``end`` - 1 from their events; return NONE, or a bad event's index.
+
+    From timestep 0 on, or where the call for those before has left off.
 
     Args:
         markets: a configured record, shape (1,); its book and accounts are overwritten and hold the end.
-        events: EVENT rows in order.
-        timesteps: how many rows to write.
+        events: EVENT rows in order, of whole timesteps; those from ``end`` on are left alone.
+        first: timestep.
+        end: timestep.
         working: int64 work space, shape (2,).
-        slots: int32 work space, one entry for each accepted order.
-        quotes: QUOTE, shape (timesteps,).
-        ladders: LADDER, shape (timesteps,).
-        rows: ACCOUNT, shape (timesteps, agents), zeroed.
+        slots: int32 work space, one entry for each order accepted so far.
+        quotes: QUOTE, shape (end - first,).
+        ladders: LADDER, shape (end - first,).
+        rows: ACCOUNT, shape (end - first, agents), zeroed.
     """
     market = markets[0]
-    playback.empty(market, working)
-    written = 0
+    if first == 0:
+        playback.empty(market, working)
+    written = first
     for i in range(len(events)):
         event = events[i]
         if playback.turn_ended(events, i):
             book.quote_reference(market)
-            while written < min(event.timestep, timesteps):
-                write_rows(market, quotes[written], ladders[written], rows[written])
+            while written < min(event.timestep, end):
+                place = written - first
+                write_rows(market, quotes[place], ladders[place], rows[place])
                 written += 1
-        if event.timestep >= timesteps:
+        if event.timestep >= end:
             break
-        if not playback.take(market, events, i, working, slots):
+        if event.timestep < first or not playback.take(market, events, i, working, slots):
             return i
+        place = event.timestep - first
         if event.kind == KIND_TURN:
-            rows[event.timestep, event.agent].turns += 1
+            rows[place, event.agent].turns += 1
         elif event.kind == KIND_TRADE:
-            rows[event.timestep, event.agent].taker_lots += event.lots
-            rows[event.timestep, event.maker].maker_lots += event.lots
+            rows[place, event.agent].taker_lots += event.lots
+            rows[place, event.maker].maker_lots += event.lots
         if playback.rest_if_due(market, events, i, working, slots) == NONE:
             return i
     book.quote_reference(market)
-    while written < timesteps:
-        write_rows(market, quotes[written], ladders[written], rows[written])
+    while written < end:
+        place = written - first
+        write_rows(market, quotes[place], ladders[place], rows[place])
         written += 1
     return NONE
 

@@ -30,28 +30,53 @@ class Tables(NamedTuple):
     """:data:`market_env.engine.tables.ACCOUNT`, shape (timesteps, agents)."""
 
 
+class Derived:
+    """A run's tables, made part by part: nothing of a part is kept but what the next one begins with.
+
+    Args:
+        config: the market.
+    """
+
+    def __init__(self, config: MarketConfig) -> None:
+        self.market = configure(config)
+        """The market's record as it stands at the end of the last part."""
+        self.end = 0
+        """First timestep of the next part."""
+        self._agents = len(config.agents)
+        self._working = np.zeros(2, np.int64)
+        self._slots = np.zeros(1, np.int32)
+
+    def add(self, events: Rows, end: int) -> Tables:
+        """The tables of the timesteps up to ``end``, from their events, those of whole timesteps.
+
+        Raises:
+            ConfigError: no market could have written the events.
+        """
+        count = end - self.end
+        result = Tables(
+            np.zeros(count, tables.QUOTE),
+            np.zeros(count, tables.LADDER),
+            np.zeros((count, self._agents), tables.ACCOUNT),
+        )
+        orders = int(np.count_nonzero(events["kind"] == state.KIND_ACCEPT))
+        self._slots = np.concatenate([self._slots, np.zeros(orders, np.int32)])
+        bad = tables.derive(self.market, events, self.end, end, self._working, self._slots, *result)
+        if bad != state.NONE:
+            seq = int(events["seq"][bad])
+            raise ConfigError(
+                f"events: seq {seq}: the log breaks the market's rules; python -m runners.replay says more"
+            )
+        self.end = end
+        return result
+
+
 def derive(config: MarketConfig, events: Rows, timesteps: int | None = None) -> Tables:
     """Rebuild the tables of the first ``timesteps`` timesteps (all by default) from a run's events.
 
     Raises:
         ConfigError: no market could have written the events.
     """
-    return _derive(config, events, config.timesteps if timesteps is None else timesteps)[0]
-
-
-def _derive(config: MarketConfig, events: Rows, timesteps: int) -> tuple[Tables, Rows]:
-    """The tables, and the market's record as it stands at the end of the last timestep."""
-    result = Tables(
-        np.zeros(timesteps, tables.QUOTE),
-        np.zeros(timesteps, tables.LADDER),
-        np.zeros((timesteps, len(config.agents)), tables.ACCOUNT),
-    )
-    orders = int(np.count_nonzero(events["kind"] == state.KIND_ACCEPT))
-    market = configure(config)
-    bad = tables.derive(market, events, timesteps, np.zeros(2, np.int64), np.zeros(orders + 1, np.int32), *result)
-    if bad != state.NONE:
-        raise ConfigError(f"events: seq {bad}: the log breaks the market's rules; python -m runners.replay says more")
-    return result, market
+    return Derived(config).add(events, config.timesteps if timesteps is None else timesteps)
 
 
 def wealth_of(rows: Rows, reference: Any) -> Any:
@@ -100,8 +125,9 @@ def state_at(config: MarketConfig, events: Rows, timestep: int) -> tuple[pl.Data
     Raises:
         ConfigError: no market could have written the events.
     """
-    result, market = _derive(config, events, timestep + 1)
-    resting = market[0]["orders"][market[0]["orders"]["id"] != state.NONE]
+    derived = Derived(config)
+    result, orders = derived.add(events, timestep + 1), derived.market[0]["orders"]
+    resting = orders[orders["id"] != state.NONE]
     book = (
         pl.DataFrame({name: resting[name].astype(np.int64) for name in ("side", "price", "lots")})
         .group_by("side", "price")
@@ -133,16 +159,38 @@ def turns_with_trades(events: Rows, agent: int) -> NDArray[np.bool_]:
     return traded
 
 
-def all_turns_with_trades(events: Rows, count: int) -> list[NDArray[np.bool_]]:
-    """:func:`turns_with_trades` of each of ``count`` agents, in one pass over the events."""
-    turns, trades = (events[events["kind"] == kind] for kind in (state.KIND_TURN, state.KIND_TRADE))
-    own_turns = _by_agent(turns["agent"], turns["seq"], count)
-    took_part = np.concatenate([trades["agent"], trades["maker"]])
-    own_trades = _by_agent(took_part, np.tile(trades["seq"], 2), count)
-    return [
-        np.diff(np.searchsorted(np.sort(traded), began)) > 0
-        for began, traded in zip(own_turns, own_trades, strict=True)
-    ]
+class TradingTurns:
+    """For each agent how many of its turns but the first there were so far, and before how many one of its orders had traded.
+
+    Args:
+        count: of agents.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.turns = np.zeros(count, np.int64)
+        self.trading = np.zeros(count, np.int64)
+        self._acted = np.zeros(count, np.bool_)
+        self._traded = np.zeros(count, np.bool_)
+        """Whether one of its orders has traded since its last turn."""
+
+    def add(self, events: Rows) -> None:
+        """Take the next events."""
+        count = len(self.turns)
+        turns, trades = (events[events["kind"] == kind] for kind in (state.KIND_TURN, state.KIND_TRADE))
+        own_turns = _by_agent(turns["agent"], turns["seq"], count)
+        took_part = np.concatenate([trades["agent"], trades["maker"]])
+        own_trades = _by_agent(took_part, np.tile(trades["seq"], 2), count)
+        for agent, (began, traded) in enumerate(zip(own_turns, own_trades, strict=True)):
+            before = np.searchsorted(np.sort(traded), began)
+            if len(began):
+                since = np.diff(before, prepend=0) > 0
+                since[0] |= self._traded[agent]
+                first = 0 if self._acted[agent] else 1
+                self.turns[agent] += len(began) - first
+                self.trading[agent] += np.count_nonzero(since[first:])
+                self._acted[agent], self._traded[agent] = True, before[-1] < len(traded)
+            elif len(traded):
+                self._traded[agent] = True
 
 
 def _by_agent(agents: NDArray[np.int32], seqs: NDArray[np.int64], count: int) -> list[NDArray[np.int64]]:

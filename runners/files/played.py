@@ -8,10 +8,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import numpy as np
 import polars as pl
 
-from market_env.actions import WIDTH
 from market_env.config import MarketConfig
 from market_env.market import Market
 from runners.files.derive import Rows, Tables, derive
@@ -63,9 +61,7 @@ class Played(History):
 
     def table(self, name: str) -> pl.DataFrame:
         """A table of the schema by name."""
-        columns = table_columns(
-            name, self.market, self.seed, self._log, self.derived, np.zeros((0, WIDTH), np.int64), np.zeros(0)
-        )
+        columns = table_columns(name, self.market, self.seed, self._log, self.derived)
         return pl.DataFrame(pl.from_arrow(arrow_table(name, columns)))
 
 

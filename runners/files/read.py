@@ -68,6 +68,13 @@ def read_parts(path: Path) -> Iterator[tuple[Path, pl.DataFrame]]:
         yield part, rows
 
 
+def read_part(path: Path, config: MarketConfig, number: int) -> Rows:
+    """A part that this process has written, as rows of :data:`market_env.engine.state.EVENT`."""
+    table = pq.read_table(path / "events" / f"part-{number:05d}.parquet")
+    rows: pl.DataFrame = pl.from_arrow(table)  # type: ignore[assignment]
+    return as_rows(path, config, rows)
+
+
 def load_events(path: Path) -> Rows:
     """A run's log as the engine writes it: rows of :data:`market_env.engine.state.EVENT`.
 

@@ -7,8 +7,10 @@ disk. Cost: under a second for 5,000 timesteps.
 
 from __future__ import annotations
 
+import contextlib
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +23,17 @@ from market_env.actions import CANCELS, WIDTH
 from market_env.config import MarketConfig
 from market_env.engine import state
 from market_env.engine.tables import DEPTH_LEVELS
-from runners.files.derive import Rows, Tables, derive, news, wealth_of
-from runners.files.schema import TABLES, VERSION, arrow_schema
+from runners.files.derive import Derived, Rows, Tables, news, wealth_of
+from runners.files.read import read_part
+from runners.files.schema import VERSION, arrow_schema
+from runners.files.summary import Figures
 from runners.files.whole import whole_file
 
 PART_TIMESTEPS = 500
 """Timesteps of one part of the event log."""
+MOST_HELD = 2**20
+"""Events that are held in memory until the end; those of a longer run are read from its parts again, one after the other."""
+NO_EVENTS: Rows = np.zeros(0, state.EVENT)
 
 
 def arrow_table(name: str, columns: dict[str, Any], version: int = VERSION) -> pa.Table:
@@ -40,16 +47,8 @@ def arrow_table(name: str, columns: dict[str, Any], version: int = VERSION) -> p
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def table_columns(
-    name: str,
-    config: MarketConfig,
-    seed: int,
-    events: Rows,
-    tables: Tables,
-    actions: NDArray[np.integer[Any]],
-    rewards: NDArray[np.float64],
-) -> dict[str, Any]:
-    """Columns of a table of the schema, by its name: made from events, actions and rewards; the news are the seed's."""
+def table_columns(name: str, config: MarketConfig, seed: int, events: Rows, tables: Tables) -> dict[str, Any]:
+    """Columns of a whole run's table, by its name, where actions and rewards are not known; the news are the seed's."""
     match name:
         case "events":
             return event_columns(events, config.agent_ids)
@@ -62,7 +61,9 @@ def table_columns(
         case "agents":
             return agent_columns(tables, config.agent_ids)
         case "turns":
-            return turn_columns(events, config, actions, rewards)
+            turns = events[events["kind"] == state.KIND_TURN]
+            last = np.append(turns["seq"][1:] - 1, events["seq"][-1:])
+            return turn_columns(turns, last, config, np.zeros((0, WIDTH), np.int16), np.zeros(0))
         case "news":
             return news(config, seed, len(tables.quotes))._asdict()
     raise KeyError(name)
@@ -78,20 +79,25 @@ ROW_GROUP = 2**20
 """Rows that Parquet writes together, as many as it does by itself."""
 
 
-def write_pieces(path: Path, name: str, pieces: Iterable[dict[str, Any]]) -> None:
-    """Write a table of the schema that comes in pieces: the same bytes as :func:`write_table` of the whole, less memory."""
+@contextmanager
+def written_in_pieces(path: Path, name: str) -> Iterator[Callable[[dict[str, Any]], None]]:
+    """What takes a table of the schema piece by piece: the same bytes as :func:`write_table` of the whole, in less memory."""
     schema = arrow_schema(name)
-    waiting = schema.empty_table()
+    waiting, begun = schema.empty_table(), False
     with (
         whole_file(path) as partial,
         pq.ParquetWriter(partial, schema, compression="zstd", compression_level=3) as writer,
     ):
-        for columns in pieces:
+
+        def take(columns: dict[str, Any]) -> None:
+            nonlocal waiting, begun
             waiting = pa.concat_tables([waiting, arrow_table(name, columns)])
             while len(waiting) >= ROW_GROUP:
                 writer.write_table(waiting[:ROW_GROUP].combine_chunks(), ROW_GROUP)
-                waiting = waiting[ROW_GROUP:]
-        if len(waiting):
+                waiting, begun = waiting[ROW_GROUP:], True
+
+        yield take
+        if len(waiting) or not begun:
             writer.write_table(waiting.combine_chunks())
 
 
@@ -135,14 +141,14 @@ def trade_columns(events: Rows, agent_ids: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def quote_columns(quotes: Rows) -> dict[str, Any]:
-    """Columns of the quotes table."""
+def quote_columns(quotes: Rows, first: int = 0) -> dict[str, Any]:
+    """Columns of the quotes table, from timestep ``first`` on."""
     bid, ask = quotes["best_bid"] > 0, quotes["best_ask"] > 0
     both = bid & ask
     bid_lots, ask_lots = quotes["bid_lots"].astype(np.float64), quotes["ask_lots"].astype(np.float64)
     total = np.where(both, bid_lots + ask_lots, 1.0)
     return {
-        "timestep": np.arange(len(quotes), dtype=np.int32),
+        "timestep": first + np.arange(len(quotes), dtype=np.int32),
         "best_bid": maybe(quotes["best_bid"], bid, pa.int32()),
         "bid_lots": quotes["bid_lots"],
         "best_ask": maybe(quotes["best_ask"], ask, pa.int32()),
@@ -156,9 +162,9 @@ def quote_columns(quotes: Rows) -> dict[str, Any]:
     }
 
 
-def depth_columns(ladders: Rows) -> dict[str, Any]:
-    """Columns of the depth table."""
-    columns: dict[str, Any] = {"timestep": np.arange(len(ladders), dtype=np.int32)}
+def depth_columns(ladders: Rows, first: int = 0) -> dict[str, Any]:
+    """Columns of the depth table, from timestep ``first`` on."""
+    columns: dict[str, Any] = {"timestep": first + np.arange(len(ladders), dtype=np.int32)}
     for level in range(DEPTH_LEVELS):
         for side in ("bid", "ask"):
             prices = np.ascontiguousarray(ladders[f"{side}_price"][:, level])
@@ -167,22 +173,13 @@ def depth_columns(ladders: Rows) -> dict[str, Any]:
     return columns
 
 
-def agent_pieces(tables: Tables, agent_ids: Sequence[str]) -> Iterator[dict[str, Any]]:
-    """The agents table, by far the longest, some thousand rows after the others."""
-    steps = max(1, ROW_GROUP // 4 // len(agent_ids))
-    for first in range(0, len(tables.quotes), steps):
-        part = Tables(*(table[first : first + steps] for table in tables))
-        columns = agent_columns(part, agent_ids)
-        yield columns | {"timestep": columns["timestep"] + np.int32(first)}
-
-
-def agent_columns(tables: Tables, agent_ids: Sequence[str]) -> dict[str, Any]:
-    """Columns of the agents table."""
+def agent_columns(tables: Tables, agent_ids: Sequence[str], first: int = 0) -> dict[str, Any]:
+    """Columns of the agents table, from timestep ``first`` on."""
     count = len(tables.quotes)
     rows = tables.agents.ravel()
     mid = np.repeat(tables.quotes["reference"], len(agent_ids))
     return {
-        "timestep": np.repeat(np.arange(count, dtype=np.int32), len(agent_ids)),
+        "timestep": np.repeat(first + np.arange(count, dtype=np.int32), len(agent_ids)),
         "agent": text(np.tile(np.arange(len(agent_ids)), count), agent_ids),
         **{name: np.ascontiguousarray(rows[name]) for name in rows.dtype.names or ()},
         "wealth": wealth_of(rows, mid),
@@ -190,10 +187,23 @@ def agent_columns(tables: Tables, agent_ids: Sequence[str]) -> dict[str, Any]:
 
 
 def turn_columns(
-    events: Rows, config: MarketConfig, actions: NDArray[np.integer[Any]], rewards: NDArray[np.float64]
+    turns: Rows,
+    last: NDArray[np.int64],
+    config: MarketConfig,
+    actions: NDArray[np.integer[Any]],
+    rewards: NDArray[np.float64],
+    first: int = 0,
 ) -> dict[str, Any]:
-    """Columns of the turns table; turns beyond ``actions`` have none recorded, a NaN reward is null."""
-    turns = events[events["kind"] == state.KIND_TURN]
+    """Columns of the turns table, from turn ``first`` on.
+
+    Args:
+        turns: the events that begin them.
+        last: number of the last event of each.
+        config: the market.
+        actions: codes of each turn's action; those beyond have none recorded.
+        rewards: of each turn; NaN, and those beyond, are null.
+        first: number of the first one.
+    """
     count = len(turns)
     known = np.arange(count) < len(actions)
     codes = np.zeros((count, WIDTH), np.int64)
@@ -203,9 +213,8 @@ def turn_columns(
     offsets = np.array([*config.offsets, 0], np.int32)
     lots = np.array(config.lots, np.int32)
     market_code = len(config.offsets)
-    seqs = turns["seq"]
     return {
-        "turn": np.arange(count, dtype=np.int64),
+        "turn": np.arange(first, first + count, dtype=np.int64),
         **{name: turns[name] for name in ("time", "timestep")},
         "agent": text(turns["agent"], config.agent_ids),
         "cancel": text(np.where(known, codes[:, 0], -1), CANCELS),
@@ -214,8 +223,8 @@ def turn_columns(
         "ask_offset": maybe(offsets[codes[:, 3]], known & (codes[:, 3] != market_code), pa.int32()),
         "ask_lots": maybe(lots[codes[:, 4]], known, pa.int32()),
         "reward": maybe(reward, ~np.isnan(reward), pa.float64()),
-        "first_seq": seqs,
-        "last_seq": np.append(seqs[1:] - 1, events["seq"][-1]) if count else seqs,
+        "first_seq": turns["seq"],
+        "last_seq": last,
     }
 
 
@@ -233,7 +242,12 @@ class Recorder:
         self.config = config
         self.seed = seed
         self.parts = 0
-        self.events: list[Rows] = []
+        self._recent: list[Rows] | None = []
+        """The parts' events, while there are few."""
+        self._written = self._turns = 0
+        """Events in finished parts, and turns among them."""
+        self._cut = False
+        """Whether the log ends before the run would have."""
         self.actions = array("h")
         """Codes of each turn's action, :data:`market_env.actions.WIDTH` of them."""
         self.rewards = array("d")
@@ -261,6 +275,15 @@ class Recorder:
             self.rewards[turn] = reward
             self._settled[turn] = len(self.rewards)
 
+    def told(self, first: int, end: int) -> tuple[NDArray[np.int16], NDArray[np.float64]]:
+        """Actions and rewards of some turns; a reward that was settled after the log was cut is none."""
+        actions = np.frombuffer(self.actions, np.int16).reshape(-1, WIDTH)[first:end]
+        rewards = np.frombuffer(self.rewards, np.float64)[first:end]
+        if not self._cut:
+            return actions, rewards
+        settled = np.frombuffer(self._settled, np.int64)[first:end]
+        return actions, np.where(settled < self._turns, rewards, np.nan)
+
     def keep(self, events: Rows, timestep: int) -> None:
         """Take drained events; write every part that ``timestep`` has passed."""
         self._open = np.concatenate([self._open, events])
@@ -271,43 +294,87 @@ class Recorder:
         rows, self._open = self._open[:count], self._open[count:]
         path = self.path / "events" / f"part-{self.parts:05d}.parquet"
         write_table(path, "events", event_columns(rows, self.config.agent_ids))
-        self.events.append(rows)
         self.parts += 1
+        self._written += len(rows)
+        self._turns += int(np.count_nonzero(rows["kind"] == state.KIND_TURN))
+        if self._recent is not None:
+            self._recent.append(rows)
+            if self._written > MOST_HELD:
+                self._recent = None
 
-    def finish(self, timesteps: int) -> tuple[Rows, Tables]:
-        """Write the last part and all tables, cut after ``timesteps`` whole timesteps; return events and tables."""
+    def finish(self, timesteps: int) -> dict[str, Any]:
+        """Write the last part and all tables, cut after ``timesteps`` whole timesteps; return the run's figures.
+
+        Of a long run one part is in memory at a time.
+        """
         cut = int(np.searchsorted(self._open["timestep"], timesteps))
         self._open = self._open[:cut]
         if cut:
             self._close_part(cut)
-        events = self._joined()
-        if timesteps < self.config.timesteps:
-            # What was settled after the cut is nothing that the log still tells.
-            kept = int(np.count_nonzero(events["kind"] == state.KIND_TURN))
-            lost = np.frombuffer(self._settled, np.int64) >= kept
-            np.frombuffer(self.rewards, np.float64)[lost] = np.nan
-        tables = derive(self.config, events, timesteps)
-        self.write_tables(events, tables)
-        return events, tables
+        self._cut = timesteps < self.config.timesteps
+        derived, figures = Derived(self.config), Figures(self.config)
+        with contextlib.ExitStack() as files:
+            pieces = {
+                name: files.enter_context(written_in_pieces(self.path / f"{name}.parquet", name))
+                for name in ("trades", "quotes", "depth", "agents", "turns")
+            }
+            turns = Turns(self, pieces["turns"])
+            for number in range(-(-timesteps // PART_TIMESTEPS)):
+                events, first = self._part(number), derived.end
+                tables = derived.add(events, min((number + 1) * PART_TIMESTEPS, timesteps))
+                figures.add(events, tables)
+                pieces["trades"](trade_columns(events, self.config.agent_ids))
+                pieces["quotes"](quote_columns(tables.quotes, first))
+                pieces["depth"](depth_columns(tables.depth, first))
+                pieces["agents"](agent_columns(tables, self.config.agent_ids, first))
+                turns.add(events)
+            turns.end()
+            if not timesteps:  # not one is whole
+                for name, take in pieces.items():
+                    take(table_columns(name, self.config, self.seed, NO_EVENTS, derived.add(NO_EVENTS, 0)))
+        write_table(self.path / "news.parquet", "news", news(self.config, self.seed, timesteps)._asdict())
+        return figures.result()
 
-    def _joined(self) -> Rows:
-        """All events as one array; each part goes as it is copied, so that they are never there twice."""
-        events = np.zeros(sum(map(len, self.events)), state.EVENT)
-        place = 0
-        self.events.reverse()
-        while self.events:
-            rows = self.events.pop()
-            events[place : place + len(rows)] = rows
-            place += len(rows)
-        return events
+    def _part(self, number: int) -> Rows:
+        """The events of a part; none of one that was quiet to the end."""
+        if number >= self.parts:
+            return NO_EVENTS
+        if self._recent is not None:
+            return self._recent[number]
+        return read_part(self.path, self.config, number)
 
-    def write_tables(self, events: Rows, tables: Tables) -> None:
-        """Write the tables that are derived from events, and the news, which are from the seed."""
-        actions = np.frombuffer(self.actions, np.int16).reshape(-1, WIDTH)
-        rewards = np.frombuffer(self.rewards, np.float64)
-        for name in TABLES:
-            if name == "agents" and len(tables.agents):
-                write_pieces(self.path / f"{name}.parquet", name, agent_pieces(tables, self.config.agent_ids))
-            elif name != "events":
-                columns = table_columns(name, self.config, self.seed, events, tables, actions, rewards)
-                write_table(self.path / f"{name}.parquet", name, columns)
+
+class Turns:
+    """Writes the turns of a run as its events come by, each when its last event is known.
+
+    Args:
+        recorder: knows their actions and rewards.
+        take: what takes their columns.
+    """
+
+    def __init__(self, recorder: Recorder, take: Callable[[dict[str, Any]], None]) -> None:
+        self._recorder = recorder
+        self._take = take
+        self._written = 0
+        self._waiting: Rows = NO_EVENTS
+        """The last turn so far."""
+        self._last = -1
+        """Number of the last event so far."""
+
+    def add(self, events: Rows) -> None:
+        """Take the next events."""
+        turns = np.concatenate([self._waiting, events[events["kind"] == state.KIND_TURN]])
+        self._waiting = turns[-1:]
+        if len(events):
+            self._last = int(events["seq"][-1])
+        self._write(turns[:-1], turns["seq"][1:] - 1)
+
+    def end(self) -> None:
+        """All events have come by."""
+        self._write(self._waiting, np.full(len(self._waiting), self._last))
+
+    def _write(self, turns: Rows, last: NDArray[np.int64]) -> None:
+        first, end = self._written, self._written + len(turns)
+        self._written = end
+        actions, rewards = self._recorder.told(first, end)
+        self._take(turn_columns(turns, last, self._recorder.config, actions, rewards, first))

@@ -11,7 +11,7 @@ import numpy as np
 from market_env.config import FEE_UNIT, ConfigError, MarketConfig, checked, parse_json
 from market_env.engine import state
 from market_env.outside import read_json, shown
-from runners.files.derive import Rows, Tables, all_turns_with_trades, wealth_of
+from runners.files.derive import Rows, Tables, TradingTurns, wealth_of
 from runners.files.schema import OLDEST, known
 from scripted_agents.standards import NEAR_BOUND
 
@@ -145,45 +145,125 @@ def _ratio(part: Any, whole: int) -> float | None:
     return float(part / whole) if whole else None
 
 
-def summarise(config: MarketConfig, events: Rows, tables: Tables) -> dict[str, Any]:
-    """Figures of the market, of each kind and of each agent; undefined ones are None."""
-    quotes = tables.quotes
-    both = (quotes["best_bid"] > 0) & (quotes["best_ask"] > 0)
-    spread = (quotes["best_ask"] - quotes["best_bid"])[both]
-    trades = events[events["kind"] == state.KIND_TRADE]
-    kinds = {name: int(np.count_nonzero(events["kind"] == code)) for code, name in enumerate(state.KINDS)}
-    agents = _agents(config, events, trades, tables)
-    names = list(dict.fromkeys(agent.kind for agent in config.agents))
-    return {
-        "timesteps": len(quotes),
-        "events": {"all": len(events), **kinds},
-        "trades": len(trades),
-        "traded_lots": int(trades["lots"].sum()),
-        "two_sided_share": _ratio(np.count_nonzero(both), len(both)),
-        "two_sided_share_after_opening": _ratio(np.count_nonzero(both[OPENING:]), len(both[OPENING:])),
-        "first_price": config.first_price,
-        "last_mid": float(quotes["reference"][-1]) if len(quotes) else None,
-        "lowest_mid": float(quotes["reference"].min()) if len(quotes) else None,
-        "highest_mid": float(quotes["reference"].max()) if len(quotes) else None,
-        "mean_spread": float(spread.mean()) if len(spread) else None,
-        "rejected_lots": {
-            name: int(events["lots"][(events["kind"] == state.KIND_REJECT) & (events["reason"] == code)].sum())
-            for code, name in enumerate(state.REASONS)
-            if name in state.REJECT_REASONS
-        },
-        "kinds": {kind: _kind(config, agents, trades, kind) for kind in names},
-        "agents": agents,
-    }
+class Figures:
+    """A run's figures, taken part by part.
+
+    Args:
+        config: the market.
+    """
+
+    def __init__(self, config: MarketConfig) -> None:
+        count = len(config.agents)
+        self._config = config
+        self._kinds = list(dict.fromkeys(agent.kind for agent in config.agents))
+        self._kind_of = np.array([self._kinds.index(agent.kind) for agent in config.agents])
+        self._bounds = np.array([agent.inventory_bound for agent in config.agents])
+        self._timesteps = self._two_sided = self._two_sided_later = self._spreads = self._traded_lots = 0
+        self._mids: list[float] = []
+        """The lowest, the highest and the last so far."""
+        self._events = np.zeros(len(state.KINDS), np.int64)
+        self._rejected = np.zeros(len(state.REASONS), np.int64)
+        self._kind_trades = np.zeros(len(self._kinds), np.int64)
+        self._trades = np.zeros(count, np.int64)
+        self._near = np.zeros(count, np.int64)
+        self._summed = {name: np.zeros(count, np.int64) for name in ("turns", "maker_lots", "taker_lots")}
+        self._lots = np.array([agent.inventory for agent in config.agents])
+        self._largest = np.abs(self._lots)
+        self._fees = np.zeros(count, np.int64)
+        self._start = np.array([agent.cash + agent.inventory * config.first_price for agent in config.agents])
+        self._wealth = self._start.astype(np.float64)
+        self._trading = TradingTurns(count)
+
+    def add(self, events: Rows, tables: Tables) -> None:
+        """Take the next events, and the tables of their timesteps."""
+        count = len(self._config.agents)
+        self._events += np.bincount(events["kind"], minlength=len(state.KINDS))
+        rejects = events[events["kind"] == state.KIND_REJECT]
+        np.add.at(self._rejected, rejects["reason"], rejects["lots"])
+        trades = events[events["kind"] == state.KIND_TRADE]
+        self._traded_lots += int(trades["lots"].sum())
+        for side in ("agent", "maker"):
+            self._trades += np.bincount(trades[side], minlength=count)
+            self._kind_trades += np.bincount(self._kind_of[trades[side]], minlength=len(self._kinds))
+        taker, maker = self._kind_of[trades["agent"]], self._kind_of[trades["maker"]]
+        # A trade between two agents of a kind is one trade.
+        self._kind_trades -= np.bincount(taker[taker == maker], minlength=len(self._kinds))
+        self._trading.add(events)
+        if len(tables.quotes):
+            self._add_timesteps(tables)
+
+    def _add_timesteps(self, tables: Tables) -> None:
+        quotes, rows = tables.quotes, tables.agents
+        both = (quotes["best_bid"] > 0) & (quotes["best_ask"] > 0)
+        self._two_sided += int(np.count_nonzero(both))
+        self._two_sided_later += int(np.count_nonzero(both[max(0, OPENING - self._timesteps) :]))
+        self._spreads += int((quotes["best_ask"] - quotes["best_bid"])[both].sum(dtype=np.int64))
+        self._timesteps += len(quotes)
+        mids = quotes["reference"]
+        lowest, highest, _ = self._mids or (np.inf, -np.inf, None)
+        self._mids = [min(lowest, float(mids.min())), max(highest, float(mids.max())), float(mids[-1])]
+        inventory, last = np.abs(rows["inventory"]), rows[-1]
+        first = self._timesteps == len(quotes)
+        largest = inventory.max(axis=0)
+        self._largest = largest if first else np.maximum(self._largest, largest)
+        self._near += np.count_nonzero(inventory > NEAR_BOUND * self._bounds, axis=0)
+        for name, total in self._summed.items():
+            total += rows[name].sum(axis=0, dtype=np.int64)
+        self._lots, self._fees, self._wealth = last["inventory"], last["fees"], wealth_of(last, mids[-1])
+
+    def result(self) -> dict[str, Any]:
+        """Figures of the market, of each kind and of each agent; undefined ones are None."""
+        agents = self._agents()
+        lowest, highest, last = self._mids or (None, None, None)
+        later = max(0, self._timesteps - OPENING)
+        return {
+            "timesteps": self._timesteps,
+            "events": {"all": int(self._events.sum()), **dict(zip(state.KINDS, self._events.tolist(), strict=True))},
+            "trades": int(self._events[state.KIND_TRADE]),
+            "traded_lots": self._traded_lots,
+            "two_sided_share": _ratio(self._two_sided, self._timesteps),
+            "two_sided_share_after_opening": _ratio(self._two_sided_later, later),
+            "first_price": self._config.first_price,
+            "last_mid": last,
+            "lowest_mid": lowest,
+            "highest_mid": highest,
+            "mean_spread": _ratio(self._spreads, self._two_sided),
+            "rejected_lots": {
+                name: int(self._rejected[code])
+                for code, name in enumerate(state.REASONS)
+                if name in state.REJECT_REASONS
+            },
+            "kinds": {
+                kind: _of_kind([one for one in agents.values() if one["kind"] == kind], int(trades))
+                for kind, trades in zip(self._kinds, self._kind_trades, strict=True)
+            },
+            "agents": agents,
+        }
+
+    def _agents(self) -> dict[str, dict[str, Any]]:
+        return {
+            agent.id: {
+                "kind": agent.kind,
+                "turns": int(self._summed["turns"][index]),
+                "trades": int(self._trades[index]),
+                "maker_lots": int(self._summed["maker_lots"][index]),
+                "taker_lots": int(self._summed["taker_lots"][index]),
+                "inventory": int(self._lots[index]),
+                "largest_inventory": int(self._largest[index]),
+                "inventory_bound": agent.inventory_bound,
+                "near_bound_share": _ratio(self._near[index], self._timesteps),
+                "trading_turns_share": _ratio(self._trading.trading[index], int(self._trading.turns[index])),
+                "wealth_change": float(self._wealth[index] - self._start[index]),
+                "fees": float(self._fees[index] / FEE_UNIT),
+            }
+            for index, agent in enumerate(self._config.agents)
+        }
 
 
-def _kind(config: MarketConfig, agents: dict[str, dict[str, Any]], trades: Rows, kind: str) -> dict[str, Any]:
-    seats = [index for index, agent in enumerate(config.agents) if agent.kind == kind]
-    members = [agents[config.agents[index].id] for index in seats]
-    took_part = np.isin(trades["agent"], seats) | np.isin(trades["maker"], seats)
+def _of_kind(members: list[dict[str, Any]], trades: int) -> dict[str, Any]:
     return {
         "agents": len(members),
-        # A trade between two agents of the kind is one trade.
-        "trades": int(np.count_nonzero(took_part)),
+        "trades": trades,
         **{
             name: sum(m[name] for m in members)
             for name in ("turns", "maker_lots", "taker_lots", "wealth_change", "fees")
@@ -191,40 +271,11 @@ def _kind(config: MarketConfig, agents: dict[str, dict[str, Any]], trades: Rows,
     }
 
 
-def _agents(config: MarketConfig, events: Rows, trades: Rows, tables: Tables) -> dict[str, dict[str, Any]]:
-    """Figures of each agent, in one pass over the rows of all."""
-    rows, count = tables.agents, len(config.agents)
-    steps = len(rows)
-    start = np.array([agent.cash + agent.inventory * config.first_price for agent in config.agents])
-    bounds = np.array([agent.inventory_bound for agent in config.agents])
-    inventory = np.abs(rows["inventory"])
-    if steps:
-        end, last = rows[-1], tables.quotes["reference"][-1]
-        lots, largest, fees, wealth = end["inventory"], inventory.max(axis=0), end["fees"], wealth_of(end, last)
-    else:
-        lots = np.array([agent.inventory for agent in config.agents])
-        largest, fees, wealth = np.abs(lots), np.zeros(count), start
-    near = np.count_nonzero(inventory > NEAR_BOUND * bounds, axis=0)
-    summed = {name: rows[name].sum(axis=0, dtype=np.int64) for name in ("turns", "maker_lots", "taker_lots")}
-    took_part = np.bincount(trades["agent"], minlength=count) + np.bincount(trades["maker"], minlength=count)
-    traded = all_turns_with_trades(events, count)
-    return {
-        agent.id: {
-            "kind": agent.kind,
-            "turns": int(summed["turns"][index]),
-            "trades": int(took_part[index]),
-            "maker_lots": int(summed["maker_lots"][index]),
-            "taker_lots": int(summed["taker_lots"][index]),
-            "inventory": int(lots[index]),
-            "largest_inventory": int(largest[index]),
-            "inventory_bound": agent.inventory_bound,
-            "near_bound_share": _ratio(near[index], steps),
-            "trading_turns_share": _ratio(np.count_nonzero(traded[index]), len(traded[index])),
-            "wealth_change": float(wealth[index] - start[index]),
-            "fees": float(fees[index] / FEE_UNIT),
-        }
-        for index, agent in enumerate(config.agents)
-    }
+def summarise(config: MarketConfig, events: Rows, tables: Tables) -> dict[str, Any]:
+    """The figures of a whole run, see :meth:`Figures.result`."""
+    figures = Figures(config)
+    figures.add(events, tables)
+    return figures.result()
 
 
 def closing_table(summary: dict[str, Any]) -> str:

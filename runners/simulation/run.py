@@ -26,7 +26,7 @@ from runners.files.derive import derive
 from runners.files.folder import OWN_NAMES, check_folder, file_hashes, open_folder
 from runners.files.record import Recorder
 from runners.files.schema import VERSION
-from runners.files.summary import TAPE_COUNTS, closing_table, summarise
+from runners.files.summary import TAPE_COUNTS, closing_table
 from runners.files.versions import versions_of
 from runners.files.whole import write_json
 from runners.simulation.board import Board
@@ -240,11 +240,11 @@ def play_and_record(
         seconds = time.perf_counter() - begun
         timesteps = run.market.timesteps if complete else tracker.timestep
         tracker.drain(timesteps)
-        events, tables = recorder.finish(timesteps)
+        figures = recorder.finish(timesteps)
         after = parameter_hashes(policies)
         summary = {
             "complete": complete,
-            **summarise(run.market, events, tables),
+            **figures,
             "learning": False,
             "parameters_before": description["parameters"],
             "parameters_after": after,
