@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import struct
 import subprocess
 import sys
 import warnings
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from runners.files.event_file import EventFile, scalars, text
+from runners.files.event_file import EventFile, masked, scalars, text
 from runners.files.whole import RunFolderError
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.summary.writer.record_writer import masked_crc32c
 
 
 def test_tensorboard_reads_it(tmp_path: Path) -> None:
@@ -29,6 +33,34 @@ def test_tensorboard_reads_it(tmp_path: Path) -> None:
     (said,) = board.Tensors("said")
     lines = said.tensor_proto.string_val[0].decode().split("\n")
     assert lines == ["    # <b>bold</b>", "    second", "    third"]  # a block of code, to its last line
+
+
+@given(st.binary(max_size=300))
+def test_a_checksum_is_tensorboards_own(data: bytes) -> None:
+    assert masked(data) == struct.pack("<I", masked_crc32c(data))
+
+
+def records(file: Path) -> list[bytes]:
+    """What a file holds, after its first record, with checksums."""
+    content, found = file.read_bytes(), []
+    while content:
+        size = 16 + int.from_bytes(content[:8], "little")
+        found.append(content[:size])
+        content = content[size:]
+    return found[1:]
+
+
+def test_numbers_written_in_the_quick_way_are_the_same_bytes(tmp_path: Path) -> None:
+    values = [("a/b", 0.5), ("long/" + "name" * 60, -1e30), ("zero", 0.0), ("d", 7)]
+    slow, quick = EventFile(tmp_path / "slow"), EventFile(tmp_path / "quick")
+    for step in (0, 5, 2**40):
+        for given_values in (values, values[:1], []):
+            slow.add(scalars(given_values), step, 1.5)
+            quick.add_scalars(given_values, step, 1.5)
+    slow.close()
+    quick.close()
+    assert records(slow.path) == records(quick.path)
+    assert len(records(quick.path)) == 9
 
 
 def test_a_run_that_goes_on_voids_what_came_after_and_is_read_after_itself(tmp_path: Path) -> None:

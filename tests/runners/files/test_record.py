@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -18,9 +20,19 @@ from market_env.engine import state
 from market_env.market import Market
 from runners import simulate
 from runners.audit.rebuild import Event, Replay
-from runners.files.derive import derive, turns_with_trades
-from runners.files.record import agent_columns, depth_columns, event_columns, quote_columns, trade_columns
+from runners.files import record
+from runners.files.derive import Derived, derive, turns_with_trades
+from runners.files.record import (
+    agent_columns,
+    arrow_table,
+    depth_columns,
+    event_columns,
+    quote_columns,
+    trade_columns,
+    written_in_pieces,
+)
 from runners.files.schema import arrow_schema
+from runners.files.summary import Figures, summarise
 from runners.simulation.drive import drive
 from tests.kit import market_configs, random_actions
 
@@ -55,6 +67,67 @@ def test_the_events_alone_rebuild_every_table_of_a_random_market(config: MarketC
         number += 1
     events = market.drain()
     assert_rebuilt(config, events)
+
+
+@settings(max_examples=30)
+@given(market_configs(timesteps=40), st.integers(0, 2**32), st.sets(st.integers(1, 39)))
+def test_tables_and_figures_made_part_by_part_are_those_of_the_whole(
+    config: MarketConfig, seed: int, cuts: set[int]
+) -> None:
+    market = Market(config, log=True)
+    actions = random_actions(config, seed, 2_000)
+    going, number = market.reset(seed), 0
+    while going:
+        going = market.act(actions[number % len(actions)])
+        number += 1
+    events = market.drain()
+    whole = derive(config, events)
+    derived, figures, parts = Derived(config), Figures(config), []
+    for end in (*sorted(cuts), 40):
+        rows = events[(events["timestep"] >= derived.end) & (events["timestep"] < end)]
+        parts.append(derived.add(rows, end))
+        figures.add(rows, parts[-1])
+    for made, expected in zip(zip(*parts, strict=True), whole, strict=True):
+        joined = np.concatenate(made)
+        assert joined.shape == expected.shape
+        assert all(np.array_equal(joined[name], expected[name]) for name in expected.dtype.names or ())
+    told = figures.result()
+    assert told == summarise(config, events, whole)
+    for index, agent in enumerate(config.agent_ids):
+        traded = turns_with_trades(events, index)
+        share = float(traded.mean()) if len(traded) else None
+        assert told["agents"][agent]["trading_turns_share"] == share
+
+
+def test_a_table_in_pieces_has_the_bytes_of_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = MarketConfig(timesteps=120, agents=roster(ppo=0))
+    market = Market(config, log=True)
+    market.reset(8)
+    events = scripted_agents.run_compiled(market, scripted_agents.build(config))
+    monkeypatch.setattr(record, "ROW_GROUP", 500)
+    for pieces in ([events[n : n + 333] for n in range(0, len(events), 333)], [events], [events[:0]]):
+        rows = np.concatenate(pieces)
+        whole = arrow_table("events", event_columns(rows, config.agent_ids))
+        pq.write_table(whole, tmp_path / "whole", row_group_size=500, compression="zstd", compression_level=3)
+        with written_in_pieces(tmp_path / "pieces", "events") as take:
+            for piece in pieces:
+                take(event_columns(piece, config.agent_ids))
+        assert (tmp_path / "pieces").read_bytes() == (tmp_path / "whole").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["pieces", "whole"]
+
+
+def test_a_run_whose_log_is_not_held_in_memory_has_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = ["--timesteps", "130", "--no-report", "--no-tensorboard", "--no-audit"]
+    monkeypatch.setattr(record, "PART_TIMESTEPS", 20)
+    assert simulate.main([*quick, "--run-dir", str(tmp_path / "held")]) == 0
+    monkeypatch.setattr(record, "MOST_HELD", 100)
+    assert simulate.main([*quick, "--run-dir", str(tmp_path / "read")]) == 0
+    files = sorted(path.name for path in (tmp_path / "held").glob("*.parquet"))
+    assert len(files) == 6
+    for name in (*files, "summary.json"):
+        assert (tmp_path / "held" / name).read_bytes() == (tmp_path / "read" / name).read_bytes(), name
 
 
 def test_the_events_alone_rebuild_every_table_of_a_scripted_market() -> None:

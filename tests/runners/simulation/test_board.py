@@ -21,7 +21,17 @@ from PIL import Image
 
 from runners import report, simulate
 from runners.files.run import Run, load_run
-from runners.simulation.board import AGENT_EVERY, HISTOGRAM_EVERY, LAYOUT, TAGS, each, experiment_of, hyperparameters
+from runners.simulation.board import (
+    AGENT_EVERY,
+    HISTOGRAM_EVERY,
+    LAYOUT,
+    MOST_POINTS,
+    TAGS,
+    each,
+    experiment_of,
+    hyperparameters,
+    thinning,
+)
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
@@ -301,3 +311,25 @@ def post(server: str, route: str, body: Any) -> Any:
     request.add_header("Content-Type", "application/json")
     with urllib.request.urlopen(request, timeout=30) as answer:
         return json.loads(answer.read())
+
+
+def test_a_long_run_is_thinned_out_to_the_values_of_the_timesteps_that_are_written(
+    path: Path, board: EventAccumulator, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert thinning(MOST_POINTS) == 1
+    assert thinning(MOST_POINTS + 1) == 2
+    assert thinning(1_000_000) * MOST_POINTS >= 1_000_000
+    monkeypatch.setattr("runners.simulation.board.MOST_POINTS", TIMESTEPS // 3)
+    folder = tmp_path / "thin"
+    assert simulate.main(["--timesteps", str(TIMESTEPS), "--run-dir", str(folder), "--no-report", "--no-audit"]) == 0
+    thin, every = read(folder), 4
+    for tag in thin.Tags()["scalars"]:
+        if tag.startswith("summary/"):
+            continue
+        steps = every * AGENT_EVERY if tag.startswith("agents/") and tag.split("/")[1][-1].isdigit() else every
+        expected = {step: value for step, value in values(board, tag).items() if step % steps == 0}
+        assert values(thin, tag) == expected, tag
+        assert len(expected) <= TIMESTEPS // 3
+    spreads = thin.Tensors("histograms/spread")
+    assert spreads[0].step < HISTOGRAM_EVERY * every
+    assert len(spreads) == -(-TIMESTEPS // (HISTOGRAM_EVERY * every))
