@@ -18,7 +18,7 @@ from market_env import actions, observations
 from market_env.actions import WIDTH
 from market_env.config import ConfigError, Duty, Every, Hawkes, MarketConfig, Poisson, Recorded, to_json
 from market_env.engine import accounts, book, observe, state, turn
-from market_env.engine.kernel import entry, kernel
+from market_env.engine.kernel import entry, kept, kernel
 from market_env.engine.soundness import check_records
 from market_env.engine.state import EVENT, LOG_FULL, OUT_OF_RANGE, OVER, READY
 from market_env.engine.streams import name_key, run_key
@@ -322,12 +322,21 @@ class Market:
         else:
             self._action[:] = actions.as_codes(action, self.codes, actions.label_of(self.agent_ids[self.acting]))
         if self._advance is None:
-            self._advance = entry(advance, self.records, self.events, self.tape, self._action, *self._looked)
+            self.compile_turn()
+        assert self._advance is not None
         status = self._advance(self.records, self.events, self.tape, self._action, *self._looked)
         if status == OUT_OF_RANGE:
             raise ValueError(actions.out_of_range(self._action, self.codes, f"action of {self.agent_ids[self.acting]}"))
         self.acting = status
         return self._going()
+
+    def compile_turn(self) -> None:
+        """Compile what a turn takes, or load it; nothing of it runs."""
+        self._advance = entry(advance, self.records, self.events, self.tape, self._action, *self._looked)
+
+    def turn_is_kept(self) -> bool:
+        """Whether what a turn takes lies on disk, so that nothing of note has to be compiled."""
+        return kept(advance, self.records, self.events, self.tape, self._action, *self._looked)
 
     def check(self, action: Any, agent: str) -> NDArray[np.int64]:
         """An action of ``agent`` as five codes, int64 of shape (5,); nothing is carried out.

@@ -211,6 +211,16 @@ class _LazyCache(_Cache):
                 announce()
         return found
 
+    def holds(self, sig: Any, target_context: Any) -> bool:
+        """Whether there is machine code for a signature."""
+        cache: Any = self._cache
+        if cache is None:
+            return False
+        try:
+            return cache._index_key(sig, target_context.codegen()) in cache._cache_file._load_index()
+        except (OSError, EOFError, pickle.UnpicklingError):
+            return False
+
     def save_overload(self, sig: Any, data: Any) -> None:
         """Keep machine code, where there is a place for it."""
         if self._cache is None:
@@ -283,6 +293,12 @@ def entry(compiled: Any, *arguments: Any) -> Callable[..., Any]:
     compiled.compile(signature)
     found: Callable[..., Any] = compiled.overloads[signature].entry_point
     return found
+
+
+def kept(compiled: Any, *arguments: Any) -> bool:
+    """Whether a kernel's machine code for arguments of these types lies on disk."""
+    signature = tuple(numba.typeof(argument) for argument in arguments)
+    return bool(compiled._cache.holds(signature, compiled.targetctx))
 
 
 def _compiled(function: Callable[..., Any], *, parallel: bool, inline: bool = False) -> Any:

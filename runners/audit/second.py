@@ -14,8 +14,12 @@ import queue
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
+
+from market_env.config import MarketConfig
+from market_env.engine.kernel import PolicyFunction
 
 LONG = 2_000
 """Timesteps from which a second process is worth its start."""
@@ -29,6 +33,13 @@ class Task(NamedTuple):
     """Whether to audit the run first."""
     report: bool
     """Whether to make its share of the report's pages."""
+
+
+class Warming(NamedTuple):
+    """What it is asked for before, where nothing is compiled yet: its half of what the first process is about to compile."""
+
+    market: MarketConfig
+    policies: Sequence[PolicyFunction]
 
 
 class Second:
@@ -63,16 +74,30 @@ class Second:
                 with contextlib.suppress(OSError):
                     stream.close()
 
+    def warm(self, half: Warming) -> None:
+        """Let it compile and keep its half; nothing is answered."""
+        self._send(half)
+
     def ask(self, task: Task) -> None:
-        """Give it its task; once."""
-        if self._process is None:
-            return
-        assert self._process.stdin is not None
-        with contextlib.suppress(OSError):
-            pickle.dump(task, self._process.stdin)
-            self._process.stdin.close()
+        """Give it its task; once, and last."""
+        if self._send(task):
             self._asked = True
-        threading.Thread(target=self._listen, daemon=True).start()
+            assert self._process is not None
+            assert self._process.stdin is not None
+            with contextlib.suppress(OSError):
+                self._process.stdin.close()
+            threading.Thread(target=self._listen, daemon=True).start()
+
+    def _send(self, message: Task | Warming) -> bool:
+        if self._process is None:
+            return False
+        assert self._process.stdin is not None
+        try:
+            pickle.dump(message, self._process.stdin)
+            self._process.stdin.flush()
+        except OSError:
+            return False  # it is gone
+        return True
 
     def _listen(self) -> None:
         assert self._process is not None

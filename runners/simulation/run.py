@@ -21,7 +21,7 @@ from tqdm import tqdm
 from market_env.aec import raw_env
 from market_env.config import MarketConfig, amend, check_agents, to_json
 from market_env.engine.kernel import announced
-from runners.audit.second import GONE, Second, Task
+from runners.audit.second import GONE, Second, Task, Warming
 from runners.files.derive import derive
 from runners.files.folder import OWN_NAMES, check_folder, file_hashes, open_folder
 from runners.files.record import Recorder
@@ -100,14 +100,24 @@ class Tracker:
         self.timestep = info["timestep"]
 
 
-def compile_first(market: MarketConfig, policies: Mapping[str, Policy], *, verbose: bool = True) -> None:
-    """Compile the kernels that this market needs, or load them; say so where it takes long, unless told not to."""
+def compile_first(
+    market: MarketConfig, policies: Mapping[str, Policy], second: Second | None = None, *, verbose: bool = True
+) -> None:
+    """Compile the kernels that this market needs, or load them; say so where it takes long, unless told not to.
+
+    Where nothing is on disk a second process takes its half of it.
+    """
     environment = raw_env(amend(market, timesteps=1), log=True)
+    functions = list({policy.function for policy in policies.values() if isinstance(policy, CompiledPolicy)})
     what = f"a market of up to {environment.market.records['agents'].shape[1]:,} agents"
     with announced(what) if verbose else contextlib.nullcontext():
-        for policy in policies.values():
-            if isinstance(policy, CompiledPolicy):
-                _ = policy.function.address
+        if second and not environment.market.turn_is_kept():
+            # One of a user's own may lie where no other process finds it.
+            ours = [function for function in functions if function.__module__.startswith("scripted_agents.")]
+            second.warm(Warming(environment.config, ours))
+        environment.market.compile_turn()
+        for function in functions:
+            _ = function.address
         drive(environment, policies, seed=0)
         derive(environment.config, environment.drain())
 
@@ -152,7 +162,7 @@ def simulate(
     check_folder(path, overwrite)
     aside = Second(run.market.timesteps) if audit or report else contextlib.nullcontext()
     with aside as second:
-        compile_first(run.market, policies, verbose=verbose)
+        compile_first(run.market, policies, second, verbose=verbose)
         open_folder(path, overwrite)
         write_json(path / "config.json", description)
         say = print if verbose else lambda *_, **__: None

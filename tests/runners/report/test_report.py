@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import html
 import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -20,15 +22,16 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 import runners.report.__main__ as report_command
+from market_env.market import Market
 from runners import replay, report, simulate
 from runners.audit import second
 from runners.files.run import load_run
 from runners.files.schema import tables_of
-from runners.report import Story, opening
+from runners.report import Story, beside, opening
 from runners.report.standing import population_of, standings
 from runners.simulation.config import RunConfig
 from runners.simulation.run import simulate as record
-from scripted_agents import population
+from scripted_agents import build, population
 from tests.runners.measures import planted
 
 
@@ -42,6 +45,7 @@ def run_of(folder: Path, *arguments: str, config: dict[str, object] | None = Non
     return path
 
 
+ROOT = Path(__file__).parents[3]
 RUNS = {
     "short": (["--timesteps", "200"], None),
     "no makers": (["--timesteps", "200", "--maker", "0"], None),
@@ -470,3 +474,19 @@ def test_a_second_process_changes_nothing_of_a_report_whether_it_helps_ends_earl
         assert other.answer() is second.GONE
         report.write_report(path, second=other)
     assert {file: file.read_bytes() for file in alone} == alone
+
+
+def test_what_is_not_compiled_yet_is_shared_out(tmp_path: Path) -> None:
+    of = population()
+    market = Market(of.market, log=True)
+    market.compile_turn()
+    assert market.turn_is_kept()
+    program = "from market_env.market import Market\nfrom scripted_agents import population\nprint(Market(population().market, log=True).turn_is_kept())"
+    environment = {**os.environ, "MARKET_ENV_CACHE": str(tmp_path)}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert done.stdout == "False\n"
+    functions = [policy.function for policy in build(of.market, of.policies).values()]
+    beside.compile_half(second.Warming(of.market, functions))
+    assert all(function._address for function in functions)
