@@ -35,7 +35,7 @@ class Arguments(Population):
     overwrite: bool = False
     """Replace a run that is already in run-dir."""
     audit: bool = True
-    """Rebuild the run from its log alone and compare, before the report: under a second for 1,000 timesteps."""
+    """Rebuild the run from its log alone and compare; of a run of 2,000 timesteps or more in a second process, beside the report."""
     report: bool = True
     """Write report.pdf, its pages as pictures, and heatmap.png."""
     tensorboard: bool = True
