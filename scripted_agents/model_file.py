@@ -17,8 +17,9 @@ import re
 import struct
 import zipfile
 import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -141,24 +142,48 @@ class _Tensor(NamedTuple):
     strides: tuple[int, ...]
 
 
-class _Names(dict[Any, Any]):
-    """Tensors by name; what PyTorch notes beside them, and a pickle could hang on its methods, is left out."""
+class _Names(dict[str, Any]):
+    """Tensors by name."""
 
-    def __setstate__(self, state: Any) -> None:
-        """Leave it out."""
+
+def _named() -> _Names:
+    return _Names()
+
+
+def _parameter(tensor: Any, *_: Any) -> Any:
+    return tensor
 
 
 def _rebuilt(storage: Any, offset: Any, shape: Any, strides: Any, *_: Any) -> _Tensor:
     numbers = [offset, *shape, *strides]
     if not isinstance(storage, _Storage) or len(shape) != len(strides) or len(shape) > MOST_DIMENSIONS:
         raise pickle.UnpicklingError
+    if math.prod(max(count, 1) for count in shape if type(count) is int) >= 2**48:
+        raise pickle.UnpicklingError
     if not all(type(number) is int and 0 <= number < 2**48 for number in numbers):
         raise pickle.UnpicklingError
     return _Tensor(storage, offset, tuple(shape), tuple(strides))
 
 
-class _Reader(pickle.Unpickler):
-    """Reads what ``torch.save`` wrote of tensors and plain values, and makes nothing else."""
+ALLOWED = (
+    b"PROTO", b"FRAME", b"MARK", b"STOP", b"GLOBAL", b"REDUCE", b"BUILD", b"BINPERSID", b"MEMOIZE", b"PUT", b"BINPUT",
+    b"LONG_BINPUT", b"GET", b"BINGET", b"LONG_BINGET", b"NONE", b"NEWTRUE", b"NEWFALSE", b"BININT", b"BININT1", b"BININT2",
+    b"LONG1", b"BINFLOAT", b"BINUNICODE", b"SHORT_BINUNICODE", b"EMPTY_TUPLE", b"TUPLE", b"TUPLE1", b"TUPLE2", b"TUPLE3",
+    b"EMPTY_DICT", b"SETITEM", b"SETITEMS", b"EMPTY_LIST", b"APPEND", b"APPENDS",
+)  # fmt: skip
+"""Opcodes that ``torch.save`` writes of tensors by name."""
+
+
+class _Reader(pickle._Unpickler):
+    """Reads what ``torch.save`` wrote of tensors and plain values, and makes nothing else.
+
+    Python's own reader in Python, whose memory grows with what is read: that in C makes room for any number that a pickle names.
+    """
+
+    dispatch: ClassVar[dict[int, Callable[[Any], None]]] = {
+        getattr(pickle, name.decode())[0]: pickle._Unpickler.dispatch[getattr(pickle, name.decode())[0]]
+        for name in ALLOWED
+    }
 
     def __init__(self, archive: zipfile.ZipFile, name: str) -> None:
         super().__init__(io.BytesIO(archive.read(name)), encoding="utf-8")
@@ -169,11 +194,11 @@ class _Reader(pickle.Unpickler):
     def find_class(self, module: str, name: str) -> Any:
         """What a pickle may name."""
         if (module, name) == ("collections", "OrderedDict"):
-            return _Names
+            return _named
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
             return _rebuilt
         if (module, name) == ("torch._utils", "_rebuild_parameter"):
-            return lambda tensor, *_: tensor
+            return _parameter
         if module == "torch" and name in NUMBERS:
             return NUMBERS[name]
         raise pickle.UnpicklingError
@@ -181,6 +206,8 @@ class _Reader(pickle.Unpickler):
     def persistent_load(self, found: Any) -> _Storage:
         """The numbers that a pickle refers to."""
         _, kind, key, _, count = found
+        if type(key) is not str or type(kind) is not str or kind not in NUMBERS.values():
+            raise pickle.UnpicklingError
         if key not in self._storages:
             content = self._archive.read(f"{self._folder}/data/{key}")
             numbers = np.frombuffer(content, kind)
@@ -188,6 +215,34 @@ class _Reader(pickle.Unpickler):
                 raise pickle.UnpicklingError
             self._storages[key] = _Storage(numbers)
         return self._storages[key]
+
+    def _build(self) -> None:
+        # What PyTorch notes beside its tensors is left out, and nothing else has a state.
+        stack: list[Any] = self.stack  # type: ignore[attr-defined]
+        stack.pop()
+        if type(stack[-1]) is not _Names:
+            raise pickle.UnpicklingError
+
+    def _set_item(self) -> None:
+        stack: list[Any] = self.stack  # type: ignore[attr-defined]
+        value, key = stack.pop(), stack.pop()
+        self._name(stack[-1], key, value)
+
+    def _set_items(self) -> None:
+        items: list[Any] = self.pop_mark()  # type: ignore[attr-defined]
+        for key, value in zip(items[::2], items[1::2], strict=True):
+            self._name(self.stack[-1], key, value)  # type: ignore[attr-defined]
+
+    @staticmethod
+    def _name(named: Any, key: Any, value: Any) -> None:
+        # A key of another kind could take forever to hash.
+        if type(named) not in (_Names, dict) or type(key) is not str:
+            raise pickle.UnpicklingError
+        named[key] = value
+
+    dispatch[pickle.BUILD[0]] = _build
+    dispatch[pickle.SETITEM[0]] = _set_item
+    dispatch[pickle.SETITEMS[0]] = _set_items
 
 
 def load_weights(content: bytes, where: str) -> dict[str, NDArray[Any]]:
@@ -214,7 +269,14 @@ def load_weights(content: bytes, where: str) -> dict[str, NDArray[Any]]:
         raise ModelError(f"{where} is damaged: it cannot be read") from None
     if not isinstance(found, dict) or not all(isinstance(tensor, _Tensor) for tensor in found.values()):
         raise ModelError(f"{where}: expected tensors by name, found {type(found).__name__}")
-    return {str(key): _array(tensor, where) for key, tensor in found.items()}
+    # Names may share numbers, of which each gets its own.
+    taken = sum(math.prod(tensor.shape) * tensor.storage.numbers.itemsize for tensor in found.values())
+    if (
+        all(math.prod(tensor.shape) <= len(tensor.storage.numbers) for tensor in found.values())
+        and taken > LARGEST_MODEL
+    ):
+        raise ModelError(f"{where}: its tensors would take {taken:,} bytes, at most {LARGEST_MODEL:,} expected")
+    return {key: _array(tensor, where) for key, tensor in found.items()}
 
 
 def _array(tensor: _Tensor, where: str) -> NDArray[Any]:

@@ -372,6 +372,11 @@ class Learner:
             np.float32(math.sqrt(1.0 - decay_of_squares**self._steps)), np.float32(group["eps"]),
         )  # fmt: skip
 
+    def check(self) -> None:
+        """Raise a ValueError if what was learned is no network any more, as PyTorch's distributions do."""
+        if not torch.isfinite(self._network.weights.vector).all():
+            raise ValueError("FastPPO: the weights are no longer finite numbers: rewards or the learning rate are too large")
+
     def hand_back(self) -> None:
         """Let policy and optimizer have what was learned."""
         state, parameters = self._optimizer.state, self._network.parameters
@@ -398,6 +403,8 @@ def actor(policy: ActorCriticPolicy, samples: int) -> Callable[..., tuple[Tensor
         network.read()  # each time, since callbacks may change weights
         inputs[:, :-1] = observations
         heads.forward(inputs)
+        if not np.isfinite(heads.totals).all():
+            raise ValueError("FastPPO: the policy's logits are no finite numbers: its weights or an observation are none")
         drawn = torch.rand(samples, len(heads.totals), dtype=torch.float64)
         actions = torch.empty(drawn.shape, dtype=torch.int64)
         kernels.draw(heads.odds, heads.totals, network.starts, drawn.numpy(), actions.numpy())
@@ -470,6 +477,7 @@ class FastPPO(PPO):
                             f"Early stopping at step {epoch} due to reaching max kl: {means[-1][kernels.DIVERGENCE]:.2f}"
                         )
                     break
+            learner.check()
             learner.hand_back()
         self._log(np.array(means), before, terms)
 

@@ -226,20 +226,62 @@ def test_weights_without_pytorch_are_pytorchs_own() -> None:
             assert found[name].tobytes() == wanted.tobytes()
 
 
+NESTED = b"\x80\x02}" + b"K\x01" + b"\x85" * 300_000 + b"K\x02s."
+DOUBLED = b"\x80\x02}K\x01" + b"2\x86" * 60 + b"K\x02s."
+STORAGE = b"(X\x07\x00\x00\x00storagectorch\nFloatStorage\n"
+
+
 @pytest.mark.parametrize(
     "opcodes",
     [
         b"\x80\x02}X\x01\x00\x00\x00ac_torch\nx\n",
         b"\x80\x02ctorch\nQUInt8Storage\n.",
         b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\n(K\x01K\x00)))R.",
+        b"\x80\x02ctorch._utils\n_rebuild_tensor_v2\nN}X\x0c\x00\x00\x00__defaults__K\x01\x85s\x86b.",
+        b"\x80\x02ccollections\nOrderedDict\n](K\x01K\x02eR.",
         b"\x80\x02X\x01\x00\x00\x00aQ.",
+        NESTED,
+        DOUBLED,
+        b"\x80\x02" + STORAGE + b"K\x01" + b"\x85" * 300_000 + b"X\x03\x00\x00\x00cpuK\x01tQ.",
+        b"\x80\x02(X\x07\x00\x00\x00storageX\x01\x00\x00\x00OX\x01\x00\x00\x000X\x03\x00\x00\x00cpuK\x01tQ.",
     ],
 )
 def test_a_pickle_of_something_else_makes_nothing(opcodes: bytes) -> None:
     with pytest.raises(ModelError, match="x is damaged: it"):
         load_weights(pickled(opcodes), "x")
+
+
+def test_what_a_pickle_hangs_on_names_is_left_out() -> None:
     hung = b"\x80\x02ccollections\nOrderedDict\n)R}X\x05\x00\x00\x00itemsK\x01sb."
     assert load_weights(pickled(hung), "x") == {}
+
+
+def test_a_small_file_makes_no_room_for_what_it_names(tmp_path: Path) -> None:
+    shared = torch.zeros(1_000_000)
+    files = [
+        pickled(b"\x80\x02}r\x00\x00\x00\x40."),  # under number 2**30
+        pickled(b"\x80\x02}p1000000000\n."),
+        saved({f"layer {number}": shared for number in range(2_000)}),
+        saved({"much of nothing": torch.zeros(0).reshape(0, 2**40)}),
+    ]
+    for number, content in enumerate(files):
+        (tmp_path / str(number)).write_bytes(content)
+    program = (
+        "import resource\nfrom pathlib import Path\n"
+        "from scripted_agents.model_file import ModelError, load_weights\n"
+        "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "for number in range(4):\n"
+        "    try:\n"
+        f"        print(list(load_weights((Path({str(tmp_path)!r}) / str(number)).read_bytes(), 'x')))\n"
+        "    except ModelError as error:\n        print(error)\n"
+        "print((resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) // 1024)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    *said, grown = done.stdout.strip().splitlines()
+    assert said[:2] == ["[]", "[]"]
+    assert "its tensors would take 8,000,000,000 bytes" in said[2]
+    assert said[3] == "['much of nothing']"
+    assert int(grown) < 64
 
 
 def test_the_frozen_run_needs_no_pytorch(tmp_path: Path) -> None:

@@ -283,3 +283,16 @@ CHOICES = spaces.MultiDiscrete([5, 3])
 def test_it_refuses_what_it_does_not_know(settings: dict[str, Any], expected: str) -> None:
     with pytest.raises(ValueError, match=f"FastPPO: expected .*{expected}"):
         model_of(**settings)
+
+
+def test_what_is_no_number_is_an_error_and_leaves_the_policy_as_it_was() -> None:
+    model = filled(model_of())
+    before = weights_of(model)
+    model.rollout_buffer.returns[3, 2] = np.nan
+    with pytest.raises(ValueError, match="FastPPO: the weights are no longer finite numbers"):
+        model.train()
+    assert weights_of(model).tobytes() == before.tobytes()
+    with torch.no_grad():
+        next(iter(model.policy.parameters()))[0] = torch.nan
+    with pytest.raises(ValueError, match="FastPPO: the policy's logits are no finite numbers"):
+        model.learn(96)
