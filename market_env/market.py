@@ -335,7 +335,7 @@ class Market:
         self._advance = entry(advance, self.records, self.events, self.tape, self._action, *self._looked)
 
     def turn_is_kept(self) -> bool:
-        """Whether what a turn takes lies on disk, so that nothing of note has to be compiled."""
+        """Whether what a turn takes lies on disk, so that nothing of note has to be compiled, or can be kept nowhere."""
         return kept(advance, self.records, self.events, self.tape, self._action, *self._looked)
 
     def check(self, action: Any, agent: str) -> NDArray[np.int64]:

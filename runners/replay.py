@@ -16,7 +16,7 @@ from typing import Annotated
 import polars as pl
 import tyro
 
-from runners.audit.compare import audit, keep_result, report_of
+from runners.audit.compare import audit, keep_result, report_of, result_of
 from runners.audit.complete import complete
 from runners.command import command
 from runners.files.run import state_at
@@ -49,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rebuilt = audit(path)
     print(report_of(rebuilt))
     if (path / "summary.json").is_file() and os.access(path, os.W_OK):
-        keep_result(rebuilt, path)
+        keep_result(result_of(rebuilt, path), path)
     return 1 if rebuilt.failed.total() else 0
 
 

@@ -450,3 +450,12 @@ def mutations(columns: dict[str, list[Any]], rng: np.random.Generator) -> list[t
 
     found.append(("two rows swapped", swapped))
     return found
+
+
+def turns_with_trades(events: NDArray[np.void], agent: int) -> NDArray[np.bool_]:
+    """For each turn of an agent but its first: whether one of its orders traded since the turn before it."""
+    own_turns = events["seq"][(events["kind"] == state.KIND_TURN) & (events["agent"] == agent)]
+    is_own = (events["kind"] == state.KIND_TRADE) & ((events["agent"] == agent) | (events["maker"] == agent))
+    trades = np.searchsorted(events["seq"][is_own], own_turns)
+    traded: NDArray[np.bool_] = np.diff(trades) > 0
+    return traded

@@ -212,10 +212,10 @@ class _LazyCache(_Cache):
         return found
 
     def holds(self, sig: Any, target_context: Any) -> bool:
-        """Whether there is machine code for a signature."""
+        """Whether there is machine code for a signature, or no place for any."""
         cache: Any = self._cache
         if cache is None:
-            return False
+            return True
         try:
             return cache._index_key(sig, target_context.codegen()) in cache._cache_file._load_index()
         except (OSError, EOFError, pickle.UnpicklingError):
@@ -296,7 +296,7 @@ def entry(compiled: Any, *arguments: Any) -> Callable[..., Any]:
 
 
 def kept(compiled: Any, *arguments: Any) -> bool:
-    """Whether a kernel's machine code for arguments of these types lies on disk."""
+    """Whether a kernel's machine code for arguments of these types lies on disk, or can be kept nowhere."""
     signature = tuple(numba.typeof(argument) for argument in arguments)
     return bool(compiled._cache.holds(signature, compiled.targetctx))
 

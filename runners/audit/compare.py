@@ -11,7 +11,7 @@ import hashlib
 import json
 import math
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise, zip_longest
 from pathlib import Path
 from typing import Any
@@ -394,29 +394,23 @@ def report_of(rebuilt: Replay) -> str:
     return "\n".join(lines)
 
 
-def keep_result(rebuilt: Replay, path: Path) -> None:
-    """Write ``audit.json``, which the report quotes: what was checked and what differs, and of which summary.
+def result_of(rebuilt: Replay, path: Path) -> dict[str, Any]:
+    """What ``audit.json`` holds, which the report quotes: what was checked and what differs, and of which summary."""
+    return {
+        "summary_sha256": hashlib.sha256((path / "summary.json").read_bytes()).hexdigest(),
+        "checked": rebuilt.checked.total(),
+        "differ": rebuilt.failed.total(),
+        "first_difference": str(rebuilt.differences[0]) if rebuilt.differences else None,
+        "checks": {
+            name: {"checked": count, "differ": rebuilt.failed[name]} for name, count in sorted(rebuilt.checked.items())
+        },
+    }
+
+
+def keep_result(result: Mapping[str, Any], path: Path) -> None:
+    """Write ``audit.json``.
 
     Raises:
         RunFolderError: it cannot be written.
     """
-    write_json(
-        path / "audit.json",
-        {
-            "summary_sha256": hashlib.sha256((path / "summary.json").read_bytes()).hexdigest(),
-            "checked": rebuilt.checked.total(),
-            "differ": rebuilt.failed.total(),
-            "first_difference": str(rebuilt.differences[0]) if rebuilt.differences else None,
-            "checks": {
-                name: {"checked": count, "differ": rebuilt.failed[name]}
-                for name, count in sorted(rebuilt.checked.items())
-            },
-        },
-    )
-
-
-def audit_run(path: Path) -> tuple[int, int]:
-    """Audit a record and keep the result beside it; return how many values were checked, and how many differ."""
-    rebuilt = audit(path)
-    keep_result(rebuilt, path)
-    return rebuilt.checked.total(), rebuilt.failed.total()
+    write_json(path / "audit.json", result)

@@ -1,8 +1,9 @@
 """A second process, which audits a run and draws a part of its report while the first draws the rest.
 
-Promise: nothing depends on it. What it does not hand over, for it was killed or could not start, the first process does itself,
-and the report has the same bytes. It is a fresh process, since a fork of one whose libraries have threads may hang. Cost: its
-imports, which it does while the run is simulated; ``python -m benchmarks run``.
+Promise: nothing depends on it. What it does not hand over, for it was killed, hangs or could not start, the first process does
+itself, and the report has the same bytes. It writes nothing into a run, and ends when the first process does. It is a fresh
+process, since a fork of one whose libraries have threads may hang. Cost: its imports, which it does while the run is simulated;
+``python -m benchmarks run``.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import queue
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -21,8 +23,12 @@ from typing import Any, NamedTuple, Self
 from market_env.config import MarketConfig
 from market_env.engine.kernel import PolicyFunction
 
-LONG = 2_000
-"""Timesteps from which a second process is worth its start."""
+LONG, LONGEST = 2_000, 200_000
+"""Timesteps from which a second process is worth its start, and up to which both may hold a run in memory at once."""
+PATIENCE = 60.0
+"""Seconds without progress after which it is given up."""
+BEAT = 5.0
+"""Seconds between two signs of life."""
 
 
 class Task(NamedTuple):
@@ -42,6 +48,18 @@ class Warming(NamedTuple):
     policies: Sequence[PolicyFunction]
 
 
+class Alive(NamedTuple):
+    """A sign of life."""
+
+    spent: float
+    """CPU time so far, seconds."""
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class Second:
     """The second process as the first sees it; a context manager, which ends it.
 
@@ -53,26 +71,36 @@ class Second:
         self._process: subprocess.Popen[bytes] | None = None
         self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._asked = False
-        if timesteps < LONG or (os.cpu_count() or 1) < 2:
+        self._spent = -1.0
+        self._seen = time.monotonic()
+        """When it last got on with its task."""
+        if not LONG <= timesteps <= LONGEST or cores() < 2:
             return
-        command = [sys.executable, "-m", "runners.report.beside"]
+        # -P, and our own paths: the code that this process runs, wherever it was started from.
+        command = [sys.executable, "-P", "-m", "runners.report.beside"]
+        paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
         with contextlib.suppress(OSError):
             # In a session of its own: Ctrl-C is for the first process, which ends this one.
             self._process = subprocess.Popen(  # noqa: S603  (this project's own)
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True
-            )
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, start_new_session=True,
+                env={**os.environ, "PYTHONPATH": paths},
+            )  # fmt: skip
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._end()
         if self._process is not None:
-            self._process.kill()
             self._process.wait()
             for stream in (self._process.stdin, self._process.stdout):
                 assert stream is not None
                 with contextlib.suppress(OSError):
                     stream.close()
+
+    def _end(self) -> None:
+        if self._process is not None:
+            self._process.kill()
 
     def warm(self, half: Warming) -> None:
         """Let it compile and keep its half; nothing is answered."""
@@ -81,11 +109,7 @@ class Second:
     def ask(self, task: Task) -> None:
         """Give it its task; once, and last."""
         if self._send(task):
-            self._asked = True
-            assert self._process is not None
-            assert self._process.stdin is not None
-            with contextlib.suppress(OSError):
-                self._process.stdin.close()
+            self._asked, self._seen = True, time.monotonic()
             threading.Thread(target=self._listen, daemon=True).start()
 
     def _send(self, message: Task | Warming) -> bool:
@@ -95,8 +119,8 @@ class Second:
         try:
             pickle.dump(message, self._process.stdin)
             self._process.stdin.flush()
-        except OSError:
-            return False  # it is gone
+        except Exception:  # it is gone, or what is asked cannot be told: the first process does it
+            return False
         return True
 
     def _listen(self) -> None:
@@ -104,17 +128,27 @@ class Second:
         assert self._process.stdout is not None
         with contextlib.suppress(Exception):  # whatever the end of a process makes of a half-written answer
             while True:
-                self._answers.put(pickle.load(self._process.stdout))  # noqa: S301  (from the process started above)
+                found = pickle.load(self._process.stdout)  # noqa: S301  (from the process started above)
+                if not isinstance(found, Alive):
+                    self._answers.put(found)
+                elif found.spent > self._spent:
+                    self._spent, self._seen = found.spent, time.monotonic()
         self._answers.put(GONE)
 
     def answer(self) -> Any:
         """Its next answer, when it is there: to the audit, then to each page; :data:`GONE` if none will come."""
-        if not self._asked:
-            return GONE
-        found = self._answers.get()
-        if found is GONE:
-            self._asked = False
-        return found
+        while self._asked:
+            try:
+                found = self._answers.get(timeout=min(BEAT, PATIENCE))
+            except queue.Empty:
+                if time.monotonic() - self._seen > PATIENCE:
+                    self._end()
+                    self._asked = False
+                continue
+            if found is GONE:
+                self._asked = False
+            return found
+        return GONE
 
 
 GONE: Any = object()

@@ -139,6 +139,8 @@ def excess_kurtosis(values: Floats) -> float | None:
     if len(values) < 10 or not values.std() > 0:
         return None
     squares = (values - values.mean()) ** 2
+    if squares.mean() <= (np.finfo(np.float64).resolution * values.mean()) ** 2:
+        return None  # rounding alone
     return finite((squares**2).mean() / squares.mean() ** 2 - 3.0)
 
 

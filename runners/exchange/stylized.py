@@ -62,6 +62,8 @@ def skewness(values: Floats) -> float | None:
         return None
     deviations = values - values.mean()
     squares = deviations**2
+    if squares.mean() <= (np.finfo(np.float64).resolution * values.mean()) ** 2:
+        return None  # rounding alone
     return finite((squares * deviations).mean() / squares.mean() ** 1.5)
 
 

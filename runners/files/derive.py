@@ -150,15 +150,6 @@ def state_at(config: MarketConfig, events: Rows, timestep: int) -> tuple[pl.Data
     return book, accounts
 
 
-def turns_with_trades(events: Rows, agent: int) -> NDArray[np.bool_]:
-    """For each turn of an agent but its first: whether one of its orders traded since the turn before it."""
-    own_turns = events["seq"][(events["kind"] == state.KIND_TURN) & (events["agent"] == agent)]
-    is_own = (events["kind"] == state.KIND_TRADE) & ((events["agent"] == agent) | (events["maker"] == agent))
-    trades = np.searchsorted(events["seq"][is_own], own_turns)
-    traded: NDArray[np.bool_] = np.diff(trades) > 0
-    return traded
-
-
 class TradingTurns:
     """For each agent how many of its turns but the first there were so far, and before how many one of its orders had traded.
 

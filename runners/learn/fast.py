@@ -375,7 +375,9 @@ class Learner:
     def check(self) -> None:
         """Raise a ValueError if what was learned is no network any more, as PyTorch's distributions do."""
         if not torch.isfinite(self._network.weights.vector).all():
-            raise ValueError("FastPPO: the weights are no longer finite numbers: rewards or the learning rate are too large")
+            raise ValueError(
+                "FastPPO: the weights are no longer finite numbers: rewards or the learning rate are too large"
+            )
 
     def hand_back(self) -> None:
         """Let policy and optimizer have what was learned."""
@@ -404,7 +406,9 @@ def actor(policy: ActorCriticPolicy, samples: int) -> Callable[..., tuple[Tensor
         inputs[:, :-1] = observations
         heads.forward(inputs)
         if not np.isfinite(heads.totals).all():
-            raise ValueError("FastPPO: the policy's logits are no finite numbers: its weights or an observation are none")
+            raise ValueError(
+                "FastPPO: the policy's logits are no finite numbers: its weights or an observation are none"
+            )
         drawn = torch.rand(samples, len(heads.totals), dtype=torch.float64)
         actions = torch.empty(drawn.shape, dtype=torch.int64)
         kernels.draw(heads.odds, heads.totals, network.starts, drawn.numpy(), actions.numpy())

@@ -7,23 +7,47 @@ import gc
 import os
 import pickle
 import sys
+import threading
+import time
+from typing import Any, BinaryIO
 
 import matplotlib as mpl
 
 from market_env.engine.streams import run_key
 from market_env.market import Market, start
-from runners.audit.compare import audit_run
-from runners.audit.second import Task, Warming
+from runners.audit import compare
+from runners.audit.second import BEAT, Alive, Task, Warming
 from runners.files.derive import derive
 from runners.report import MADE_BESIDE, laid_out
 from runners.report.story import Story
 from runners.report.style import STYLE
 
 
+class Answers:
+    """Where answers go, and signs of life between them."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = stream
+        self._one_at_a_time = threading.Lock()
+
+    def give(self, answer: Any) -> None:
+        """Hand an answer over."""
+        with self._one_at_a_time:
+            pickle.dump(answer, self._stream)
+            self._stream.flush()
+
+    def beat(self) -> None:
+        """Give signs of life for as long as anybody listens."""
+        with contextlib.suppress(OSError, ValueError):
+            while True:
+                self.give(Alive(time.process_time()))
+                time.sleep(BEAT)
+
+
 def serve() -> None:
     """Answer one task from standard input on standard output."""
     # Nothing but answers may go where they go.
-    answers = os.fdopen(os.dup(1), "wb")
+    answers = Answers(os.fdopen(os.dup(1), "wb"))
     os.dup2(2, 1)
     task = None
     while not isinstance(task, Task):
@@ -33,16 +57,22 @@ def serve() -> None:
             return  # nothing is asked for
         if isinstance(task, Warming):
             compile_half(task)
+    threading.Thread(target=answers.beat, daemon=True).start()
+    threading.Thread(target=end_with_the_first, daemon=True).start()
     gc.disable()  # it ends soon, and makes millions of objects and no cycles
     with contextlib.suppress(BrokenPipeError):
         if task.audit:
-            pickle.dump(audit_run(task.run), answers)
-            answers.flush()
+            answers.give(compare.result_of(compare.audit(task.run), task.run))
         story = Story(task.run)
         with mpl.rc_context(fname=STYLE):
             for name in MADE_BESIDE if task.report else ():
-                pickle.dump(laid_out(name, story), answers)
-                answers.flush()
+                answers.give(laid_out(name, story))
+
+
+def end_with_the_first() -> None:
+    """End this process when the first one has ended, whatever it is about."""
+    sys.stdin.buffer.read()
+    os._exit(1)
 
 
 def compile_half(half: Warming) -> None:

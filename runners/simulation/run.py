@@ -214,8 +214,10 @@ def audit_and_report(
     def finish_audit() -> None:
         if audit:
             answer = second.answer() if second else GONE
-            checked, differ = compare.audit_run(path) if answer is GONE else answer
-            say(f"audited: {checked:,} values rebuilt from the log alone, {differ or 'none'} differ", flush=True)
+            result = compare.result_of(compare.audit(path), path) if answer is GONE else answer
+            compare.keep_result(result, path)
+            differ = result["differ"] or "none"
+            say(f"audited: {result['checked']:,} values rebuilt from the log alone, {differ} differ", flush=True)
 
     if not report:
         finish_audit()

@@ -12,11 +12,12 @@ from market_env.config import AgentConfig, ConfigError, Every, MarketConfig, Poi
 from market_env.engine import state
 from market_env.engine.kernel import policy_kernel
 from market_env.market import Market
-from runners.files.derive import derive, turns_with_trades
+from runners.files.derive import derive
 from scripted_agents import MarketMaker, RandomActions, run_compiled
 from scripted_agents.policy import CompiledPolicy
 from scripted_agents.registry import build_others
 from scripted_agents.tally import AT_ONCE, tally_episodes
+from tests.kit import turns_with_trades
 
 RARE = AgentConfig("guest_0", "guest", arrivals=Poisson(0.3), inventory_bound=20)
 CASES: dict[str, tuple[MarketConfig, str, Any]] = {

@@ -21,7 +21,7 @@ from market_env.market import Market
 from runners import simulate
 from runners.audit.rebuild import Event, Replay
 from runners.files import record
-from runners.files.derive import Derived, derive, turns_with_trades
+from runners.files.derive import Derived, derive
 from runners.files.record import (
     agent_columns,
     arrow_table,
@@ -34,7 +34,7 @@ from runners.files.record import (
 from runners.files.schema import arrow_schema
 from runners.files.summary import Figures, summarise
 from runners.simulation.drive import drive
-from tests.kit import market_configs, random_actions
+from tests.kit import market_configs, random_actions, turns_with_trades
 
 
 def assert_rebuilt(config: MarketConfig, events: np.ndarray) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -431,7 +433,7 @@ def test_a_second_process_changes_nothing_of_a_report_whether_it_helps_ends_earl
     report.write_report(path)
     alone = {file: file.read_bytes() for file in (path / "report.pdf", path / "heatmap.png", *path.glob("figures/*"))}
     monkeypatch.setattr(second, "LONG", 1)
-    monkeypatch.setattr(second.os, "cpu_count", lambda: 2)
+    monkeypatch.setattr(second, "cores", lambda: 2)
 
     def amid(answers: int) -> None:
         helped = 0
@@ -460,9 +462,8 @@ def test_a_second_process_changes_nothing_of_a_report_whether_it_helps_ends_earl
         assert len(audited) == 1
         if answers > len(report.MADE_BESIDE):
             assert helped == 1 + len(report.MADE_BESIDE)
-            checked, differ = audited[0]
-            assert checked > 10_000
-            assert differ == 0
+            assert audited[0]["checked"] > 10_000
+            assert audited[0]["differ"] == 0
         assert {file: file.read_bytes() for file in alone} == alone
 
     amid(99)
@@ -474,6 +475,43 @@ def test_a_second_process_changes_nothing_of_a_report_whether_it_helps_ends_earl
         assert other.answer() is second.GONE
         report.write_report(path, second=other)
     assert {file: file.read_bytes() for file in alone} == alone
+
+
+def test_a_second_process_is_our_own_code_wherever_it_starts_ends_with_us_and_is_given_up_when_it_hangs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = run_of(tmp_path, "--timesteps", "120")
+    monkeypatch.setattr(second, "LONG", 1)
+    monkeypatch.setattr(second, "cores", lambda: 2)
+    foreign = tmp_path / "elsewhere" / "runners"
+    foreign.mkdir(parents=True)
+    (foreign / "__init__.py").write_text("print('foreign', flush=True)\nraise SystemExit(3)\n")
+    monkeypatch.chdir(foreign.parent)
+    task = second.Task(path, audit=True, report=False)
+    with second.Second(120) as other:
+        other.ask(task)
+        assert other.answer()["differ"] == 0
+    (path / "audit.json").unlink()
+    with second.Second(120) as other:
+        assert other._process is not None
+        os.kill(other._process.pid, signal.SIGSTOP)
+        monkeypatch.setattr(second, "PATIENCE", 0.5)
+        other.ask(task)
+        assert other.answer() is second.GONE
+    assert other._process.poll() == -signal.SIGKILL
+    # One that nobody waits for any more ends, and leaves nothing in the run.
+    program = (
+        "import os, sys\nfrom pathlib import Path\nfrom runners.audit import second\nsecond.LONG = 1\n"
+        "second.cores = lambda: 2\nother = second.Second(120)\n"
+        f"other.ask(second.Task(Path({str(path)!r}), audit=True, report=True))\n"
+        "print(other._process.pid, flush=True)\nos.kill(os.getpid(), 9)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True, check=False, cwd=ROOT)
+    child = int(done.stdout)
+    with contextlib.suppress(ProcessLookupError):
+        while Path(f"/proc/{child}").exists() and "zombie" not in Path(f"/proc/{child}/status").read_text():
+            os.sched_yield()
+    assert not (path / "audit.json").exists()
 
 
 def test_what_is_not_compiled_yet_is_shared_out(tmp_path: Path) -> None:
