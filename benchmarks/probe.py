@@ -98,6 +98,23 @@ def env() -> dict[str, float]:
         ("raw_env", market_env.raw_env(config=config)),
     ):
         found[name] = fastest(lambda environment=environment: loop(environment)) / turns * 1e6
+
+    def advance() -> None:
+        market.reset(1)
+        for action in codes:
+            market.act(action)
+
+    found["advance"] = fastest(advance) / turns * 1e6
+    raw = market_env.raw_env(config=config)
+    raw.reset(seed=1)
+    for number in range(1_000):
+        raw.step(codes[number])
+    for name, part in (
+        ("info", raw.market.acting_info),
+        ("reward", lambda: float(raw.reward(raw.market.acting_outcome()))),
+        ("observation", lambda: raw.observe(raw.agent_selection)),
+    ):
+        found[name] = fastest(lambda part=part: [part() for _ in range(turns)]) / turns * 1e6
     return found
 
 
