@@ -2,7 +2,7 @@
 
 Promise: each market is the one that the AEC environment plays with the same seed, actions and policies, bit for
 bit, whatever the number of markets and cores. Markets run in parallel (``numba.set_num_threads``), without
-the interpreter's lock. Cost: about 0.3 µs a turn and core and :func:`market_bytes` of memory a market
+the interpreter's lock. Cost: about 0.2 µs a turn and core and :func:`market_bytes` of memory a market
 (``python -m benchmarks batch``).
 """
 

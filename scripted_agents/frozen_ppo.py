@@ -3,7 +3,7 @@
 It reads the ``.zip`` that :func:`scripted_agents.freeze` writes through Stable-Baselines3, without PyTorch, and executes nothing in it
 (:mod:`scripted_agents.model_file`): the plain JSON part says what the policy was trained for, features by name and scale
 among it, and is checked before the weights are; a policy that was trained on a feature in smaller units gets it in those,
-up to where it ended then, and so acts as it did. The network then runs as a compiled policy like any scripted one (some µs
+up to where it ended then, and so acts as it did. The network then runs as a compiled policy like any scripted one (a µs
 a decision, against some hundred for ``predict``), the same in the AEC loop and in the rollout. Ties between equal logits go
 to the lower code, as in PyTorch's argmax. Arithmetic is float32 as in the original, in another order of sums: logits differ by some
 1e-6, so that near-ties may fall the other way. A decision costs about 1 µs, Python's call included 2.

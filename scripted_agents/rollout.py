@@ -1,7 +1,7 @@
 """The compiled turn loop: many turns of compiled policies in one call, no Python between them.
 
 Promise: the same trajectory, bit for bit, as the AEC loop over the same policies, since both call the same
-machine code on the same streams. Cost: about 0.3 µs a turn of a noise trader (``python -m benchmarks scale``).
+machine code on the same streams. Cost: about 0.23 µs a turn of a noise trader (``python -m benchmarks scale``).
 """
 
 from __future__ import annotations

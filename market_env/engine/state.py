@@ -5,7 +5,7 @@ record with nested tables. A snapshot is a copy of the record, a batch is many r
 memory and restoring need no code. Kernels take a row.
 
 Capacities are part of the dtype and compile anew when they change, so there are a few presets. The record of a market of up
-to 32 agents takes 91 KiB (``python -m benchmarks scale``), 128 where messages can be under way. Prices are ticks, quantities
+to 32 agents takes 89 KiB (``python -m benchmarks scale``), 126 where messages can be under way. Prices are ticks, quantities
 lots, cash tick-lots, times timesteps.
 """
 
