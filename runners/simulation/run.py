@@ -169,9 +169,11 @@ def simulate(
         with Board(path / "tensorboard", run.market, run.seed) if tensorboard else contextlib.nullcontext() as board:
             if board:
                 board.describe(description, path.name)
-            summary = play_and_record(run, path, policies, description, board, verbose=verbose)
+            summary, asked_to_end = play_and_record(run, path, policies, description, board, verbose=verbose)
             try:
                 with terminable():
+                    if asked_to_end:
+                        raise KeyboardInterrupt
                     audit_and_report(path, summary, second, board, audit=audit, report=report, say=say)
             except KeyboardInterrupt:
                 print(
@@ -235,8 +237,8 @@ def play_and_record(
     board: Board | None,
     *,
     verbose: bool = True,
-) -> dict[str, Any]:
-    """Simulate and record into an opened folder; return the summary."""
+) -> tuple[dict[str, Any], bool]:
+    """Simulate and record into an opened folder; return the summary, and whether an end was asked for after the last turn."""
     say = print if verbose else lambda *_, **__: None
     environment = raw_env(run.market, run.reward, log=True)
     recorder = Recorder(path, run.market, run.seed)
@@ -270,9 +272,10 @@ def play_and_record(
         write_json(path / "summary.json", summary)
         if board:
             board.conclude(summary, closing_table(summary))
+    asked_to_end = complete and bool(asked)
     say(f"\n{closing_table(summary)}\n")
     say(f"simulated in {seconds:.1f} s ({timesteps / max(seconds, 1e-9):,.0f} timesteps/s); policies unchanged: "
           f"{'yes' if summary['parameters_unchanged'] else 'NO'}")  # fmt: skip
     if not complete:
         say(f"stopped after {timesteps:,} of {run.market.timesteps:,} timesteps; what was recorded is kept")
-    return summary
+    return summary, asked_to_end

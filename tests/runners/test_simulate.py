@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -20,6 +21,7 @@ import pytest
 from market_env.config import AgentConfig, ConfigError, Every, MarketConfig, roster
 from runners.audit import compare
 from runners.files.folder import OWN_NAMES
+from runners.files.record import Recorder
 from runners.files.schema import TABLES, arrow_schema
 from runners.simulate import main
 from runners.simulation.config import RunConfig
@@ -156,6 +158,24 @@ def test_a_guest_plays_is_named_in_the_record_and_audited(tmp_path: Path) -> Non
     with pytest.raises(ConfigError, match=r"guests: expected one or more of .*, got 'ghost_0'"):
         simulate_here(RunConfig(market=market), tmp_path / "other", guests={"ghost_0": Buyer()})
     assert not (tmp_path / "other").exists()
+
+
+def test_an_interrupt_after_the_last_turn_is_not_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    finish = Recorder.finish
+
+    def interrupted(recorder: Recorder, timesteps: int) -> Any:
+        os.kill(os.getpid(), signal.SIGINT)
+        return finish(recorder, timesteps)
+
+    monkeypatch.setattr(Recorder, "finish", interrupted)
+    folder = tmp_path / "run"
+    assert main(["--timesteps", "60", "--run-dir", str(folder), "--no-tensorboard"]) == 130
+    assert "interrupted: the data are whole" in capsys.readouterr().err
+    assert json.loads((folder / "summary.json").read_text())["complete"]
+    assert not (folder / "audit.json").exists()
+    assert not (folder / "report.pdf").exists()
 
 
 def test_an_interrupt_keeps_what_was_recorded_up_to_the_last_whole_timestep(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import html
 import json
 import os
+import pickle
 import re
 import shutil
 import signal
@@ -491,6 +492,22 @@ def test_a_second_process_is_our_own_code_wherever_it_starts_ends_with_us_and_is
     with second.Second(120) as other:
         other.ask(task)
         assert other.answer()["differ"] == 0
+    # It says nothing of its own, and ends well, though threads of it read and write.
+    command = [sys.executable, "-m", "runners.report.beside"]
+    asked = pickle.dumps(second.Task(path, audit=True, report=True))
+    beside_us = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
+    )
+    assert beside_us.stdin is not None
+    assert beside_us.stdout is not None
+    assert beside_us.stderr is not None
+    beside_us.stdin.write(asked)
+    beside_us.stdin.flush()
+    given = beside_us.stdout.read()
+    assert (beside_us.wait(), beside_us.stderr.read()) == (0, b"")
+    assert len(given) > 100_000
+    for stream in (beside_us.stdin, beside_us.stdout, beside_us.stderr):
+        stream.close()
     (path / "audit.json").unlink()
     with second.Second(120) as other:
         assert other._process is not None
