@@ -284,7 +284,7 @@ def parallel_kernel(function: Callable[..., Any]) -> Any:
 
 
 def entry(compiled: Any, *arguments: Any) -> Callable[..., Any]:
-    """What a call of a kernel with arguments of these types ends in, without looking at their types anew: a tenth of the cost.
+    """What a call of a kernel with arguments of these types ends in, without looking at their types anew.
 
     It takes arguments of the very same types and dtype objects, for which its caller answers, and is as good as the kernel
     lives long. Compiles the kernel if need be; nothing of it runs.

@@ -56,17 +56,21 @@ def assert_rebuilt(config: MarketConfig, events: np.ndarray) -> None:
         assert pa.Table.from_pydict(columns, schema=arrow_schema(name)).to_pydict() == replayed.tables[name], name
 
 
-@settings(max_examples=40)
-@given(market_configs(timesteps=40), st.integers(0, 2**32))
-def test_the_events_alone_rebuild_every_table_of_a_random_market(config: MarketConfig, seed: int) -> None:
+def played_at_random(config: MarketConfig, seed: int) -> np.ndarray:
+    """The log of an episode of random actions."""
     market = Market(config, log=True)
     actions = random_actions(config, seed, 2_000)
     going, number = market.reset(seed), 0
     while going:
         going = market.act(actions[number % len(actions)])
         number += 1
-    events = market.drain()
-    assert_rebuilt(config, events)
+    return market.drain()
+
+
+@settings(max_examples=40)
+@given(market_configs(timesteps=40), st.integers(0, 2**32))
+def test_the_events_alone_rebuild_every_table_of_a_random_market(config: MarketConfig, seed: int) -> None:
+    assert_rebuilt(config, played_at_random(config, seed))
 
 
 @settings(max_examples=30)
@@ -74,13 +78,7 @@ def test_the_events_alone_rebuild_every_table_of_a_random_market(config: MarketC
 def test_tables_and_figures_made_part_by_part_are_those_of_the_whole(
     config: MarketConfig, seed: int, cuts: set[int]
 ) -> None:
-    market = Market(config, log=True)
-    actions = random_actions(config, seed, 2_000)
-    going, number = market.reset(seed), 0
-    while going:
-        going = market.act(actions[number % len(actions)])
-        number += 1
-    events = market.drain()
+    events = played_at_random(config, seed)
     whole = derive(config, events)
     derived, figures, parts = Derived(config), Figures(config), []
     for end in (*sorted(cuts), 40):
