@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 from market_env.actions import COMPONENTS
 from market_env.config import ConfigError
-from runners.audit.compare import rebuild_summary, replay
+from runners.audit.compare import replay
+from runners.audit.figures import Figures
 from runners.files.config import read_config
 from runners.files.folder import file_hashes
-from runners.files.record import write_table
+from runners.files.record import written_in_pieces
 from runners.files.whole import write_json
 
 
@@ -23,18 +25,24 @@ def complete(path: Path) -> int:
     """
     if (path / "summary.json").is_file():
         raise ConfigError(f"run {path}: expected a run that was cut off, found one with summary.json")
-    rebuilt = replay(path)
-    if not rebuilt.kinds:
-        raise ConfigError(f"run {path}: expected at least one finished part in events/, found none")
+    rebuilt, pieces = replay(path)
+    figures = Figures(rebuilt)
+    with contextlib.ExitStack() as files:
+        tables = {
+            name: files.enter_context(written_in_pieces(path / f"{name}.parquet", name, rebuilt.version))
+            for name in rebuilt.tables
+        }
+        for piece in pieces:
+            figures.add(piece)
+            piece.tables["turns"] |= dict.fromkeys((*COMPONENTS, "reward"), [None] * len(piece.turns))
+            for name, take in tables.items():
+                take(piece.tables[name])
+        if not rebuilt.kinds:
+            raise ConfigError(f"run {path}: expected at least one finished part in events/, found none")
     data, _ = read_config(path)
-    turns = rebuilt.tables["turns"]
-    for name in (*COMPONENTS, "reward"):
-        turns[name] = [None] * len(turns["turn"])
-    for name, columns in rebuilt.tables.items():
-        write_table(path / f"{name}.parquet", name, columns, rebuilt.version)
     summary = {
         "complete": False,
-        **rebuild_summary(rebuilt),
+        **figures.result(),
         "learning": False,
         "parameters_before": data.get("parameters"),
         "parameters_after": None,

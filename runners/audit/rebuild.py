@@ -1,13 +1,14 @@
 """A market rebuilt from its log, with its invariants checked on the way.
 
 Nothing but the events is used, and nothing of the engine: the plain-Python book of :mod:`market_env.twin`. An invariant
-that does not hold is a :class:`Difference` with its place in the log. Cost: about 15 µs an event.
+that does not hold is a :class:`Difference` with its place in the log. What has been rebuilt is taken piece by piece and not
+kept: memory is that of the market, however long the log. Cost: about 15 µs an event.
 """
 
 from __future__ import annotations
 
 import math
-from collections import Counter
+from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -75,6 +76,14 @@ class Account:
     refused: int = 0
     """Lots since its last turn."""
     last_turn: int | None = None
+    traded: bool = False
+    """Whether one of its orders has traded since its last turn."""
+    trades: int = 0
+    """So far, each once."""
+    settled_turns: int = 0
+    """Turns so far that another of its own has followed."""
+    trading_turns: int = 0
+    """Those of them after which one of its orders traded before the next."""
     turns: int = 0
     """Within the timestep, as the next three."""
     maker_lots: int = 0
@@ -175,7 +184,7 @@ class Turn:
         works: whether the agent was on duty.
     """
 
-    # A run has a million of them: what is empty is shared.
+    # A piece has some thousands of them: what is empty is shared.
     __slots__ = ("agent", "cancelled", "charged", "entries", "ordered", "own", "reference", "time", "works")
 
     def __init__(
@@ -222,6 +231,21 @@ class Turn:
         return []
 
 
+class Piece(NamedTuple):
+    """What has been rebuilt since the last piece was taken."""
+
+    tables: dict[str, dict[str, list[Any]]]
+    """Rows by table and column; of turns those that are over, actions and rewards left out."""
+    turns: list[Turn]
+    """The same turns."""
+    until: float
+    """When the next turn begins, or the log ends, timesteps."""
+    last: bool
+    """Whether the log ends here."""
+    rewards: list[tuple[int, float]]
+    """Rewards that were settled, by number of turn: of turns of this piece or of an earlier one."""
+
+
 class Replay:
     """A market rebuilt from its log, one event after another, with its invariants checked on the way.
 
@@ -239,9 +263,16 @@ class Replay:
         self.reward = reward
         self.seed = seed
         self.version = version
-        self.rewards: list[float | None] = []
-        """Of each turn; None while it is not settled, and for good where a run was cut off before it was."""
-        self.turns: list[Turn] = []
+        self._rewards: list[tuple[int, float]] = []
+        """Of turns that have been settled and not taken."""
+        self._turns: list[Turn] = []
+        """The one that goes on, and before it those that are over and not taken."""
+        self._begun = 0
+        """Turns so far."""
+        self._live: dict[int, Turn] = {}
+        """By number, turns whose messages may still be carried out."""
+        self._under_way: dict[str, deque[int]] = {agent.id: deque() for agent in config.agents if agent.latency}
+        """By agent those of them that latency may have delayed."""
         self.opening: tuple[Entry, ...] = ()
         """What the log says before the first turn."""
         self._said: list[Entry] = []
@@ -271,12 +302,14 @@ class Replay:
         self.checked: Counter[str] = Counter()
         self.failed: Counter[str] = Counter()
         self.differences: list[Difference] = []
-        self.tables: dict[str, dict[str, list[Any]]] = {
-            name: {column.name: [] for column in columns_of(name, version)} for name in tables_of(version)
-        }
+        self.tables = self._empty()
+        """What has not been taken."""
+        self._news = news(config, seed, math.inf) if "news" in self.tables else iter(())
+        self._next_news = next(self._news, None)
+        self._mids = deque([(-1, float(config.first_price))], config.halt.within + 1 if config.halt else 1)
+        """Timesteps whose end a halt looks at, with the mid there."""
         self.kinds: Counter[str] = Counter()
         self.rejected: Counter[str] = Counter()
-        self.agent_trades: Counter[str] = Counter()
         self.accepted = 0
         self.timestep = 0
         self._incoming: Incoming | None = None
@@ -294,6 +327,7 @@ class Replay:
         self._halt_since = -1
         """First timestep whose end counts for a halt."""
         self._last: Event | None = None
+        self._finished = False
 
     # --- checks -----------------------------------------------------------------------------------------------
 
@@ -357,7 +391,7 @@ class Replay:
         self.expect("log", event, "seq", event.seq, last.seq + 1 if last else 0)
         self.expect("log", event, "timestep", event.timestep, math.floor(event.time))
         own = event.kind in {"turn", "resume"}  # which fall due by themselves
-        wanted = len(self.turns) - (event.kind != "turn")
+        wanted = self._begun - (event.kind != "turn")
         if event.turn == -1 and self._recorded and not own:
             if not self._on_tape or (last and event.time != last.time):
                 self._end_turn(event)
@@ -368,7 +402,7 @@ class Replay:
                 self._sender = event.agent
             own, wanted = True, -1
         elif not own and event.reason != "under_way":
-            if event.turn != self._answering and 0 <= event.turn < len(self.turns):
+            if event.turn != self._answering and event.turn in self._live:
                 self._arrive(event)
                 own = True
             wanted = self._answering
@@ -394,13 +428,16 @@ class Replay:
         """The messages of an earlier turn reach the exchange: the first line of what comes of them."""
         self._end_turn(event)
         self._close_until(event.timestep)
-        turn = self.turns[event.turn]
+        turn = self._live[event.turn]
         latency = self.accounts[turn.agent].seat.latency
         self.expect("latency", event, "turn", latency is not None, True)
         if latency is not None:
             self.expect("latency", event, "time", event.time >= turn.time + latency.fixed, True)
         self.expect("latency", event, "turn", event.turn > self._arrived.get(turn.agent, -1), True)
         self._arrived[turn.agent] = self._answering = event.turn
+        under_way = self._under_way.get(turn.agent)
+        while under_way and under_way[0] < event.turn:
+            del self._live[under_way.popleft()]
         self._on_tape = False
         self._sender = turn.agent
         self._stage = 0
@@ -410,9 +447,8 @@ class Replay:
     def _halt(self, event: Event) -> None:
         self._end_turn(event)
         halt = self.config.halt
-        mids = [float(self.config.first_price), *self.tables["quotes"]["mid"]]  # of timestep -1, 0, 1, ...
         first = max(event.timestep - halt.within, self._halt_since) if halt else 0
-        moved = halt is not None and any(abs(self.reference - mid) > halt.move for mid in mids[first + 1 :])
+        moved = halt is not None and any(abs(self.reference - mid) > halt.move for at, mid in self._mids if at >= first)
         self.expect("halt", event, "kind", moved and self._halt_end is None, True)
         self._halt_end = event.time + (halt.pause if halt else 0.0)
         self._halted_by = event.agent
@@ -438,7 +474,7 @@ class Replay:
         if rows["last_seq"]:
             rows["last_seq"][-1] = event.seq - 1
         for name, value in (
-            ("turn", len(rows["turn"])),
+            ("turn", self._begun),
             ("time", event.time),
             ("timestep", event.timestep),
             ("agent", event.agent),
@@ -456,17 +492,27 @@ class Replay:
         if not works:
             self.expect("duty", event, "turn", account.bid_orders + account.ask_orders > 0, True)
         self._settle(account, event.time)
-        account.last_turn = len(rows["turn"]) - 1
+        if account.last_turn is not None:
+            account.settled_turns += 1
+            account.trading_turns += account.traded
+        account.traded = False
+        account.last_turn = self._begun
         account.turns += 1
-        self.rewards.append(None)
         self._keep_said()
         own = self._own_orders(event.agent)
-        self.turns.append(Turn(event.agent, event.time, self.reference, own, works))
+        if self._turns and self._turns[-1].agent not in self._under_way:
+            self._live.pop(self._begun - 1, None)
+        turn = Turn(event.agent, event.time, self.reference, own, works)
+        self._turns.append(turn)
+        self._live[self._begun] = turn
+        if event.agent in self._under_way:
+            self._under_way[event.agent].append(self._begun)
+        self._begun += 1
 
     def _keep_said(self) -> None:
         said, self._said = tuple(self._said), []
-        if self.turns:
-            self.turns[-1].entries = said
+        if self._turns:
+            self._turns[-1].entries = said
         else:
             self.opening = said
 
@@ -478,7 +524,8 @@ class Replay:
             gained = wealth - account.seen_wealth - reward.inventory_penalty * held * held * elapsed
             gained -= reward.damping * (account.seen_inventory * (self.reference - account.seen_reference))
             gained -= reward.excess_penalty * excess * excess * elapsed
-            self.rewards[account.last_turn] = (gained - reward.refusal_penalty * account.refused) / reward.scale
+            settled = (gained - reward.refusal_penalty * account.refused) / reward.scale
+            self._rewards.append((account.last_turn, settled))
         account.seen_wealth = wealth
         account.seen_time = time
         account.seen_inventory = account.inventory
@@ -503,9 +550,13 @@ class Replay:
         lowest = math.ceil(self.reference) - self._window // 2
         return lowest <= price < lowest + self._window
 
+    def _answered(self, event: Event) -> Turn:
+        """The turn that an event says it comes of; where no such turn can be, the last one."""
+        return self._live.get(event.turn) or self._turns[-1]
+
     def _order(self, event: Event) -> None:
         side, price = str(event.side), event.price or 0
-        turn = self.turns[event.turn]
+        turn = self._answered(event)
         self.expect("duty", event, "kind", turn.works, True)
         known = turn.order_of(side)
         if known:
@@ -585,7 +636,9 @@ class Replay:
         for who, sign in ((buyer, 1), (seller, -1)):
             self.accounts[who].inventory += sign * lots
             self.accounts[who].cash -= sign * lots * maker.price
-            self.agent_trades[who] += 1
+            self.accounts[who].traded = True
+        for who in {buyer, seller}:
+            self.accounts[who].trades += 1
         self._pay(self.accounts[event.agent], lots * self.accounts[event.agent].fees.taker)
         self._pay(self.accounts[maker.agent], lots * self.accounts[maker.agent].fees.maker)
         self.accounts[event.agent].taker_lots += lots
@@ -650,8 +703,9 @@ class Replay:
                     return
                 self.expect("log", event, "agent", event.agent, self._sender)
                 self.expect("log", event, "kind", self._stage, 0)
-                self._charge(self.turns[event.turn], "cancel")
-                self.turns[event.turn].cancelled += (event.order_id,)
+                turn = self._answered(event)
+                self._charge(turn, "cancel")
+                turn.cancelled += (event.order_id,)
             case "self_trade":
                 self.expect("log", event, "agent", event.agent, incoming.agent if incoming else None)
                 best = self.book.best(order.side)
@@ -705,13 +759,36 @@ class Replay:
         if self._last and self.tables["turns"]["last_seq"]:
             self.tables["turns"]["last_seq"][-1] = self._last.seq
         self._close_until(timesteps)
-        if "news" in self.tables:
-            for piece in news(self.config, self.seed, timesteps):
-                for name, number in piece._asdict().items():
-                    self.tables["news"][name].append(number)
         if timesteps == self.config.timesteps:
             for account in self.accounts.values():
                 self._settle(account, float(timesteps))
+        self._finished = True
+
+    def take(self) -> Piece:
+        """What has been rebuilt since the last time: rows of timesteps that are closed, and of turns that are over."""
+        while self._next_news is not None and self._next_news.time < self.timestep:
+            for name, number in self._next_news._asdict().items():
+                self.tables["news"][name].append(number)
+            self._next_news = next(self._news, None)
+        tables, turns, rewards = self.tables, self._turns, self._rewards
+        self.tables, self._turns, self._rewards = self._empty(), [], []
+        until = float(self.timestep)
+        if turns and not self._finished:
+            self._turns.append(turns.pop())
+            until = self._turns[0].time
+            for name, values in tables["turns"].items():
+                self.tables["turns"][name] += values[-1:]
+                del values[-1:]
+        return Piece(tables, turns, until, self._finished, rewards)
+
+    @property
+    def held(self) -> int:
+        """Rows that are there to be taken."""
+        return max(len(columns["timestep"]) for name, columns in self.tables.items() if name != "news")
+
+    def _empty(self) -> dict[str, dict[str, list[Any]]]:
+        tables = tables_of(self.version)
+        return {name: {column.name: [] for column in columns_of(name, self.version)} for name in tables}
 
     def _close_until(self, timestep: int) -> None:
         while self.timestep < timestep:
@@ -729,6 +806,7 @@ class Replay:
                 True,
             )
         self._close_quotes(bids[0] if bids else None, asks[0] if asks else None)
+        self._mids.append((self.timestep, self.reference))
         depth = self.tables["depth"]
         depth["timestep"].append(self.timestep)
         for level in range(DEPTH_LEVELS):

@@ -80,9 +80,9 @@ ROW_GROUP = 2**20
 
 
 @contextmanager
-def written_in_pieces(path: Path, name: str) -> Iterator[Callable[[dict[str, Any]], None]]:
+def written_in_pieces(path: Path, name: str, version: int = VERSION) -> Iterator[Callable[[dict[str, Any]], None]]:
     """What takes a table of the schema piece by piece: the same bytes as :func:`write_table` of the whole, in less memory."""
-    schema = arrow_schema(name)
+    schema = arrow_schema(name, version)
     waiting, begun = schema.empty_table(), False
     with (
         whole_file(path) as partial,
@@ -91,7 +91,7 @@ def written_in_pieces(path: Path, name: str) -> Iterator[Callable[[dict[str, Any
 
         def take(columns: dict[str, Any]) -> None:
             nonlocal waiting, begun
-            waiting = pa.concat_tables([waiting, arrow_table(name, columns)])
+            waiting = pa.concat_tables([waiting, arrow_table(name, columns, version)])
             while len(waiting) >= ROW_GROUP:
                 writer.write_table(waiting[:ROW_GROUP].combine_chunks(), ROW_GROUP)
                 waiting, begun = waiting[ROW_GROUP:], True

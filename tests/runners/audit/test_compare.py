@@ -21,6 +21,7 @@ import runners.report.__main__ as report_command
 from market_env.config import ConfigError
 from runners import replay, simulate
 from runners.audit import compare
+from runners.audit.figures import Figures
 from runners.audit.rebuild import Replay
 from runners.files import run
 from runners.files.folder import file_hashes
@@ -289,7 +290,11 @@ def forge(small: Path, path: Path, change: Callable[[dict[str, list[Any]]], None
         change(columns)
         kit.rewrite(part, "events", columns)
     summary = json.loads((path / "summary.json").read_text())
-    summary |= compare.rebuild_summary(compare.replay(path)) | {"sha256": file_hashes(path)}
+    rebuilt, pieces = compare.replay(path)
+    figures = Figures(rebuilt)
+    for piece in pieces:
+        figures.add(piece)
+    summary |= figures.result() | {"sha256": file_hashes(path)}
     (path / "summary.json").write_text(json.dumps(summary))
     return compare.audit(path)
 

@@ -46,14 +46,14 @@ def assert_rebuilt(config: MarketConfig, events: np.ndarray) -> None:
         replayed.feed(Event(*row))
     replayed.finish(config.timesteps)
     assert not replayed.differences, replayed.differences[:3]
-    tables = derive(config, events)
+    rebuilt, tables = replayed.take().tables, derive(config, events)
     for name, columns in (
         ("trades", trade_columns(events, ids)),
         ("quotes", quote_columns(tables.quotes)),
         ("depth", depth_columns(tables.depth)),
         ("agents", agent_columns(tables, ids)),
     ):
-        assert pa.Table.from_pydict(columns, schema=arrow_schema(name)).to_pydict() == replayed.tables[name], name
+        assert pa.Table.from_pydict(columns, schema=arrow_schema(name)).to_pydict() == rebuilt[name], name
 
 
 def played_at_random(config: MarketConfig, seed: int) -> np.ndarray:
