@@ -136,7 +136,7 @@ class Second:
         self._answers.put(GONE)
 
     def answer(self) -> Any:
-        """Its next answer, when it is there: to the audit, then to each page; :data:`GONE` if none will come."""
+        """Its next answer, when it is there: to the audit, the run's facts, then each page; :data:`GONE` if none will come."""
         while self._asked:
             try:
                 found = self._answers.get(timeout=min(BEAT, PATIENCE))

@@ -8,7 +8,7 @@ over each whole window of 1,800 timesteps, as that range was. Cost: about two se
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -192,6 +192,41 @@ PARTS: dict[str, Sequence[str]] = {
 """Names of the parts of facts that are lists."""
 
 
+LABELS = {
+    "excess_kurtosis_1s": "excess kurtosis of 1 s returns",
+    "excess_kurtosis_1min": "excess kurtosis of 1 min returns",
+    "hill_tail_index_1s": "tail index of 1 s returns, largest 2 %",
+    "hill_tail_index_1s_5pct": "tail index of 1 s returns, largest 5 %",
+    "acf_abs_return_lag1": "memory of |1 s return|, lag 1",
+    "acf_abs_return_mean_lag1_10": "memory of |1 s return|, lags 1 to 10",
+    "acf_return_lag1": "memory of 1 s returns, lag 1",
+    "variance_ratio_10s": "variance ratio, 10 s over 1 s",
+    "variance_ratio_60s": "variance ratio, 60 s over 1 s",
+    "zero_return_share_1s": "share of seconds without a return",
+    "volatility_1s_bp": "volatility of 1 s returns, basis points",
+    "sign_acf_lag1": "memory of order signs, lag 1",
+    "sign_acf_lag5": "memory of order signs, lag 5",
+    "sign_acf_lag10": "memory of order signs, lag 10",
+    "sign_acf_lags_2_5_10_20": "memory of order signs",
+    "events_per_second": "messages a second",
+    "event_count_fano_1s": "messages in 1 s, variance over mean",
+    "event_count_acf_1s": "memory of messages in 1 s, lag 1",
+    "event_count_acf_1_10_60s": "memory of messages in 1 s",
+    "cancel_per_submit": "cancels a submission",
+    "exec_per_submit": "executions a submission",
+    "submit_log_size_sd": "spread of sizes, sd of ln(size)",
+    "print_moves_best_share": "share of prints that move the best",
+    "placement_inside_atbest_behind": "share of orders placed",
+    "spread_ticks": "spread, ticks",
+    "best_depth_shares": "size at the best, units",
+    "depth_by_level_shares": "size, units",
+    "level_distance_ticks": "distance from the best, ticks",
+    "ofi_r2_10s": "R² of 10 s moves on order-flow imbalance",
+    "p_up_by_imbalance": "P(next move up), imbalance",
+}
+"""What each fact is called where its name says too little, with its unit."""
+
+
 def measure(pair: pairs.Pair, start: float, end: float, tick: float) -> dict[str, Any]:
     """All facts of a pair, beside the real ones.
 
@@ -311,31 +346,44 @@ def _verdict(value: float | None, real: Sequence[float]) -> str | None:
 
 def tally(found: dict[str, Any]) -> tuple[int, int]:
     """Facts within the real range, and facts that could be judged."""
-    judged: list[str] = []
-    for fact in found["facts"].values():
-        inside = (
-            fact["inside"][1:] if fact is found["facts"]["level_distance_ticks"] else fact["inside"]
-        )  # level 1: 0 by definition
-        judged += [verdict for verdict in (inside if isinstance(inside, list) else [inside]) if verdict]
+    judged = [verdict for _, verdict in judged_facts(found)]
     return judged.count("inside"), len(judged)
 
 
-def table_rows(found: dict[str, Any]) -> list[tuple[str, str, str, str, str, str]]:
-    """The facts as text: name, over all, lowest and highest window, real half hours, real days, verdict."""
+def judged_facts(found: dict[str, Any]) -> list[tuple[str, str]]:
+    """Names of facts that could be judged with their verdicts, one a part, as :func:`tally` counts them."""
+    judged = []
+    for name, fact in found["facts"].items():
+        own = fact["inside"] if isinstance(fact["inside"], list) else [fact["inside"]]
+        first = 1 if name == "level_distance_ticks" else 0  # level 1: 0 by definition
+        judged += [(name, verdict) for verdict in own[first:] if verdict]
+    return judged
+
+
+def table_rows(
+    found: dict[str, Any], names: Mapping[str, str] | None = None
+) -> list[tuple[str, str, str, str, str, str]]:
+    """The facts as text: name, over all, lowest and highest window, real half hours, real days, verdict.
+
+    Args:
+        found: see :func:`measure`.
+        names: what to call the facts, such as :data:`LABELS`; by default their names.
+    """
 
     def span(values: Sequence[float]) -> str:
         return f"{number(min(values))} … {number(max(values))}" if values else ""
 
     lines = []
     for name, fact in found["facts"].items():
+        called = names[name] if names else name
         if isinstance(fact["value"], list):
             for part, (value, verdict) in enumerate(zip(fact["value"], fact["inside"], strict=True)):
                 real = [day[part] for day in fact["real_days"] if part < len(day)]
-                lines.append((f"{name}: {PARTS[name][part]}", number(value), "", "", span(real), verdict or ""))
+                lines.append((f"{called}: {PARTS[name][part]}", number(value), "", "", span(real), verdict or ""))
             continue
         windows = [value for value in fact["windows"] or [] if value is not None]
         band, days = fact["real_half_hours"] or [], fact["real_days"]
-        lines.append((name, number(fact["value"]), span(windows), span(band), span(days), fact["inside"] or ""))
+        lines.append((called, number(fact["value"]), span(windows), span(band), span(days), fact["inside"] or ""))
     return lines
 
 

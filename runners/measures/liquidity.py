@@ -34,6 +34,8 @@ FEWEST_BLOCKS = 20
 
 LARGE_SHARE = 0.05
 """Large orders are the largest of this share of all aggressors' orders, by lots traded."""
+MOST_SMALL = 5_000
+"""Smaller orders that are looked at beside them at most, evenly chosen."""
 RECOVERY = 31
 """Ends of timesteps after a large order that are looked at."""
 
@@ -50,6 +52,8 @@ BACK = 0.5
 BEFORE = 5
 """Arrivals in so many timesteps up to an episode's start are compared with those at other times."""
 STUDY = np.arange(-20, 21)
+BAND_DRAWS = 200
+"""Shifted starts that a band is drawn from, a fifth of those that the evidence is judged by."""
 FEWEST_EPISODES = 5
 """With fewer episodes nothing is claimed."""
 CLEAR, WEAK = 0.01, 0.05
@@ -233,10 +237,10 @@ class Recovery:
     """On the side that they hit, just after them."""
     path: list[Interval]
     """At the end of the order's timestep and of the :data:`RECOVERY` - 1 following ones."""
-    other: list[float]
+    other: list[Interval]
     """Depth of the other side, just after them and then at the same ends of timesteps."""
-    small: list[float]
-    """Depth of the side that the smaller orders hit, at the same moments: what depth does anyway."""
+    small: list[Interval]
+    """Depth of the side that the smaller orders hit, at the same moments: what depth does anyway. Of :data:`MOST_SMALL` at most."""
     half_life: int | None
     """Ends of timesteps until half of what was lost is back; None if that does not happen within them."""
 
@@ -273,25 +277,36 @@ def recovery(line: Timeline) -> Recovery | None:
         known = ~np.isnan(parts[:, column])
         return parts[known, column], wholes[known]
 
-    found, wholes = paths(large, hit)
-    # Orders in a row share much of their windows: blocks of as many as two windows hold on average.
-    block = max(5, int(2 * RECOVERY * len(found) / max(1, line.run.timesteps)))
-    after, *path = (ratio_of(*over(found, wholes, column), block) for column in range(RECOVERY + 1))
-    sums = {}
-    for name, chosen, sides in (("other", large, 1 - hit), ("small", inside & ~large, hit)):
-        parts, base_lots = paths(chosen, sides)
-        pairs = [over(parts, base_lots, column) for column in range(RECOVERY + 1)]
-        sums[name] = [float(part.sum() / whole.sum()) if whole.sum() else float("nan") for part, whole in pairs]
+    def with_intervals(chosen: NDArray[np.bool_], sides: NDArray[np.int64]) -> list[Interval]:
+        found, wholes = paths(chosen, sides)
+        # Orders in a row share much of their windows: blocks of as many as two windows hold on average.
+        block = max(5, int(2 * RECOVERY * len(found) / max(1, line.run.timesteps)))
+        return [ratio_of(*over(found, wholes, column), block) for column in range(RECOVERY + 1)]
+
+    small = np.flatnonzero(inside & ~large)
+    few = np.zeros(len(orders), np.bool_)
+    few[small[:: -(-len(small) // MOST_SMALL) or 1]] = True
+    after, *path = with_intervals(large, hit)
     back = [lag for lag, point in enumerate(path) if point.mean >= 1 - (1 - after.mean) / 2]
     return Recovery(
-        orders=len(found),
+        orders=int(np.count_nonzero(large)),
         smallest=int(np.ceil(smallest)),
         after=after,
         path=path,
-        other=sums["other"],
-        small=sums["small"],
+        other=with_intervals(large, 1 - hit),
+        small=with_intervals(few, hit),
         half_life=back[0] if after.mean < 1 and back else None,
     )
+
+
+class Study(NamedTuple):
+    """A series around the starts of episodes at each lag of :data:`STUDY`."""
+
+    mean: Floats
+    """Over episodes."""
+    low: Floats
+    high: Floats
+    """Where 95 % of shifted starts lie, lag by lag."""
 
 
 @dataclass(frozen=True)
@@ -306,14 +321,12 @@ class Thinning:
     """Share of it above which it is no longer."""
     episodes: list[tuple[int, int]]
     """First timestep of each and the first one at which depth is back; the run's end if it never is."""
-    arrivals: Floats
-    """Turns a timestep around the starts, mean over episodes, at each lag of :data:`STUDY`."""
-    band: tuple[Floats, Floats]
-    """Where 95 % of shifted starts lie at each lag."""
-    aggression: Floats
-    """Lots taken a timestep around the starts, mean over episodes at each lag."""
-    depth: Floats
-    """Depth relative to its usual level, mean over episodes at each lag."""
+    arrivals: Study
+    """Turns a timestep."""
+    aggression: Study
+    """Lots taken a timestep."""
+    depth: Study
+    """Depth relative to its usual level."""
     before: float | None
     """Mean turns a timestep in the :data:`BEFORE` timesteps up to the start."""
     elsewhere: float | None
@@ -323,6 +336,8 @@ class Thinning:
     left: dict[str, float]
     """Mean change in lots near the mid from :data:`BEFORE` timesteps before to the start, by kind: traded, cancelled, or
     left behind as the mid moved, less what came."""
+    left_by_chance: dict[str, tuple[float, float]]
+    """The same where 95 % of shifted starts lie."""
     shares: dict[str, float]
     """Each kind's share of the lots near the mid, over the whole run."""
     recovery: list[int]
@@ -352,35 +367,45 @@ def thinning(line: Timeline) -> Thinning:
     with np.errstate(invalid="ignore", divide="ignore"):
         relative = np.where(usual > 0, depth / usual, np.nan)
     before = np.arange(-BEFORE + 1, 1)
-    nothing = np.full(len(STUDY), np.nan)
     if not len(starts):
-        return Thinning(
-            usual, thin, back, [], nothing, (nothing, nothing), nothing, nothing, None, None, None, {}, {}, []
-        )
+        none = Study(*(np.full(len(STUDY), np.nan) for _ in Study._fields))
+        return Thinning(usual, thin, back, [], none, none, none, None, None, None, {}, {}, {}, [])
     moved = shifted(len(depth), starts)
     # One draw at a time: all at once are thousands of times the episodes.
     null = np.array([np.nanmean(around(turns, draw, before)) for draw in moved])
     seen = float(np.nanmean(around(turns, starts, before)))
-    shifted_paths = np.stack([nan_mean(around(turns, draw, STUDY), 0) for draw in moved])
-    kinds = {}
+    few = moved[:BAND_DRAWS]
+
+    def study(series: Floats) -> Study:
+        by_chance = np.stack([nan_mean(around(series, draw, STUDY), 0) for draw in few])
+        with np.errstate(all="ignore"):
+            low, high = np.nanquantile(by_chance, [0.025, 0.975], axis=0)
+        return Study(nan_mean(around(series, starts, STUDY), 0), low, high)
+
+    def change(series: Floats, when: NDArray[np.int64]) -> float:
+        return float(np.mean(series[when] - series[np.maximum(when - BEFORE, 0)]))
+
+    kinds, by_chance = {}, {}
     total = line.near.sum(axis=1)
     held = total.sum(axis=0) / max(1, total.sum())
     for number, kind in enumerate(line.kinds):
         series = total[:, number].astype(np.float64)
-        kinds[kind] = float(np.mean(series[starts] - series[np.maximum(starts - BEFORE, 0)]))
+        kinds[kind] = change(series, starts)
+        low, high = np.quantile([change(series, draw) for draw in few], [0.025, 0.975])
+        by_chance[kind] = (float(low), float(high))
     return Thinning(
         usual=usual,
         thin=thin,
         back=back,
         episodes=episodes,
-        arrivals=nan_mean(around(turns, starts, STUDY), 0),
-        band=(np.nanquantile(shifted_paths, 0.025, axis=0), np.nanquantile(shifted_paths, 0.975, axis=0)),
-        aggression=nan_mean(around(taken, starts, STUDY), 0),
-        depth=nan_mean(around(relative, starts, STUDY), 0),
+        arrivals=study(turns),
+        aggression=study(taken),
+        depth=study(relative),
         before=seen,
         elsewhere=float(null.mean()),
         p_value=float((1 + np.count_nonzero(null >= seen)) / (1 + len(null))),
         left=kinds,
+        left_by_chance=by_chance,
         shares=dict(zip(line.kinds, held.tolist(), strict=True)),
         recovery=[end - start for start, end in episodes if end < len(depth)],
     )

@@ -54,6 +54,8 @@ def write_report(
     compare: Sequence[Path] = (),
     second: Second | None = None,
     audited: Callable[[], None] = lambda: None,
+    *,
+    on_white: bool = False,
 ) -> list[Path]:
     """Write ``report.pdf``, each of its pages as a picture in ``figures/``, and ``heatmap.png``; return the pictures.
 
@@ -64,6 +66,7 @@ def write_report(
         compare: folders of runs to set beside it, on a page of their own.
         second: a process that has been asked for its share of the pages, :data:`MADE_BESIDE`.
         audited: called once, before the first page is made, which quotes the audit, and before the second process's first page is asked for.
+        on_white: draw the book on white, for paper.
 
     Raises:
         ConfigError: there is no readable run.
@@ -75,7 +78,7 @@ def write_report(
     others = [Story(other) for other in compare]
     make_folder(path / "figures")
     with (
-        mpl.rc_context(fname=STYLE),
+        mpl.rc_context(book.PRINT if on_white else {}, fname=STYLE),
         whole_file(path / "report.pdf") as partial,
         PdfPages(partial, metadata={"Title": f"Market report: {path.name}", "CreationDate": None}) as pdf,
     ):
@@ -96,6 +99,9 @@ def write_report(
         for name, figure in zip(names[-len(end) :], end, strict=True):
             keep(name, figure)
         audited()
+        found = GONE if second is None else second.answer()
+        if found is not GONE:
+            story.facts = found
         keep("summary", laid_out("summary", story))
         if others:
             keep("comparison", opening.comparison([story, *others]))

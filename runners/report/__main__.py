@@ -29,6 +29,8 @@ class Arguments:
     """Folders of runs to set beside it."""
     html: bool = False
     """Also write report.html: the run to zoom, pan and hover over, in one file."""
+    print: bool = False
+    """Draw the order book dark on white, for paper."""
 
 
 @command
@@ -43,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         complete(path)
     with Second(Run(path).timesteps) as second:
         second.ask(Task(path, audit=False, report=True))
-        pictures = write_report(path, arguments.compare, second)
+        pictures = write_report(path, arguments.compare, second, on_white=arguments.print)
     if cut_off:
         print(
             f"the run was cut off: wrote its tables first, {Story(path).run.timesteps:,} whole timesteps, marked incomplete"

@@ -22,6 +22,7 @@ from runners.report.style import (  # fmt: skip
     GREEN,
     INK,
     MAKER_SHADE,
+    MOST_POINTS,
     MUTED,
     TAKER_SHADE,
     binned,
@@ -29,15 +30,16 @@ from runners.report.style import (  # fmt: skip
     colour,
     empty,
     number,
-    over_time,
     page,
     rows,
     short,
 )
 from scripted_agents.standards import NEAR_BOUND
 
-MOST_LINES = 60
+MOST_LINES = 4
 """Agents of a kind that are drawn one by one."""
+FEW_POINTS = 150
+"""Points of lines that cross."""
 BLUES = LinearSegmentedColormap.from_list("blues", ["#FFFFFF", BID])
 DIVERGING = LinearSegmentedColormap.from_list("sides", [ASK, "#FFFFFF", BID])
 
@@ -56,22 +58,25 @@ def inventories(story: Story) -> Figure:
         start = np.array([agent.cash + agent.inventory * run.market.first_price for agent in members])
         change = table["wealth"].to_numpy().reshape(-1, len(members)) - start
         tint = colour(run, kind)
-        for index in range(min(len(members), MOST_LINES)):
-            place, _, low, high = binned(inventory[:, index])
-            # The value furthest from zero of each bin: extremes are what a bound is about.
-            extreme = np.where(np.abs(low) > np.abs(high), low, high)
-            axes.plot(place, extreme, color=tint, alpha=1.0 if len(members) == 1 else 0.5, linewidth=0.7)
-            place, mean, *_ = binned(change[:, index])
-            wealth.plot(place, mean, color=tint, alpha=1.0 if len(members) == 1 else 0.5, linewidth=0.8)
+        if len(members) <= MOST_LINES:
+            for index in range(len(members)):
+                place, _, low, high = binned(inventory[:, index])
+                # The value furthest from zero of each bin: extremes are what a bound is about.
+                extreme = np.where(np.abs(low) > np.abs(high), low, high)
+                axes.plot(place, extreme, color=tint, alpha=1.0 if len(members) == 1 else 0.7, linewidth=0.8)
+                place, mean, *_ = binned(change[:, index])
+                wealth.plot(place, mean, color=tint, alpha=1.0 if len(members) == 1 else 0.7, linewidth=0.8)
+        else:
+            spread_of(axes, inventory, tint)
+            spread_of(wealth, change, tint)
         bounds = sorted({a.inventory_bound for a in members if not isinstance(a.arrivals, Recorded)})
         for bound in (*bounds, *(-bound for bound in bounds)):
             axes.axhline(bound, color=MUTED, linewidth=0.8, linestyle="--")
         wealth.axhline(0, color=MUTED, linewidth=0.7)
         largest = int(np.abs(inventory).max()) if inventory.size else 0
         count = f"{len(members)} agent{'s' * (len(members) > 1)}"
-        shown = f", the first {MOST_LINES} shown" if len(members) > MOST_LINES else ""
         limits = f"of ±{' / '.join(map(str, bounds))} (dashed)" if bounds else "without a bound"
-        axes.set_title(f"{kind}: inventory of {count}, largest {largest} {limits}{shown}")
+        axes.set_title(f"{kind}: inventory of {count}, largest {largest} {limits}")
         axes.set_ylabel("lots")
         wealth.set_title(f"{kind}: change in wealth")
         wealth.set_ylabel("tick-lots")
@@ -80,9 +85,21 @@ def inventories(story: Story) -> Figure:
         axes.set(xlabel="time (timesteps)", xlim=(0, max(1, run.timesteps)))
     caption(
         figure,
-        f"A line an agent; each point of a longer run shows the inventory furthest from zero. Changes in wealth, tick-lots: {', '.join(parts)}.",
+        f"Up to {MOST_LINES} agents: a line each, of a longer run the inventory furthest from zero; more: median, middle half, and lowest to highest. "
+        f"Changes in wealth, tick-lots: {', '.join(parts)}.",
     )
     return figure
+
+
+def spread_of(axes: Axes, values: NDArray[np.float64], tint: str) -> None:
+    """Median, middle half and range over agents, shape (timesteps, agents), at evenly spaced timesteps."""
+    if not len(values):
+        return
+    steps = np.unique(np.linspace(0, len(values) - 1, min(len(values), MOST_POINTS)).round().astype(np.int64))
+    lowest, low, middle, high, highest = np.quantile(values[steps], [0, 0.25, 0.5, 0.75, 1], axis=1)
+    axes.fill_between(steps + 1, lowest, highest, color=tint, alpha=0.25, linewidth=0)
+    axes.fill_between(steps + 1, low, high, color=tint, alpha=0.55, linewidth=0)
+    axes.plot(steps + 1, middle, color=INK, linewidth=0.8, marker="." if len(steps) < 5 else None)
 
 
 def participation(story: Story) -> Figure:
@@ -123,7 +140,7 @@ def participation(story: Story) -> Figure:
 def half_spreads(found: trading.Trading, spreads: Axes) -> None:
     """What resting orders of each kind earned a lot, as they traded and later."""
     spreads.set(
-        title=f"Makers' half-spreads: effective = realised (after {trading.HORIZON} timesteps) + adverse",
+        title=f"Half-spreads of resting orders, realised {trading.HORIZON} timesteps later",
         ylabel="ticks a lot",
     )
     for index, terms in enumerate(found.spreads.values()):
@@ -162,8 +179,8 @@ def terms_by_kind(figure: Figure, story: Story) -> None:
         both = figures["maker_lots"] + figures["taker_lots"]
         cells.append(
             (
-                short(kind), f"{both / volume:.1%}", f"{figures['maker_lots'] / both:.1%}" if both else "-", number(found.fill_rate[kind], ".1%"),
-                *(number(getattr(found.spreads[kind], name).mean) if kind in found.spreads else "-" for name in ("effective", "realised", "impact")),
+                short(kind), f"{both / volume:.1%}", number(figures["maker_lots"] / both if both else None, ".1%"), number(found.fill_rate[kind], ".1%"),
+                *(number(getattr(found.spreads[kind], name).mean if kind in found.spreads else None) for name in ("effective", "realised", "impact")),
                 *((f"{figures['wealth_change'] + figures['fees']:+,.0f}", f"{figures['fees']:,.0f}") if charged else ()),
                 f"{figures['wealth_change']:+,.0f}",
             )
@@ -219,7 +236,7 @@ def learner(story: Story, seat: trading.Seat | None = None) -> Figure:
     earned_panel(panels["earned"], run, seat)
     caption(
         figure,
-        f"Orders in {number(seat.ordering, '.1%')} of turns, trades after {seat.trading:.1%}; beyond {NEAR_BOUND:.0%} of its bound in {seat.near_bound:.2%} of timesteps; "
+        f"n: turns, of all but those that found a one-sided book. Orders in {number(seat.ordering, '.1%')} of turns, trades after {seat.trading:.1%}; beyond {NEAR_BOUND:.0%} of its bound in {seat.near_bound:.2%} of timesteps; "
         f"against doing nothing {seat.wealth_change - seat.idle_change:+,.0f} tick-lots at the mid, {seat.liquidation_change - seat.idle_change:+,.0f} with its inventory closed through the book.",
     )
     return figure
@@ -251,21 +268,25 @@ def offers_panels(offsets: Axes, lots: Axes, run: Run, turns: pl.DataFrame) -> N
         values = np.full(run.timesteps, np.nan)
         values[steps] = wanted.cast(pl.Float64).fill_null(np.nan).to_numpy()
         series[side] = values
-        over_time(offsets, values, BID if side == "bid" else ASK, side, band=False)
+        place, mean, low, high = binned(values, FEW_POINTS)
+        tint = BID if side == "bid" else ASK
+        offsets.fill_between(place, low, high, color=tint, alpha=0.2, linewidth=0)
+        offsets.plot(place, mean, color=tint, label=side, marker="." if len(place) < 5 else None)
     offsets.set(
         title="Prices asked for: distance from the reference price",
         ylabel="ticks (negative: through it)",
         xlabel="time (timesteps)",
         xlim=(0, max(1, run.timesteps)),
     )
-    offsets.legend(ncols=2, loc="upper right")
+    offsets.legend(ncols=2, loc="lower right", bbox_to_anchor=(1, 0.97), borderaxespad=0.2)
     sizes = sorted({*turns["bid_lots"].drop_nulls(), *turns["ask_lots"].drop_nulls()})
     for side, tint, shift in (("bid", BID, -0.2), ("ask", ASK, 0.2)):
         asked = turns[f"{side}_lots"].drop_nulls()
         if len(asked):
             shares = [float((asked == size).mean()) for size in sizes]
             lots.bar(np.arange(len(sizes)) + shift, shares, 0.38, color=tint, label=side)
-    lots.set_xticks(range(len(sizes)), [str(size) for size in sizes])
+    every = -(-len(sizes) // 12) or 1  # as many names as fit
+    lots.set_xticks(range(0, len(sizes), every), [str(size) for size in sizes[::every]])
     lots.set(title="Lots asked for", xlabel="lots (0: no order)", ylabel="share of turns")
     if turns["bid_lots"].null_count() < turns.height:
         lots.legend()
@@ -288,7 +309,7 @@ def state_panels(state: Axes, net: Axes, seat: trading.Seat) -> None:
         max(0.01, float(np.nanmax(chance))) if counts_by_state.any() else 1.0,
         "no turn found\na two-sided book",
     )
-    state.set_title("Share of turns with a trade")
+    state.set_title("Share of turns with a trade (n: turns)")
     unknown = "actions were not recorded:\nthe run was cut off"
     wanted, counted = trading.by_state(turns.with_columns(net=pl.col("bid_lots") - pl.col("ask_lots")), "net")
     most = float(np.nanmax(np.abs(wanted))) if counted.any() else 1.0
@@ -302,7 +323,7 @@ def state_panels(state: Axes, net: Axes, seat: trading.Seat) -> None:
         most or 1.0,
         unknown if seat.ordering is None else "no turn found\na two-sided book",
     )
-    net.set_title("Lots bid for less lots offered, a turn")
+    net.set_title("Lots bid less lots offered, a turn")
 
 
 def earned_panel(earned: Axes, run: Run, seat: trading.Seat) -> None:
@@ -328,20 +349,32 @@ def state_table(
     high: float,
     why: str,
 ) -> None:
-    """Means by inventory and imbalance; how many turns in small print."""
+    """Means by inventory and imbalance, bins as wide as they are; how many turns in small print."""
     if not counts.any():
         empty(axes, why)
         return
-    axes.imshow(np.ma.masked_invalid(values), cmap=cmap, vmin=low, vmax=high, aspect="auto", origin="lower")
+    edges_x, edges_y = np.array(trading.IMBALANCE_BINS), np.array(trading.INVENTORY_BINS)
     axes.grid(visible=False)
-    edges_x, edges_y = trading.IMBALANCE_BINS, trading.INVENTORY_BINS
-    axes.set_xticks(np.arange(len(edges_x)) - 0.5, [f"{edge:g}" for edge in edges_x])
-    axes.set_yticks(np.arange(len(edges_y)) - 0.5, [f"{edge:g}" for edge in edges_y])
+    axes.pcolormesh(
+        edges_x,
+        edges_y,
+        np.ma.masked_invalid(values),
+        cmap=cmap,
+        vmin=low,
+        vmax=high,
+        edgecolors="white",
+        linewidth=0.8,
+    )
+    axes.set_xticks(edges_x, [f"{edge:g}" for edge in edges_x])
+    axes.set_yticks(edges_y, [f"{edge:g}" for edge in edges_y])
     axes.set(xlabel="imbalance at the touch", ylabel="inventory / bound")
+    seen = np.flatnonzero(counts.any(axis=1))
+    axes.set_ylim(edges_y[seen[0]], edges_y[seen[-1] + 1])
     for (i, j), value in np.ndenumerate(values):
         if counts[i, j]:
+            between = "\n" if edges_y[i + 1] - edges_y[i] > 0.2 * float(np.ptp(axes.get_ylim())) else "  "
             dark = abs(value) > 0.7 * max(abs(low), abs(high))
-            axes.text(j, i, f"{value:{form}}", ha="center", va="center", fontsize=7.5, color="white" if dark else INK)
             axes.text(
-                j, i - 0.3, f"{counts[i, j]:,}", ha="center", va="center", fontsize=5, color="white" if dark else MUTED
-            )
+                (edges_x[j] + edges_x[j + 1]) / 2, (edges_y[i] + edges_y[i + 1]) / 2, f"{value:{form}}{between}n {counts[i, j]:,}",
+                ha="center", va="center", fontsize=6.5, linespacing=1.5, color="white" if dark else INK,
+            )  # fmt: skip

@@ -64,6 +64,8 @@ def serve() -> None:
         if task.audit:
             answers.give(compare.result_of(compare.audit(task.run), task.run))
         story = Story(task.run)
+        if task.report:
+            answers.give(story.facts)
         with mpl.rc_context(fname=STYLE):
             for name in MADE_BESIDE if task.report else ():
                 answers.give(laid_out(name, story))

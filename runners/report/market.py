@@ -6,6 +6,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
+from matplotlib.ticker import FuncFormatter
 
 from market_env.engine.state import BUY, KIND_ACCEPT, KIND_CANCEL, KIND_TRADE, KIND_TURN
 from runners.measures import discovery, liquidity
@@ -32,11 +33,14 @@ from runners.report.style import (  # fmt: skip
     short,
 )
 
+FEW_POINTS = 150
+"""Points of lines that cross."""
+
 
 def flow(story: Story) -> Figure:
     """Mid, spread, depth, imbalance, volume, signed flow by kind, and the rates of what happened."""
     figure = page("Price, liquidity and order flow")
-    panels = figure.subplots(7, 1, sharex=True, height_ratios=(1.5, 0.8, 1.2, 0.8, 0.9, 1.2, 1.1))
+    panels = figure.subplots(7, 1, sharex=True, height_ratios=(1.4, 0.8, 1.1, 0.7, 0.9, 1.2, 1.5))
     price, spread, depth, imbalance, volume, signed, rates = panels
     run, line = story.run, story.line
     steps = run.timesteps
@@ -44,7 +48,7 @@ def flow(story: Story) -> Figure:
         "Mid", "Spread", f"Depth within {line.near_ticks} ticks of the mid (asks up, bids down)",
         "Imbalance at the touch", "Signed flow: lots bought (up) and sold (down) by aggressors", "Running sum of signed flow by the aggressor's kind", "What happened",
     )  # fmt: skip
-    labels = ("ticks", "ticks", "lots", "share", "lots a\ntimestep", "lots", "events a\ntimestep")
+    labels = ("ticks", "ticks", "lots", "share", "lots a\ntimestep", "lots", "a timestep\n(log scale)")
     for axes, title, label in zip(panels, titles, labels, strict=True):
         axes.set_title(title, fontsize=8.5, pad=3)
         axes.set_ylabel(label)
@@ -63,7 +67,11 @@ def flow(story: Story) -> Figure:
         figure,
         f"Mid {number(summary['lowest_mid'], ',.1f')} to {number(summary['highest_mid'], ',.1f')} ticks, mean spread {number(summary['mean_spread'])} ticks; "
         f"aggressors bought {story.figures['lots bought by aggressors']:,} and sold {story.figures['lots sold by aggressors']:,} lots."
-        + (f" Lines: means of {width} timesteps, bands their range." if width > 1 else ""),
+        + (
+            f" Lines: means of {width} timesteps, bands their range; the last strip: means of {-(-steps // FEW_POINTS)}."
+            if width > 1
+            else ""
+        ),
     )
     return figure
 
@@ -116,13 +124,28 @@ def traded_flow(story: Story, volume: Axes, signed: Axes) -> None:
 def what_happened(story: Story, rates: Axes) -> None:
     """Arrivals, submissions, cancels and trades a timestep."""
     kinds = story.line.events["kind"]
-    for label, code, tint in (
-        ("arrivals (turns)", KIND_TURN, INK), ("submissions", KIND_ACCEPT, BID), ("cancels", KIND_CANCEL, ASK), ("trades", KIND_TRADE, GREEN),
+    for label, code, tint, style in (
+        ("arrivals (turns)", KIND_TURN, INK, "-"), ("submissions", KIND_ACCEPT, BID, "-"), ("cancels", KIND_CANCEL, ASK, "--"), ("trades", KIND_TRADE, GREEN, "-"),
     ):  # fmt: skip
-        over_time(rates, story.line.per_timestep(kinds == code), tint, label, band=False)
-    rates.legend(loc="upper left", ncols=4)
+        place, mean, *_ = binned(story.line.per_timestep(kinds == code), FEW_POINTS)
+        if (mean > 0).any():
+            rates.plot(
+                place,
+                np.where(mean > 0, mean, np.nan),
+                color=tint,
+                linestyle=style,
+                label=label,
+                marker="." if len(place) < 5 else None,
+            )
+    if not rates.lines:
+        empty(rates, "nothing happened")
+        return
+    rates.set_yscale("log")
+    rates.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,g}"))
     rates.set_xlim(0, max(1, story.run.timesteps))
-    rates.set_ylim(0, 1.4 * rates.get_ylim()[1])  # room for the legend
+    low, high = rates.get_ylim()
+    rates.set_ylim(low, high * (high / low) ** 0.35)  # room for the legend
+    rates.legend(loc="upper left", ncols=4)
 
 
 def price_discovery(story: Story) -> Figure:
@@ -201,13 +224,11 @@ def shares_by_cause(moves: discovery.Moves, shares: Axes) -> None:
 def levels_emptied(moves: discovery.Moves, levels: Axes, impact: Axes) -> None:
     """How many levels aggressors' orders emptied, and how far the mid moved with them."""
     names = [f"{level}{'+' * (level == discovery.MOST_LEVELS)}" for level in moves.levels]
-    levels.set(
-        title="Price levels that an aggressor's order emptied", xlabel="levels emptied", ylabel="orders (log scale)"
-    )
+    levels.set(title="Levels that aggressors' orders emptied", xlabel="levels emptied", ylabel="orders (log scale)")
     impact.set(
-        title="The mid's move, in the order's direction",
+        title="The mid's move with such an order",
         xlabel="levels emptied",
-        ylabel="ticks, mean and 95 % interval",
+        ylabel="ticks in its direction, 95 % interval",
     )
     if moves.levels:
         levels.bar(names, list(moves.levels.values()), color=BID)
@@ -259,6 +280,7 @@ def pressure(story: Story) -> Figure:
         ]
         for side, tint, label in ((0, BID, "bid"), (1, ASK, "ask")):
             with_interval(left, found.depth[side], tint, names, label, 0.08 * (side - 0.5))
+        left.set_ylim(bottom=0)
         left.legend()
         if found.difference:
             gap = found.difference
@@ -272,26 +294,39 @@ def pressure(story: Story) -> Figure:
     if back is None:
         empty(right, "fewer than ten large orders with depth on both sides")
     else:
-        points = [back.after, *back.path]
-        place = np.array([-0.5, *range(len(back.path))])
-        means = [point.mean for point in points]
-        right.fill_between(place, [p.low for p in points], [p.high for p in points], color=INK, alpha=0.15, linewidth=0)
-        right.plot(place, means, color=INK, marker="o", markersize=3, label="the side that it hit")
-        right.plot(place, back.other, color=MUTED, linestyle="--", label="the other side")
-        right.plot(place, back.small, color=BID, linestyle=":", label="the side that smaller orders hit")
+        place = np.array([-2.0, *range(len(back.path))])
+        for points, tint, style, label in (
+            ([back.after, *back.path], INK, "o-", "the side that it hit"),
+            (back.other, ASK, "--", "the other side"),
+            (back.small, BID, ":", "the side that smaller orders hit"),
+        ):
+            low, high = (np.array([getattr(point, end) for point in points]) for end in ("low", "high"))
+            right.fill_between(place, low, high, color=tint, alpha=0.15, linewidth=0)
+            right.plot(place, [point.mean for point in points], style, color=tint, markersize=3, label=label)
         right.axhline(1, color=MUTED, linewidth=0.8, linestyle="--")
-        right.annotate("just after", (place[0], means[0]), (3, -14), textcoords="offset points", fontsize=7.5)
-        right.legend(loc="lower right")
-        half = (
-            "not within these timesteps"
-            if back.half_life is None
-            else f"by the end of {'the same timestep' if back.half_life == 0 else f'the timestep {back.half_life} later'}"
-        )
-        parts.append(
-            f"{back.orders:,} orders of {back.smallest} lots or more take {1 - back.after.mean:.1%} of the depth they meet, half of it is back {half}"
-        )
+        right.set_ylim(0, 1.12 * right.get_ylim()[1])
+        right.set_xticks([-2, *range(0, len(back.path), 5)], ["just\nafter", *map(str, range(0, len(back.path), 5))])
+        right.legend(loc="upper left", ncols=3)
+        parts.append(recovered(back))
     caption(figure, (". ".join(part[0].upper() + part[1:] for part in parts) or "Nothing could be measured") + ".")
     return figure
+
+
+def recovered(back: liquidity.Recovery) -> str:
+    """How depth comes back after large orders, and whether it stays."""
+    lost, means = 1 - back.after.mean, [point.mean for point in back.path]
+    best = int(np.nanargmax(means))
+    if back.half_life is None:
+        half = f"within {len(means) - 1} timesteps less than half of it comes back"
+    else:
+        when = "the same timestep" if back.half_life == 0 else f"timestep {back.half_life} after"
+        half = f"half of it is back by the end of {when}"
+    later = f"; most, {means[best]:.0%} of the depth before, {best} timesteps after"
+    if means[-1] < means[best] - 0.05:
+        later += f", and {means[-1]:.0%} at the end of the picture"
+    return (
+        f"{back.orders:,} orders of {back.smallest} lots or more take {lost:.1%} of the depth they meet; {half}{later}"
+    )
 
 
 def thinning(story: Story) -> Figure:
@@ -361,18 +396,17 @@ def episodes_over_time(story: Story, depth: Axes, arrivals: Axes) -> None:
 def around_the_start(found: liquidity.Thinning, study: Axes, aggression: Axes, shape: Axes) -> None:
     """Arrivals, lots taken and depth around the starts of episodes."""
     lags = liquidity.STUDY
-    study.fill_between(lags, *found.band, color=BAND, linewidth=0, label="95 % of shifted starts,\nlag by lag")
-    study.plot(lags, found.arrivals, color=INK, label="mean over episodes")
-    study.legend(loc="lower left", fontsize=6.5)
-    study.set(ylabel="turns a timestep")
-    study.set_ylim(bottom=0)
-    aggression.plot(lags, found.aggression, color=INK)
-    aggression.set(ylabel="lots a timestep")
-    aggression.set_ylim(bottom=0)
-    shape.plot(lags, found.depth, color=INK)
+    for axes, seen, label in (
+        (study, found.arrivals, "turns a timestep"),
+        (aggression, found.aggression, "lots a timestep"),
+        (shape, found.depth, "relative to usual"),
+    ):
+        axes.fill_between(lags, seen.low, seen.high, color=BAND, linewidth=0, label="95 % of shifted starts")
+        axes.plot(lags, seen.mean, color=INK, label="mean over episodes")
+        axes.set_ylabel(label)
+        axes.set_ylim(0, 1.3 * axes.get_ylim()[1])  # room for the legend
+    study.legend(loc="upper left", fontsize=6.5, frameon=True, framealpha=1.0, edgecolor="none")
     shape.axhline(found.thin, color=ASK, linewidth=0.8, linestyle="--")
-    shape.set(ylabel="relative to usual")
-    shape.set_ylim(bottom=0)
     for axes in (study, aggression, shape):
         axes.axvline(0, color=ASK, linewidth=0.8)
         axes.set_xlabel("timesteps from start")
@@ -387,6 +421,12 @@ def who_left(story: Story, left: Axes) -> None:
         [found.left[kind] for kind in kinds],
         color=[colour(run, kind) for kind in kinds],
     )
+    middle = [sum(found.left_by_chance[kind]) / 2 for kind in kinds]
+    reach = [(found.left_by_chance[kind][1] - found.left_by_chance[kind][0]) / 2 for kind in kinds]
+    left.errorbar(
+        middle, np.arange(len(kinds)), xerr=reach, fmt="none", color=MUTED, capsize=3, label="95 % of shifted starts"
+    )
     left.axvline(0, color=INK, linewidth=0.7)
+    left.legend(loc="lower left", fontsize=6.5)
     left.set(xlabel=f"change in {liquidity.BEFORE} timesteps, lots")
     left.invert_yaxis()

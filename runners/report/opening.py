@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import textwrap
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -57,14 +59,16 @@ def summary(story: Story) -> Figure:
         if name != "timesteps"
     ]
     half = -(-len(figures) // 2)
-    rows(figure, (0.50, 0.635, 0.24, 0.21), "Key figures", ["figure", "value"], figures[:half], (0.52, 0.48), 8)
-    rows(figure, (0.75, 0.635, 0.22, 0.21), " ", ["figure", "value"], figures[half:], (0.68, 0.32), 8)
+    rows(figure, (0.50, 0.66, 0.24, 0.19), "Key figures", ["figure", "value"], figures[:half], (0.52, 0.48), 8)
+    rows(figure, (0.75, 0.66, 0.22, 0.19), " ", ["figure", "value"], figures[half:], (0.68, 0.32), 8)
     top = marked(
-        figure, kinds_of_agents(figure, run), "Findings", {True: ("seen", GREEN), False: ("not seen", ASK), None: ("open", MUTED)},
+        figure, kinds_of_agents(figure, run), "Findings of this one run, and what many seeds say of them",
+        {True: ("seen", GREEN), False: ("not seen", ASK), None: ("open", MUTED)},
         [(finding.held, finding.text) for finding in story.findings],
+        "seen, not seen: in this run, by the thresholds said; open: it cannot be judged. A claim holds, or not, over many seeds.",
     )  # fmt: skip
     marked(
-        figure, top - 0.012, "Checks", {True: ("passed", GREEN), False: ("FAILED", ASK), None: ("open", MUTED)},
+        figure, top - 0.022, "Checks", {True: ("passed", GREEN), False: ("FAILED", ASK), None: ("open", MUTED)},
         [(check.good, f"{check.name}: {check.text}") for check in story.checks],
     )  # fmt: skip
     added = [kind for kind in run.kinds if kind not in SEATS]
@@ -111,7 +115,7 @@ def what_was_run(figure: Figure, run: Run) -> None:
     models = "; ".join(f"{Path(model).name} {digest[:12]}" for model, digest in config.get("models", {}).items())
     versions = config.get("versions", {})
     rows(
-        figure, (0.04, 0.635, 0.42, 0.21), "What was run", ["parameter", "value"],
+        figure, (0.04, 0.66, 0.42, 0.19), "What was run", ["parameter", "value"],
         [
             ("Tick, lot", f"{run.market.tick_size:g} currency units, {run.market.lot_size:g} units"),
             ("First price, price band", f"{run.market.first_price:,} ticks, ± {run.market.price_band} ticks"),
@@ -122,7 +126,7 @@ def what_was_run(figure: Figure, run: Run) -> None:
             ("Python, market-env", ", ".join(str(versions.get(name)) for name in ("python", "market-env"))),
             ("Policy, before / after", hashes),
         ],
-        (0.42, 0.58),
+        (0.42, 0.58), 8,
     )  # fmt: skip
 
 
@@ -181,13 +185,13 @@ def kinds_of_agents(figure: Figure, run: Run) -> float:
         )
         for kind, f in run.summary["kinds"].items()
     ]  # fmt: skip
-    height = 0.023 * (len(cells) + 1)
+    height = 0.021 * (len(cells) + 1)
     rows(
-        figure, (0.04, 0.59 - height, 0.93, height), "The agents",
+        figure, (0.04, 0.62 - height, 0.93, height), "The agents",
         ["kind", "agents", "turns", "trades", "maker lots", "taker lots", "wealth change, tick-lots", "largest inventory / bound"],
         cells, (0.12, 0.08, 0.1, 0.1, 0.11, 0.11, 0.18, 0.20),
     )  # fmt: skip
-    return 0.55 - height
+    return 0.585 - height
 
 
 def marked(
@@ -196,47 +200,44 @@ def marked(
     title: str,
     marks: Mapping[bool | None, tuple[str, str]],
     sentences: Iterable[tuple[bool | None, str]],
+    explained: str = "",
 ) -> float:
     """Sentences, each behind the word for whether it holds; where the page goes on below them."""
     figure.text(0.04, top, title, fontsize=9.5, weight="bold", color=INK)
-    top -= 0.012
+    figure.text(0.97, top, explained, fontsize=7, color=MUTED, ha="right")
+    top -= 0.01
     for held, sentence in sentences:
         word, tint = marks[held]
-        text = "\n".join(textwrap.wrap(sentence, 170))
-        figure.text(0.04, top, word, va="top", fontsize=8, weight="bold", color=tint)
-        figure.text(0.095, top, text, va="top", fontsize=8, color=INK)
-        top -= 0.018 * (text.count("\n") + 1) + 0.005
+        text = "\n".join(textwrap.wrap(sentence, 182))
+        figure.text(0.04, top, word, va="top", fontsize=7.5, weight="bold", color=tint)
+        figure.text(0.09, top, text, va="top", fontsize=7.5, color=INK)
+        top -= 0.0165 * (text.count("\n") + 1) + 0.003
     return top
 
 
 def comparison(stories: Sequence[Story]) -> Figure:
-    """Key figures and paths of several runs side by side."""
+    """What differs between several runs' settings, their figures with differences from the first, and their paths."""
     figure = page("Runs compared")
-    panels = figure.subplot_mosaic([["table"] * 3, ["mid", "spread", "depth"]], height_ratios=(1.9, 1))
-    names = [story.run.path.name for story in stories]
-    keys = list(stories[0].figures)
-    cells = [
-        (key.capitalize(), *(number(story.figures[key], FORMS.get(key, ",.0f"), "") for story in stories))
-        for key in keys
-    ]
-    for kind in dict.fromkeys(kind for story in stories for kind in story.run.kinds):
-        cells.append(
-            (
-                f"Wealth change of {kind}, tick-lots",
-                *(number(story.run.summary["kinds"].get(kind, {}).get("wealth_change"), ",.0f") for story in stories),
-            )
-        )
-    for label, value in (
-        ("Walls", lambda story: len(story.walls.walls)),
-        ("Episodes of thin liquidity", lambda story: len(story.thinning.episodes)),
-        ("Turns before thinning, p", lambda story: story.thinning.p_value),
-    ):
-        cells.append((label, *(number(value(story), ".3f" if label.endswith("p") else ",d") for story in stories)))
-    width = 0.7 / max(len(stories), 1)
+    left_out = len(stories) - MOST_COMPARED
+    stories = stories[:MOST_COMPARED]
+    panels = figure.subplot_mosaic([["table"] * 3, ["mid", "spread", "depth"]], height_ratios=(2.3, 1))
+    names = [shortened(story.run.path.name, 60 // len(stories)) for story in stories]
+    others = range(1, len(stories))
+    header = ["", names[0]]
+    for number_, name in zip(others, names[1:], strict=True):
+        header += [name, f"less {names[0]}" if len(stories) == 2 else f"{number_ + 1} less 1"]
+    cells = [_compared(*line, stories) for line in _lines(stories)]
+    differing, more = _differing(stories)
+    cells = [*differing, *cells]
+    width = 0.74 / (2 * len(stories) - 1)
     panels["table"].axis("off")
-    rows(figure, (0.03, 0.425, 0.94, 0.505), "", ["figure", *names], cells, (0.3, *[width] * len(stories)), 7)
+    height = min(0.535, 0.0195 * (len(cells) + 1))
+    rows(
+        figure, (0.03, 0.93 - height, 0.94, height), "", header, cells, (0.26, *[width] * (2 * len(stories) - 1)),
+        7 if len(stories) < 4 else 5.5,
+    )  # fmt: skip
     mid, spread, depth = (panels[name] for name in ("mid", "spread", "depth"))
-    for story, tint, name in zip(stories, RUN_COLOURS * 9, names, strict=False):
+    for story, tint, name in zip(stories, RUN_COLOURS, names, strict=False):
         if not story.run.timesteps:
             continue
         over_time(mid, story.series("mid") - story.run.market.first_price, tint, name, band=False)
@@ -250,9 +251,84 @@ def comparison(stories: Sequence[Story]) -> Figure:
     mid.legend(loc="best")
     caption(
         figure,
-        f"{len(stories)} runs: {', '.join(names)}. Lines over time show means where a run has more than 700 timesteps.",
+        "Figures a timestep where runs may differ in length, totals in brackets; differences are of those rates, and one run of each decides nothing: "
+        "python -m runners.experiment compares over seeds"
+        + (f", and more runs than fit ({left_out} left out)" if left_out > 0 else "")
+        + f". {more}",
     )
     return figure
+
+
+MOST_COMPARED = len(RUN_COLOURS)
+"""Runs on the page that compares them."""
+MOST_DIFFERING = 5
+"""Settings that differ, listed one by one."""
+
+Figured = Callable[[Story], float | int | None]
+
+
+def _lines(stories: Sequence[Story]) -> list[tuple[str, Figured, str, bool]]:
+    """What is compared: its name, how it is taken, how printed, and whether it is a total, to be set a timestep."""
+
+    def figure(name: str) -> Figured:
+        return lambda story: story.figures[name]
+
+    def wealth(kind: str) -> Figured:
+        return lambda story: story.run.summary["kinds"].get(kind, {}).get("wealth_change")
+
+    return [
+        ("Timesteps", lambda story: story.run.timesteps, ",d", False),
+        *((f"{name.capitalize()} a timestep", figure(name), ",.2f", True) for name in ("turns", "events", "trades", "traded lots")),
+        *((name.capitalize(), figure(name), FORMS.get(name, ",.1f"), False) for name in ("first price", "last mid", "lowest mid", "highest mid", "mean spread")),
+        *((name.capitalize(), figure(name), FORMS[name], False) for name in ("two-sided share", "mean bid lots at the touch", "mean ask lots at the touch")),
+        *((f"{name.capitalize()} a timestep", figure(name), ",.2f", True) for name in ("lots bought by aggressors", "lots sold by aggressors")),
+        *((f"Wealth of {short(kind)} a timestep, tick-lots", wealth(kind), "+,.2f", True) for kind in dict.fromkeys(kind for story in stories for kind in story.run.kinds)),
+        ("Walls a timestep", lambda story: len(story.walls.walls), ".4f", True),
+        ("Episodes of thin liquidity a timestep", lambda story: len(story.thinning.episodes), ".4f", True),
+        ("Turns before thinning, p", lambda story: story.thinning.p_value, ".3f", False),
+    ]  # fmt: skip
+
+
+def _compared(name: str, take: Figured, form: str, total: bool, stories: Sequence[Story]) -> tuple[str, ...]:
+    """A line of the comparison: each run's figure, and from the second on its difference from the first's."""
+    cells, first = [name], None
+    for place, story in enumerate(stories):
+        value = take(story)
+        rate = value if value is None or not total else value / max(1, story.run.timesteps)
+        cells.append(number(rate, form) + (f"  ({number(value, ',.0f')})" if total and value is not None else ""))
+        if not place:
+            first = rate
+        else:
+            apart = None if rate is None or first is None else rate - first
+            cells.append(number(apart, f"+{form.removeprefix('+')}"))
+    return tuple(cells)
+
+
+def _differing(stories: Sequence[Story]) -> tuple[list[tuple[str, ...]], str]:
+    """Settings that are not the same in all runs, as lines of the comparison, and a word on those left out."""
+    configs = []
+    for story in stories:
+        config = dict(story.run.config)
+        market = dict(config["market"])
+        seats = market.pop("agents")
+        agents = ", ".join(f"{figures['agents']} {kind}" for kind, figures in story.run.summary["kinds"].items())
+        own = {"agents": agents, "seed": str(config["seed"])} | dict(flat(market))
+        own["settings of agents"] = hashlib.blake2b(
+            json.dumps([seats, config.get("policies")], sort_keys=True).encode(), digest_size=4
+        ).hexdigest()
+        configs.append(own)
+    names = [
+        name for name in dict.fromkeys(n for own in configs for n in own) if len({own.get(name) for own in configs}) > 1
+    ]
+    room = 150 // (2 * len(stories) - 1)
+    lines = []
+    for name in names[:MOST_DIFFERING]:
+        first, *rest = (shortened(own.get(name, "none"), room) for own in configs)
+        lines.append((f"differs: {name}", first, *(text for value in rest for text in (value, ""))))
+    left = len(names) - len(lines)
+    if not names:
+        return [], "Their settings are the same."
+    return lines, f"{left} more settings differ: config.json." if left else ""
 
 
 DEFINITIONS = (
@@ -276,8 +352,8 @@ DEFINITIONS = (
 """Every measure with its definition and source."""
 
 
-MOST_PAGES = 3
-"""Pages of parameters: a market of a thousand different agents has twenty, which nobody reads."""
+MOST_PAGES, MOST_GROUPS = 3, 9
+"""Pages of seats' parameters, and columns of one: a market of a thousand different agents has a hundred, which nobody reads."""
 
 
 def appendix(story: Story) -> list[Figure]:
@@ -294,39 +370,82 @@ def appendix(story: Story) -> list[Figure]:
 
 
 def parameters(story: Story) -> list[Figure]:
-    """The run's ``config.json`` in columns; like agents are said once, what is null not at all."""
+    """The run's ``config.json`` as tables: the market's settings, then the seats', like ones in one column; what is null not at all."""
     config = dict(story.run.config)
     market = dict(config.pop("market"))
     seats = market.pop("agents")
     policies = config.pop("policies", {})
-    config = market | config
     config.pop("parameters", None)
-    config = {name: value for name, value in config.items() if value is not None}
     alike: dict[str, list[str]] = {}
     for seat in seats:
-        described = {name: value for name, value in seat.items() if name != "id" and value is not None}
-        described["policy"] = policies.get(seat["id"])
-        alike.setdefault(json.dumps(described, sort_keys=True), []).append(seat["id"])
-    lines: list[str] = []
-    for name, value in config.items():
-        text = json.dumps(value, ensure_ascii=False)
-        lines += textwrap.wrap(f"{name}: {text}", 62, subsequent_indent="    ")
-    for settings, ids in alike.items():
-        lines += ["", *textwrap.wrap(", ".join(ids), 62)]
-        for name, value in json.loads(settings).items():
-            lines += textwrap.wrap(f"  {name}: {json.dumps(value)}", 62, subsequent_indent="      ")
-    per_column, columns = 62, 3
-    most = MOST_PAGES * per_column * columns
-    if len(lines) > most:
-        lines[most - 1 :] = [f"... and {len(lines) - most + 1:,} more lines: config.json"]
-    pages = []
-    for start in range(0, len(lines), per_column * columns):
-        figure = page("Appendix: parameters", panels=False)
-        for column in range(columns):
-            part = lines[start + column * per_column : start + (column + 1) * per_column]
-            figure.text(
-                0.03 + column * 0.32, 0.93, "\n".join(part), va="top", fontsize=6.2, family="monospace", color=INK
-            )
-        caption(figure, f"config.json of {story.run.path.name}, agents with the same settings together.")
-        pages.append(figure)
+        own = {name: value for name, value in seat.items() if name != "id"} | {"policy": policies.get(seat["id"])}
+        alike.setdefault(json.dumps(flat(own)), []).append(seat["id"])
+    groups = [(named(ids), dict(json.loads(settings))) for settings, ids in alike.items()]
+    pages = [of_the_market(story, flat(market | config))]
+    for start in range(0, min(len(groups), MOST_PAGES * MOST_GROUPS), MOST_GROUPS):
+        part = groups[start : start + MOST_GROUPS]
+        left = len(groups) - start - len(part)
+        more = f"; {left:,} more columns: config.json" if left and len(pages) == MOST_PAGES else ""
+        pages.append(of_the_seats(story, part, more))
     return pages
+
+
+def flat(settings: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
+    """Settings by dotted name as text, without those that are null."""
+    found: list[tuple[str, str]] = []
+    for name, value in settings.items():
+        where = f"{above}.{name}" if above else name
+        if isinstance(value, dict):
+            found += flat(value, where)
+        elif isinstance(value, list):
+            # Lists of numbers as the first, the last and how many.
+            text = ", ".join(str(part) for part in value)
+            found.append((where, text if len(value) < 6 else f"{value[0]}, {value[1]} … {value[-1]} ({len(value)})"))
+        elif value is not None:
+            found.append((where, {True: "yes", False: "no"}.get(value, "") if isinstance(value, bool) else str(value)))
+    return found
+
+
+def named(ids: Sequence[str]) -> str:
+    """Ids of like agents as one name: neighbours by their first and last number."""
+    kind, numbers = ids[0].rpartition("_")[0], [agent.rpartition("_")[2] for agent in ids]
+    if any(agent.rpartition("_")[0] != kind for agent in ids):
+        return f"{ids[0]}, {len(ids) - 1} more"
+    if len(ids) > 2 and numbers == [str(n) for n in range(int(numbers[0]), int(numbers[0]) + len(ids))]:
+        return f"{kind}_{numbers[0]} … {numbers[-1]}"
+    return f"{kind}_{', '.join(numbers)}" if len(ids) < 4 else f"{ids[0]}, {len(ids) - 1} more"
+
+
+def of_the_market(story: Story, settings: Sequence[tuple[str, str]]) -> Figure:
+    """The table of the market's settings and of what was run with them."""
+    figure = page("Appendix: parameters of the market", panels=False)
+    half = -(-len(settings) // 2)
+    for column, part in enumerate((settings[:half], settings[half:])):
+        cells = [(name, shortened(value, 44)) for name, value in part]
+        height = 0.024 * (len(cells) + 1)
+        rows(
+            figure, (0.03 + 0.48 * column, 0.9 - height, 0.46, height), "", ["parameter", "value"], cells, (0.42, 0.58), 7
+        )  # fmt: skip
+    caption(figure, f"config.json of {story.run.path.name}, without its agents.")
+    return figure
+
+
+def of_the_seats(story: Story, groups: Sequence[tuple[str, dict[str, str]]], more: str) -> Figure:
+    """The table of the settings of seats, a column for those that are alike."""
+    figure = page("Appendix: parameters of the agents", panels=False)
+    names = list(dict.fromkeys(name for _, settings in groups for name in settings))
+    wide = 0.72 / len(groups)
+    room = max(8, int(190 * wide))
+    cells = [(name, *(shortened(settings.get(name, ""), room) for _, settings in groups)) for name in names]
+    height = min(0.84, 0.022 * (len(cells) + 1))
+    rows(
+        figure, (0.03, 0.92 - height, 0.94, height), "", ["parameter", *(shortened(name, room) for name, _ in groups)],
+        cells, (0.28, *[wide] * len(groups)), 6.5 if len(cells) < 45 else 5.5,
+    )  # fmt: skip
+    caption(figure, f"config.json of {story.run.path.name}, agents with the same settings in one column{more}.")
+    return figure
+
+
+def shortened(text: str, room: int) -> str:
+    """Text that fits."""
+    return text if len(text) <= room else f"{text[: room - 1]}…"

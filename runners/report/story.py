@@ -199,7 +199,7 @@ class Story(Measured):
 
     @functools.cached_property
     def findings(self) -> list[Finding]:
-        """Three to five sentences, written from the data, thresholds stated."""
+        """Three to six sentences, written from the data, thresholds stated."""
         found = []
         for claim, look in (
             ("walls", self._of_walls),
@@ -207,10 +207,11 @@ class Story(Measured):
             ("asymmetry", self._of_pressure),
             ("selective", self._of_learner),
             ("thinning", self._of_thinning),
+            ("", self._of_reality),
         ):
             try:
                 seen = look()
-                said = quoted(self.run, claim)
+                said = quoted(self.run, claim) if claim else ""
                 found += [own._replace(text=f"{own.text} {said}".rstrip()) for own in seen]
             except ConfigError as error:
                 if not self.missing:
@@ -219,6 +220,23 @@ class Story(Measured):
                     Finding(None, f"Cannot be said: {str(error).removeprefix(f'run {self.run.path}: ').split(';')[0]}.")
                 )
         return found
+
+    def _of_reality(self) -> list[Finding]:
+        if self.facts is None:
+            return []
+        inside, judged = facts.tally(self.facts)
+        if not judged:  # too short
+            return []
+        outside = [
+            facts.LABELS[name].split(",")[0] for name, verdict in facts.judged_facts(self.facts) if verdict != "inside"
+        ]
+        unlike = f" Unlike them: {', '.join(dict.fromkeys(outside))}." if outside else ""
+        return [
+            Finding(
+                inside == judged,
+                f"{inside} of {judged} statistics lie within the range of real days (three NASDAQ stocks, 2012; seen: all).{unlike}",
+            )
+        ]
 
     def _of_walls(self) -> list[Finding]:
         found = self.walls
@@ -233,11 +251,13 @@ class Story(Measured):
         longest = found.walls[0]
         owner, share = next(iter(found.kinds.items()))
         side = "a bid" if longest.side == BUY else "an ask"
+        traded = sum(wall.traded_lots > 0 for wall in found.walls)
+        untraded = f"{traded:,}" if traded else "none"
         return [
             Finding(
                 True,
                 f"{len(found.walls)} wall{'s' * (len(found.walls) > 1)} of liquidity (levels with {definition}); the longest, {side} at "
-                f"{longest.price:,}, stood {longest.end - longest.start:,} timesteps. Agents of kind {owner} own {share:.0%} of the walls' lots.",
+                f"{longest.price:,}, stood {longest.end - longest.start:,} timesteps. Agents of kind {owner} own {share:.0%} of the walls' lots; {untraded} of the walls was ever traded with.",
             )
         ]
 
@@ -275,8 +295,22 @@ class Story(Measured):
             return [
                 Finding(False, f"No asymmetry of the two sides under pressure is shown: {what}, which includes zero.")
             ]
-        where = "on the side that is being hit" if gap.mean > 0 else "on the side that the pressure comes from"
-        return [Finding(True, f"The two sides are asymmetric under pressure, depth is thinner {where}: {what}.")]
+        # Groups of flow from heavy selling to heavy buying: bids and asks in lots after each end.
+        after = {
+            name: [found.depth[side][end].mean for side in (BUY, SELL)]
+            for name, end in (("selling", 0), ("buying", -1))
+        }
+        sold, bought = ("bid", "ask") if gap.mean > 0 else ("ask", "bid")
+        where = "the side that is being hit" if gap.mean > 0 else "the side that the pressure comes from"
+        said = "; ".join(
+            f"after heavy {name} {bids:.0f} lots bid, {asks:.0f} offered" for name, (bids, asks) in after.items()
+        )
+        return [
+            Finding(
+                True,
+                f"Under pressure {where} thins: the {sold} side under selling, the {bought} side under buying ({said}). {what[0].upper()}{what[1:]}.",
+            )
+        ]
 
     def _of_learner(self) -> list[Finding]:
         if not self.seats:

@@ -135,6 +135,6 @@ def test_large_orders_take_depth_from_the_side_that_they_hit_only(line: Timeline
     found = liquidity.recovery(line)
     assert found is not None
     assert found.after.high < 1.0
-    assert found.other[0] == 1.0
+    assert found.other[0].mean == 1.0
     assert len(found.path) == liquidity.RECOVERY == len(found.other) - 1 == len(found.small) - 1
-    assert found.after.mean < found.small[0] < 1.0  # smaller orders take less
+    assert found.after.mean < found.small[0].mean < 1.0  # smaller orders take less
