@@ -22,6 +22,9 @@ from runners.files.derive import Rows
 from runners.files.schema import arrow_schema
 from runners.files.summary import read_summary
 
+UNKNOWN = -2
+"""In place of the code of a word that is none of its column's."""
+
 
 def recorded_parts(path: Path) -> list[str]:
     """Names of the parts that a run's summary lists, in order; none if it has no readable summary."""
@@ -82,10 +85,19 @@ def load_events(path: Path) -> Rows:
         ConfigError: there is no run, or a part is missing, damaged or out of order.
     """
     _, config = read_config(path)
-    parts = [as_rows(path, config, rows) for _, rows in read_parts(path)]
-    if not parts:
+    events, filled = np.zeros(0, EVENT), 0
+    for part, rows in read_parts(path):
+        if filled + rows.height > len(events):
+            # As many as all parts say that they hold, where that is not too much to be believed before it is read.
+            expected = sum(rows_of(other) for other in part.parent.glob("part-*.parquet"))
+            grown = np.zeros(min(max(expected, filled + rows.height), MOST_AT_ONCE * (filled + rows.height)), EVENT)
+            grown[:filled] = events[:filled]
+            events = grown
+        events[filled : filled + rows.height] = as_rows(path, config, rows)
+        filled += rows.height
+    if not filled and not any((path / "events").glob("part-*.parquet")):
         raise ConfigError(f"run {path}: expected parts in events/, found none")
-    events = np.concatenate(parts)
+    events = events[:filled]
     time = events["time"]
     for seq in np.flatnonzero(~(time[1:] >= time[:-1])) + 1:
         raise ConfigError(f"run {path}: seq {seq}: time: expected {time[seq - 1]!r} or later, found {time[seq]!r}")
@@ -94,6 +106,18 @@ def load_events(path: Path) -> Rows:
             f"run {path}: seq {seq}: timestep: expected {np.floor(time[seq]):.0f}, found {events['timestep'][seq]}"
         )
     return events
+
+
+MOST_AT_ONCE = 1_000
+"""Times the rows read so far that room is made for at most: a file may say that it holds any number."""
+
+
+def rows_of(part: Path) -> int:
+    """Rows that a Parquet file says that it holds; none if it cannot be read."""
+    try:
+        return int(pq.read_metadata(part).num_rows)
+    except (OSError, pa.ArrowException):
+        return 0
 
 
 def as_rows(path: Path, config: MarketConfig, part: pl.DataFrame) -> Rows:
@@ -109,12 +133,16 @@ def as_rows(path: Path, config: MarketConfig, part: pl.DataFrame) -> Rows:
         column = part[name]
         if name in words:
             codes = {word: code for code, word in enumerate(words[name])}
-            written = column.cast(pl.String)
-            column = written.replace_strict(codes, default=None, return_dtype=pl.Int32)
-            for row in (column.is_null() & written.is_not_null()).arg_true():
+            written = column.to_arrow()
+            of_word = np.array([codes.get(word, UNKNOWN) for word in written.dictionary.to_pylist()] or [UNKNOWN])
+            known = column.is_not_null().to_numpy()
+            found = of_word[written.indices.fill_null(0).to_numpy()]
+            for row in np.flatnonzero(known & (found == UNKNOWN)).tolist():
                 raise ConfigError(
-                    f"run {path}: seq {part['seq'][row]}: {name}: expected one of {', '.join(codes)}, found {written[row]!r}"
+                    f"run {path}: seq {part['seq'][row]}: {name}: expected one of {', '.join(codes)}, found {column[row]!r}"
                 )
+            events[name] = np.where(known, found, NONE)
+            continue
         events[name] = column.fill_null(absent.get(name, NONE)).to_numpy()
     return events
 

@@ -6,10 +6,15 @@ what a run on disk and one just played (:class:`runners.files.played.Played`) ha
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from market_env.config import ConfigError, MarketConfig
 from runners.files import derive
@@ -17,9 +22,10 @@ from runners.files.config import read_config
 from runners.files.derive import Rows
 from runners.files.once import once
 from runners.files.read import load_events, read_parts, recorded_timesteps
-from runners.files.schema import TABLES, tables_of
+from runners.files.schema import TABLES, known, tables_of
 from runners.files.summary import read_summary
 
+Value = TypeVar("Value")
 IF_CUT_OFF = "if the run was cut off: python -m runners.replay {} --complete"
 
 
@@ -82,6 +88,18 @@ class History:
         """The log, a row an event."""
         return self.table("events")
 
+    def account(self, column: str) -> NDArray[Any]:
+        """A column of the accounts, shape (timesteps, agents)."""
+        return self.column("agents", column).reshape(-1, len(self.market.agents))
+
+    def column(self, name: str, column: str) -> NDArray[Any]:
+        """A column of a table."""
+        return getattr(self, name)[column].to_numpy()  # type: ignore[no-any-return]
+
+    def turns_of(self, agent: str) -> pl.DataFrame:
+        """The rows of :attr:`turns` of one agent."""
+        return self.turns.filter(pl.col("agent") == agent)
+
     @property
     def kinds(self) -> list[str]:
         """Kinds of agents in the roster's order."""
@@ -139,13 +157,41 @@ class Run(History):
             return pl.concat([rows for _, rows in read_parts(self.path)])
         if name == "news" and name not in self.tables:
             return pl.DataFrame({column.name: pl.Series([], dtype=pl.Float64) for column in TABLES["news"][1]})
-        if not (self.path / f"{name}.parquet").is_file():
+        frame = self._read(name, pl.read_parquet)
+        return frame if name != "agents" or "fees" in frame else frame.with_columns(pl.lit(0, pl.Int64).alias("fees"))
+
+    def column(self, name: str, column: str) -> NDArray[Any]:
+        """A column of a table, read anew each time and without the others."""
+        if column == "fees" and not known("agents.fees", self.config["schema"]):
+            return np.zeros(len(self.column(name, "cash")), np.int64)
+        return self._read(name, lambda file: pl.read_parquet(file, columns=[column]))[column].to_numpy()
+
+    def turns_of(self, agent: str) -> pl.DataFrame:
+        """The rows of :attr:`turns` of one agent, read without the others'."""
+        return self._read("turns", lambda file: pl.scan_parquet(file).filter(pl.col("agent") == agent).collect())
+
+    def check(self, name: str) -> None:
+        """Read a table through without keeping it.
+
+        Raises:
+            ConfigError: it is missing or damaged.
+        """
+
+        def through(file: Path) -> None:
+            with pq.ParquetFile(file) as table:
+                for _ in table.iter_batches():
+                    pass
+
+        self._read(name, through)
+
+    def _read(self, name: str, how: Callable[[Path], Value]) -> Value:
+        file = self.path / f"{name}.parquet"
+        if not file.is_file():
             raise ConfigError(f"run {self.path}: {name}.parquet is missing; {IF_CUT_OFF.format(self.path)}")
         try:
-            frame = pl.read_parquet(self.path / f"{name}.parquet")
-        except (OSError, pl.exceptions.PolarsError) as error:
+            return how(file)
+        except (OSError, pl.exceptions.PolarsError, pa.ArrowException) as error:
             raise ConfigError(f"run {self.path}: {name}.parquet is damaged: {str(error).splitlines()[0]}") from None
-        return frame if name != "agents" or "fees" in frame else frame.with_columns(pl.lit(0, pl.Int64).alias("fees"))
 
     def state_at(self, timestep: int) -> tuple[pl.DataFrame, pl.DataFrame]:
         """The book (side, price, lots, orders; best first) and the accounts at the end of a timestep, from the log.

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from market_env.engine.state import BUY, KIND_ACCEPT, KIND_CANCEL, KIND_TRADE
+from market_env.engine.state import BUY, KIND_ACCEPT, KIND_CANCEL, KIND_TRADE, KIND_TURN
 from runners.measures.intervals import Floats
-from runners.measures.timeline import Timeline
+from runners.measures.timeline import QUOTES, Timeline
 
 CAUSES = ("trade", "cancel", "new quote")
 MOST_LEVELS = 6
@@ -53,10 +56,59 @@ def touch_before(line: Timeline) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
 
 def moves(line: Timeline) -> Moves:
     """Attribute every change of the mid."""
-    events = line.events
+    turns = np.flatnonzero(line.events["kind"] == KIND_TURN)
+    # Whatever an order does it does before the next turn begins: between two turns the log can be cut.
+    cuts = [
+        int(turns[place])
+        for first in range(PIECE, len(line.events), PIECE)
+        if (place := np.searchsorted(turns, first)) < len(turns)
+    ]
+    pieces = [_of_piece(line, start, end) for start, end in pairwise(dict.fromkeys([0, *cuts, len(line.events)]))]
+    pieces = pieces or [_of_piece(line, 0, 0)]
+    levels = sum((piece.levels for piece in pieces), Counter[int]())
+    moved = sum(piece.moved for piece in pieces)
+    return Moves(
+        count={cause: sum(piece.counts[cause] for piece in pieces) for cause in CAUSES},
+        ticks={cause: sum(piece.ticks[cause] for piece in pieces) for cause in CAUSES},
+        changes={cause: sum((piece.changes[cause] for piece in pieces), np.zeros(line.run.timesteps)) for cause in CAUSES},
+        levels=dict(sorted(levels.items())),
+        impact={level: np.concatenate([piece.impact.get(level, np.zeros(0)) for piece in pieces]) for level in sorted(levels)},
+        consumed=sum(piece.consumed for piece in pieces) / moved if moved else None,
+        prints=len(line.trades),
+        off_touch=sum(piece.off_touch for piece in pieces),
+        unexplained=sum(piece.unexplained for piece in pieces),
+    )  # fmt: skip
+
+
+PIECE = 2**20
+"""Events that are looked at together."""
+
+
+class _Piece(NamedTuple):
+    """What :class:`Moves` says, of a part of the log."""
+
+    counts: dict[str, int]
+    ticks: dict[str, float]
+    changes: dict[str, Floats]
+    levels: Counter[int]
+    impact: dict[int, Floats]
+    consumed: int
+    """Levels emptied by orders that changed a best price,"""
+    moved: int
+    """and how many such orders."""
+    off_touch: int
+    unexplained: int
+
+
+def _of_piece(line: Timeline, start: int, end: int) -> _Piece:
+    events, quotes = line.events[start:end], line.quotes[start:end]
     kinds = events["kind"]
-    bid_before, ask_before = touch_before(line)
-    bid, ask = line.quotes["best_bid"], line.quotes["best_ask"]
+    bid, ask = quotes["best_bid"], quotes["best_ask"]
+    earlier = line.quotes[start - 1] if start else np.zeros(1, QUOTES)[0]
+    bid_before, ask_before = (
+        np.concatenate([[earlier[name]], quotes[name][:-1]]).astype(np.int32)[: end - start]
+        for name in ("best_bid", "best_ask")
+    )
     two_sided = (bid > 0) & (ask > 0) & (bid_before > 0) & (ask_before > 0)
     change = np.where(two_sided, (bid + ask - bid_before - ask_before) / 2.0, 0.0)
     causes = {
@@ -65,8 +117,7 @@ def moves(line: Timeline) -> Moves:
         "new quote": kinds == KIND_ACCEPT,
     }
     # What is left of an order after its last trade comes to rest with that trade's event: the new quote is its own.
-    moved = change != 0
-    sizes = {name: np.abs(change[rows & moved]) for name, rows in causes.items()}
+    sizes = {name: np.abs(change[rows & (change != 0)]) for name, rows in causes.items()}
     changes = {
         name: np.bincount(events["timestep"][rows], change[rows], line.run.timesteps).astype(np.float64)
         for name, rows in causes.items()
@@ -88,7 +139,7 @@ def moves(line: Timeline) -> Moves:
         )
         unexplained += int(np.count_nonzero((old != new) & ~(left & (old == events["price"]) | came)))
 
-    trades = line.trades
+    trades = np.flatnonzero(trade)
     orders, first, group = np.unique(events["order_id"][trades], return_index=True, return_inverse=True)
     last = np.zeros(len(orders), np.int64)
     np.maximum.at(last, group, trades)
@@ -103,15 +154,14 @@ def moves(line: Timeline) -> Moves:
     after = (bid[last] + ask[last]) / 2.0
     known = (bid_before[first] > 0) & (ask_before[first] > 0) & (bid[last] > 0) & (ask[last] > 0)
     impact = np.where(bought[first], 1.0, -1.0) * (after - before)
-    levels = sorted(set(taken.tolist()))
-    return Moves(
-        count={name: len(values) for name, values in sizes.items()},
+    return _Piece(
+        counts={name: len(values) for name, values in sizes.items()},
         ticks={name: float(values.sum()) for name, values in sizes.items()},
         changes=changes,
-        levels={level: int((taken == level).sum()) for level in levels},
-        impact={level: impact[(taken == level) & known] for level in levels},
-        consumed=float(emptied[moved_best].mean()) if moved_best.any() else None,
-        prints=len(trades),
+        levels=Counter(taken.tolist()),
+        impact={level: impact[(taken == level) & known] for level in set(taken.tolist())},
+        consumed=int(emptied[moved_best].sum()),
+        moved=int(np.count_nonzero(moved_best)),
         off_touch=int(off_touch.sum()),
         unexplained=unexplained,
     )

@@ -93,18 +93,20 @@ class Walls:
 
 def level_pieces(line: Timeline) -> tuple[NDArray[np.int64], ...]:
     """Every level's lots over time as pieces: side, price, first timestep, timestep after the last, lots at their ends."""
-    rows = line.stretches[line.stretches["first"] < line.stretches["last"]]
-    side = np.tile(rows["side"].astype(np.int64), 2)
-    price = np.tile(rows["price"].astype(np.int64), 2)
-    when = np.concatenate([rows["first"], rows["last"]]).astype(np.int64)
-    change = np.concatenate([rows["lots"], -rows["lots"]]).astype(np.int64)
-    order = np.lexsort((when, price, side))
-    side, price, when, change = side[order], price[order], when[order], change[order]
-    lots = np.cumsum(change)  # each level ends empty, so the sum starts anew by itself
-    end = np.append(when[1:], 0)
-    same_level = np.append((side[1:] == side[:-1]) & (price[1:] == price[:-1]), np.False_)
-    keep = same_level & (end > when) & (lots > 0)
-    return side[keep], price[keep], when[keep], end[keep], lots[keep]
+    sides = []
+    for side in (BUY, SELL):  # a side at a time, which halves the room that it takes
+        rows = line.stretches[(line.stretches["first"] < line.stretches["last"]) & (line.stretches["side"] == side)]
+        price = np.tile(rows["price"], 2)
+        when = np.concatenate([rows["first"], rows["last"]])
+        change = np.concatenate([rows["lots"], -rows["lots"]])
+        order = np.lexsort((when, price))
+        price, when, change = price[order], when[order], change[order]
+        lots = np.cumsum(change, dtype=np.int64)  # each level ends empty, so the sum starts anew by itself
+        end = np.append(when[1:], 0)
+        same_level = np.append(price[1:] == price[:-1], np.False_)
+        keep = same_level & (end > when) & (lots > 0)
+        sides.append((np.full(np.count_nonzero(keep), side), price[keep], when[keep], end[keep], lots[keep]))
+    return tuple(np.concatenate(parts).astype(np.int64) for parts in zip(*sides, strict=True))
 
 
 def walls(line: Timeline) -> Walls:

@@ -147,10 +147,10 @@ def seat(line: Timeline, agent: str) -> Seat | None:
     run = line.run
     place = next(index for index, other in enumerate(run.market.agents) if other.id == agent)
     config = run.market.agents[place]
-    turns = run.turns.filter(pl.col("agent") == agent)
+    turns = run.turns_of(agent)
     if not turns.height:
         return None
-    accounts = run.agents.filter(pl.col("agent") == agent)
+    inventories = run.account("inventory")[:, place]
     own = line.trades[(line.events["agent"][line.trades] == place) | (line.events["maker"][line.trades] == place)]
     trades = line.events[own]
     as_taker = trades["agent"] == place
@@ -180,7 +180,7 @@ def seat(line: Timeline, agent: str) -> Seat | None:
         turns=found,
         ordering=found.select(ordered.mean()).item(),
         trading=float(traded.mean()),
-        near_bound=float(np.mean(np.abs(accounts["inventory"].to_numpy()) > NEAR_BOUND * config.inventory_bound)),
+        near_bound=float(np.mean(np.abs(inventories) > NEAR_BOUND * config.inventory_bound)),
         wealth_change=figures["wealth_change"],
         liquidation_change=float(line.liquidation[place] - config.cash - config.inventory * run.market.first_price),
         idle_change=float(config.inventory * (line.mid[-1] - run.market.first_price)),

@@ -51,12 +51,13 @@ def inventories(story: Story) -> Figure:
     kinds = run.kinds
     panels = figure.subplots(len(kinds), 2, sharex=True, squeeze=False, width_ratios=(1.6, 1))
     parts = []
+    held, worth = run.account("inventory"), run.account("wealth")
     for (axes, wealth), kind in zip(panels, kinds, strict=True):
-        members = [agent for agent in run.market.agents if agent.kind == kind]
-        table = run.agents.filter(pl.col("agent").cast(pl.String).is_in([agent.id for agent in members]))
-        inventory = table["inventory"].to_numpy().reshape(-1, len(members)).astype(np.float64)
+        seats = [index for index, agent in enumerate(run.market.agents) if agent.kind == kind]
+        members = [run.market.agents[index] for index in seats]
+        inventory = held[:, seats].astype(np.float64)
         start = np.array([agent.cash + agent.inventory * run.market.first_price for agent in members])
-        change = table["wealth"].to_numpy().reshape(-1, len(members)) - start
+        change = worth[:, seats] - start
         tint = colour(run, kind)
         if len(members) <= MOST_LINES:
             for index in range(len(members)):
@@ -244,9 +245,9 @@ def learner(story: Story, seat: trading.Seat | None = None) -> Figure:
 
 def inventory_panel(inventory: Axes, run: Run, seat: trading.Seat) -> None:
     """The seat's inventory between its bounds."""
-    bound = next(agent.inventory_bound for agent in run.market.agents if agent.id == seat.agent)
-    accounts = run.agents.filter(pl.col("agent") == seat.agent)
-    place, mean, low, high = binned(accounts["inventory"].to_numpy().astype(np.float64))
+    own = run.market.agent_ids.index(seat.agent)
+    bound = run.market.agents[own].inventory_bound
+    place, mean, low, high = binned(run.account("inventory")[:, own].astype(np.float64))
     inventory.fill_between(place, low, high, color=colour(run, LEARNER_KIND), alpha=0.3, linewidth=0)
     inventory.plot(place, mean, color=colour(run, LEARNER_KIND))
     for share, style in ((1.0, "--"), (NEAR_BOUND, ":")):

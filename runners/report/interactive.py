@@ -196,9 +196,7 @@ def agents(story: Story) -> go.Figure:
         vertical_spacing=0.06,
         subplot_titles=("Inventory, lots", "Change in wealth, tick-lots"),
     )
-    count = len(run.market.agents)
-    inventory = run.agents["inventory"].to_numpy().reshape(-1, count).astype(np.float64)
-    wealth = run.agents["wealth"].to_numpy().reshape(-1, count)
+    inventory, wealth = run.account("inventory").astype(np.float64), run.account("wealth")
     for index, agent in enumerate(run.market.agents):
         start = agent.cash + agent.inventory * run.market.first_price
         common: dict[str, Any] = {

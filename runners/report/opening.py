@@ -222,10 +222,9 @@ def comparison(stories: Sequence[Story]) -> Figure:
     stories = stories[:MOST_COMPARED]
     panels = figure.subplot_mosaic([["table"] * 3, ["mid", "spread", "depth"]], height_ratios=(2.3, 1))
     names = [shortened(story.run.path.name, 60 // len(stories)) for story in stories]
-    others = range(1, len(stories))
     header = ["", names[0]]
-    for number_, name in zip(others, names[1:], strict=True):
-        header += [name, f"less {names[0]}" if len(stories) == 2 else f"{number_ + 1} less 1"]
+    for other in range(1, len(stories)):
+        header += [names[other], f"less {names[0]}" if len(stories) == 2 else f"{other + 1} less 1"]
     cells = [_compared(*line, stories) for line in _lines(stories)]
     differing, more = _differing(stories)
     cells = [*differing, *cells]

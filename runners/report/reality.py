@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from runners.exchange import facts
 from runners.exchange.sample import Floats, Sample, autocorrelation
-from runners.report.story import Story
+from runners.report.story import MOST_OF_FACTS, Story
 from runners.report.style import ASK, BID, GREEN, INK, MUTED, caption, empty, page
 
 LAGS = 30
@@ -52,7 +52,7 @@ def distributions(story: Story) -> Figure:
     inside, judged = facts.tally(found)
     caption(
         figure,
-        f"{found['messages']:,} messages that changed the {facts.first_levels(found)}, in {found['seconds']:,.0f} s; {inside} of {judged} facts within the real range. "
+        f"{found['messages']:,} messages that changed the {facts.first_levels(found)}, in {'' if story.run.timesteps <= MOST_OF_FACTS else 'the first '}{found['seconds']:,.0f} s; {inside} of {judged} facts within the real range. "
         f"Orange: three NASDAQ stocks, 2012-06-21: of spread, size and messages the means of half hours, of returns how their tails fall.",
     )
     return figure

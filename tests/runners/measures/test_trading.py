@@ -167,3 +167,18 @@ def test_liquidation_wealth_is_that_of_walking_the_others_orders(line: Timeline)
                 left -= lots
         value += (1 if side == 0 else -1) * left * worst
         assert line.liquidation[place] == pytest.approx(value)
+
+
+def test_moves_are_the_same_however_the_log_is_cut(line: Timeline, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = discovery.moves(line)
+    for piece in (1, 997):
+        monkeypatch.setattr(discovery, "PIECE", piece)
+        cut = discovery.moves(line)
+        for name in ("count", "levels", "prints", "off_touch", "unexplained"):
+            assert getattr(cut, name) == getattr(whole, name)
+        assert cut.ticks == pytest.approx(whole.ticks)
+        assert cut.consumed == pytest.approx(whole.consumed)
+        for cause in discovery.CAUSES:
+            assert np.array_equal(cut.changes[cause], whole.changes[cause])
+        for level, moved in whole.impact.items():
+            assert np.array_equal(np.sort(cut.impact[level]), np.sort(moved))
