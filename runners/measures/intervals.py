@@ -14,6 +14,7 @@ from scipy import special
 Floats = NDArray[np.float64]
 
 DRAWS = 1_000
+MOST_BLOCKS = 5_000
 LEVEL = 0.95
 
 
@@ -48,9 +49,12 @@ def block_means(values: Floats, groups: NDArray[np.int64], count: int, block: in
 
 
 def block_sums(rows: Floats, block: int) -> Floats:
-    """Sums over resampled rows, whole circular blocks at a time, shape (draws, columns); the same blocks each time."""
+    """Sums over resampled rows, whole circular blocks at a time, shape (draws, columns); the same blocks each time.
+
+    Of a long series the blocks are longer, so that there are no more than :data:`MOST_BLOCKS`.
+    """
     size = len(rows)
-    block = max(1, min(block, size))
+    block = max(1, min(max(block, -(-size // MOST_BLOCKS)), size))
     around_once = np.concatenate([rows, rows[: block - 1]])
     total = np.concatenate([np.zeros((1, rows.shape[1])), np.cumsum(around_once, axis=0)])
     sums = total[block:] - total[:-block]  # of the block that begins at each row

@@ -1,16 +1,20 @@
 """``report.html``: the same run to zoom, pan and hover over, in one file that needs no network.
 
-Plotly's script is inside (about 5 MB); the data are binned as in the report, so the page stays below 15 MB.
+The order book is drawn by ``viewer.js`` from the stretches that orders rested, exact at every zoom; the other charts by plotly, whose script
+is inside (about 5 MB). The page stays below 15 MB.
 """
 
 from __future__ import annotations
 
 import base64
 import html
+import json
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import matplotlib as mpl
 import numpy as np
 import plotly.graph_objects as go
 from numpy.typing import NDArray
@@ -18,16 +22,15 @@ from plotly.io import to_html
 from plotly.subplots import make_subplots
 
 from market_env.config import ConfigError
-from market_env.engine.tables import DEPTH_LEVELS
+from market_env.engine.state import BUY
 from runners.report import book
 from runners.report.opening import FORMS, UNITS
 from runners.report.story import Story
-from runners.report.style import ASK, BID, BUYER, GREEN, INK, SELLER, binned, colour, number
+from runners.report.style import ASK, BID, GREEN, INK, binned, colour, number
 
-MOST_TRADES = 10_000
-"""Trades that are drawn; of more, the largest."""
-LADDER = 5
-"""Levels of each side that hovering shows."""
+VIEWER = Path(__file__).with_name("viewer.js")
+MOST_ORDERS = 500_000
+"""Stretches of resting orders in the page at most: more would make it larger than 15 MB. A longer run shows its first timesteps."""
 CONFIG = {"scrollZoom": True, "displaylogo": False, "responsive": True}
 
 
@@ -43,6 +46,9 @@ def page(story: Story, pictures: Sequence[Path] = ()) -> str:
     for make in (order_book, agents, flow) if run.timesteps else ():
         try:
             figure = make(story)
+            if isinstance(figure, str):
+                parts.append(figure)
+                continue
         except ConfigError as error:
             if not story.missing:
                 raise
@@ -69,12 +75,18 @@ def page(story: Story, pictures: Sequence[Path] = ()) -> str:
 <style>
 body {{ font: 14px/1.45 sans-serif; color: {INK}; margin: 1.2em auto; max-width: 1500px; padding: 0 1em; }}
 h1 {{ margin-bottom: 0; }} h2 {{ margin: 1.2em 0 0.2em; font-size: 1.1em; }} li {{ margin: 0.2em 0; }}
+.viewer {{ display: flex; gap: 1em; }} .map {{ flex: 1; position: relative; min-width: 0; }} .viewer canvas {{ width: 100%; height: 560px; cursor: crosshair; outline: none; }}
+.viewer input {{ width: calc(100% - 62px); margin-left: 62px; }} .side {{ width: 330px; height: 640px; overflow: auto; background: {book.ON_DARK.ground}; color: #ddd; }}
+.side table {{ width: 100%; border-collapse: collapse; font: 12px/1.35 monospace; }} .side th {{ text-align: left; padding: 3px 6px; color: #999; }}
+.side td {{ border: 0; padding: 1px 6px; vertical-align: top; }} .side td:nth-child(-n+2) {{ text-align: right; white-space: nowrap; }} .side .mid td {{ color: #999; padding: 4px 6px; }}
+.key {{ background: {book.ON_DARK.ground}; padding: 1px 6px; }} .side .chosen td {{ background: #333; }} .side tr[data-price] {{ cursor: pointer; }} .tip {{ position: absolute; background: #111c; color: #eee; padding: 3px 7px; font-size: 12px;
+max-width: 260px; pointer-events: none; border-radius: 3px; }} .said, .help {{ color: #555; margin: 0.2em 0; font-size: 13px; }}
 .columns {{ display: flex; gap: 3em; flex-wrap: wrap; }} .columns > div {{ flex: 1 1 420px; }}
 td {{ border-bottom: 1px solid #ddd; padding: 1px 1.5em 1px 0; }} .cut {{ color: {ASK}; font-weight: bold; }}
 </style></head><body>
 <h1>Market report</h1>
 <p>Run {html.escape(run.path.name)}: {run.timesteps:,} timesteps, seed {html.escape(str(run.config["seed"]))}; {html.escape(roster)}; learning disabled.
-Drag to zoom, shift-drag to pan, double-click to reset, click a legend's entry to switch it, double-click it to see it alone.</p>{cut}
+In the charts below the order book: drag to zoom, shift-drag to pan, double-click to reset; a legend's entry switches its line.</p>{cut}
 <div class="columns"><div><h2>Findings</h2><ul>{findings}</ul><h2>Checks</h2><ul>{checks}</ul></div>
 <div><h2>Key figures</h2><table>{figures_text}</table></div></div>
 {"".join(parts) or "<p>No whole timestep was recorded.</p>"}
@@ -90,100 +102,67 @@ def embedded(picture: Path) -> str:
     return f"<h2>{name.capitalize()}</h2><img alt='{name}' style='max-width: 100%' src='data:image/png;base64,{data}'>"
 
 
-def order_book(story: Story) -> go.Figure:
-    """Heatmap with quotes and trades; hovering over the mid tells the book and the trades of that moment."""
+def order_book(story: Story) -> str:
+    """The viewer of the order book (``viewer.js``) with all that it shows: resting orders by owner, quotes and trades."""
     run, line = story.run, story.line
-    figure = go.Figure()
-    found = book.grid(story, 0, run.timesteps)
-    if found is not None:
-        lots, (start, end, low, high) = found
-        # Bytes and 16 bits are enough for colours and lots, and keep the page small; 0 is no lot at all.
-        levels = np.where(lots > 0, 20 + 40 * np.log10(np.clip(lots, 1, 10**5)), 0).astype(np.uint8)
-        width, height = (end - start) / lots.shape[1], (high - low) / lots.shape[0]
-        top = int(np.log10(max(1.0, float(lots.max()))))
-        ticks = list(range(top + 1))
-        figure.add_heatmap(
-            z=levels, x0=start + width / 2, dx=width, y0=low + height / 2, dy=height, colorscale=[[0, "white"], [0.01, "#dddddd"], [1, "black"]], zmin=0, name="resting lots",
-            customdata=np.minimum(lots, 65_535).astype(np.uint16), hovertemplate="timestep %{x:.0f}, price %{y:.0f}: %{customdata} lots<extra></extra>",
-            colorbar={"title": "resting lots", "tickvals": [20 + 40 * tick for tick in ticks], "ticktext": [str(10**tick) for tick in ticks]},
-        )  # fmt: skip
-    time = np.arange(run.timesteps) + 1
-    keep = np.unique(np.linspace(0, run.timesteps - 1, min(run.timesteps, 8_000)).round().astype(np.int64))
-    for name, tint, label in (("best_bid", BID, "best bid"), ("best_ask", ASK, "best ask")):
-        figure.add_scatter(
-            x=time[keep],
-            y=story.series(name)[keep],
-            mode="lines",
-            line={"color": tint, "width": 1, "shape": "vh"},
-            name=label,
-            hoverinfo="skip",
-        )
+    timesteps, rows = shown_timesteps(line.stretches, run.timesteps)
     trades = line.events[line.trades]
-    order = np.sort(np.argsort(-trades["lots"], kind="stable")[:MOST_TRADES])
-    trades, bought = trades[order], line.trade_signs[order] > 0
-    ids = np.array(run.market.agent_ids)
-    for which, tint, label in ((bought, BUYER, "buyer took"), (~bought, SELLER, "seller took")):
-        rows = trades[which]
-        text = [
-            f"{lots} lots at {price}: {taker} took from {maker}"
-            for lots, price, taker, maker in zip(
-                rows["lots"].tolist(), rows["price"].tolist(), ids[rows["agent"]], ids[rows["maker"]], strict=True
-            )
-        ]
-        figure.add_scatter(
-            x=rows["time"], y=rows["price"], mode="markers", name=f"trade, {label}", text=text, hovertemplate="%{x:.2f}: %{text}<extra></extra>",
-            marker={"color": tint, "size": 3 + np.sqrt(np.clip(rows["lots"], 1, 60)), "opacity": 0.7},
-        )  # fmt: skip
-    steps = np.unique(np.linspace(0, run.timesteps - 1, min(run.timesteps, book.COLUMNS)).round().astype(np.int64))
-    figure.add_scatter(
-        x=time[steps], y=line.mid[steps], mode="lines+markers", name="mid (hover: the book)", line={"color": INK, "width": 1},
-        marker={"size": 7, "opacity": 0}, text=ladders(story, steps), hovertemplate="%{text}<extra></extra>",
+    trades = trades[trades["timestep"] < timesteps]
+    ends = line.ends[:timesteps]
+    arrays: list[NDArray[Any]] = [
+        *(rows[name].astype(np.uint32) for name in ("first", "last", "lots", "price")),
+        rows["agent"].astype(np.uint16),
+        rows["side"].astype(np.uint8),
+        *(np.maximum(ends[name], 0).astype(np.uint32) for name in ("best_bid", "best_ask")),
+        trades["time"].astype(np.float32),
+        *(trades[name].astype(np.uint32) for name in ("price", "lots")),
+        *(trades[name].astype(np.uint16) for name in ("agent", "maker")),
+        (trades["side"] == BUY).astype(np.uint8),
+    ]
+    packed = b"".join(array.tobytes() + bytes(-array.nbytes % 8) for array in arrays)
+    shades = (255 * mpl.colormaps["cividis"](np.linspace(0, 1, 256))[:, :3]).round().astype(int)
+    found = book.grid(story, 0, run.timesteps)
+    norm = book.scale(found[0] if found else np.ones(1))
+    data = {
+        "data": base64.b64encode(zlib.compress(packed, 9)).decode(),
+        "orders": len(rows),
+        "trades": len(trades),
+        "timesteps": timesteps,
+        "agents": run.market.agent_ids,
+        "tints": [colour(run, agent.kind) for agent in run.market.agents],
+        "first": run.market.first_price,
+        "shades": shades.tolist(),
+        "dim": norm.vmin,
+        "bright": norm.vmax,
+        "look": book.ON_DARK._asdict(),
+    }
+    # No text in it can end the script that it stands in.
+    text = json.dumps(data).replace("<", "\\u003c")
+    less = "" if timesteps == run.timesteps else f" The first {timesteps:,} of {run.timesteps:,} timesteps."
+    look = book.ON_DARK
+    keys = " ".join(
+        f"<span class='key' style='color: {tint}'>{html.escape(sign)}</span>"
+        for sign, tint in (("— best bid", look.bid), ("— best ask", look.ask), ("● buyer took", look.buyer), ("● seller took", look.seller))
     )  # fmt: skip
-    shown = "" if len(line.trades) <= MOST_TRADES else f"; the {MOST_TRADES:,} largest of {len(line.trades):,} trades"
-    figure.update_layout(
-        title=f"Order book{shown}", height=700, xaxis_title="time (timesteps)", yaxis_title="price (ticks)", hovermode="closest",
-        yaxis_tickformat="d", template="plotly_white", dragmode="zoom", legend={"orientation": "h", "y": 1.0, "yanchor": "bottom"},
-    )  # fmt: skip
-    return figure
+    script = VIEWER.read_text(encoding="utf-8")
+    return f"""<h2>Order book</h2>
+<p class="help">Wheel: zoom in time, with shift in price. Drag: pan. Double-click: all. Click, slider or arrow keys: the book at a moment,
+beside it, with its agents' orders. The address leads back to what you see.{less} {keys}</p>
+<div class="viewer"><div class="map"><canvas tabindex="0" aria-label="order book over time"></canvas><div class="tip" hidden></div>
+<input type="range" min="0" step="1" aria-label="timestep"><p class="said"></p></div>
+<div class="side"><table><thead><tr><th>price</th><th>lots</th><th>orders</th></tr></thead><tbody class="ladder"></tbody></table></div></div>
+<script>{script}
+bookViewer(document.currentScript.previousElementSibling, {text});</script>"""
 
 
-def ladders(story: Story, steps: NDArray[np.int64]) -> list[str]:
-    """The best levels and the trades of timesteps, as hover texts."""
-    depth = story.run.depth[steps.tolist()]
-    trades = story.line.events[story.line.trades]
-    first = np.searchsorted(trades["timestep"], steps)
-    last = np.searchsorted(trades["timestep"], steps + 1)
-    ids = story.run.market.agent_ids
-    sides = {}
-    for side in ("ask", "bid"):
-        columns = [
-            f"{side}_{what}_{level}" for level in range(1, min(LADDER, DEPTH_LEVELS) + 1) for what in ("price", "lots")
-        ]
-        sides[side] = depth.select(columns).rows()
-    texts = []
-    for step, asks, bids, mid, within in zip(
-        steps.tolist(),
-        sides["ask"],
-        sides["bid"],
-        story.line.mid[steps].tolist(),
-        zip(first, last, strict=True),
-        strict=True,
-    ):
-        rows = [
-            f"{price}: {lots} offered"
-            for price, lots in reversed(list(zip(asks[::2], asks[1::2], strict=True)))
-            if price
-        ]
-        rows += [f"— mid {mid:g} —"]
-        rows += [f"{price}: {lots} bid" for price, lots in zip(bids[::2], bids[1::2], strict=True) if price]
-        printed = trades[slice(*within)]
-        rows += [
-            f"trade: {t['lots']} at {t['price']}, {ids[t['agent']]} took from {ids[t['maker']]}"
-            for t in printed[:LADDER]
-        ]
-        rows += [f"and {len(printed) - LADDER} more"] if len(printed) > LADDER else []
-        texts.append(f"<b>end of timestep {step}</b>, {len(printed)} trades<br>" + "<br>".join(rows))
-    return texts
+def shown_timesteps(stretches: NDArray[np.void], timesteps: int) -> tuple[int, NDArray[np.void]]:
+    """How many timesteps the viewer holds, and the stretches that stand at their ends, by their beginning."""
+    rows = stretches[stretches["first"] < stretches["last"]]
+    rows = rows[np.argsort(rows["first"], kind="stable")]
+    if len(rows) > MOST_ORDERS:
+        timesteps = max(1, int(rows["first"][MOST_ORDERS]))
+        rows = rows[rows["first"] < timesteps]
+    return timesteps, rows
 
 
 def agents(story: Story) -> go.Figure:

@@ -253,12 +253,12 @@ class Story(Measured):
         owner, share = next(iter(found.kinds.items()))
         side = "a bid" if longest.side == BUY else "an ask"
         traded = sum(wall.traded_lots > 0 for wall in found.walls)
-        untraded = f"{traded:,}" if traded else "none"
+        untraded = f"{traded:,} of {len(found.walls):,} were traded with" if traded else "none was ever traded with"
         return [
             Finding(
                 True,
                 f"{len(found.walls)} wall{'s' * (len(found.walls) > 1)} of liquidity (levels with {definition}); the longest, {side} at "
-                f"{longest.price:,}, stood {longest.end - longest.start:,} timesteps. Agents of kind {owner} own {share:.0%} of the walls' lots; {untraded} of the walls was ever traded with.",
+                f"{longest.price:,}, stood {longest.end - longest.start:,} timesteps. Agents of kind {owner} own {share:.0%} of the walls' lots; {untraded}.",
             )
         ]
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import duckdb
 import matplotlib as mpl
+import polars as pl
 import pypdfium2
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -337,7 +338,6 @@ def test_the_interactive_page_is_one_file_that_needs_no_network(interactive_page
     )  # less two that are there anyway, with three of the appendix
     for agent in ("ppo_0", "noise_11", "maker_7", "momentum_0", "informed_5"):
         assert f'"{agent}"' in text
-    assert "end of timestep 299" in text  # hovering tells the book of a moment
     for finding in Story(interactive_page.parent).findings:
         assert html.escape(finding.text) in text
 
@@ -345,17 +345,29 @@ def test_the_interactive_page_is_one_file_that_needs_no_network(interactive_page
 @pytest.mark.long
 @pytest.mark.skipif(not shutil.which("chromium"), reason="no headless browser on this machine")
 def test_a_real_browser_draws_the_interactive_page(interactive_page: Path, tmp_path: Path) -> None:
-    command = [
-        "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
-        "--disable-background-networking", "--disable-component-update", f"--user-data-dir={tmp_path}",
-        "--virtual-time-budget=20000", "--dump-dom", interactive_page.as_uri(),
-    ]  # fmt: skip
-    drawn = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
-    assert drawn.count('class="plotly-graph-div js-plotly-plot"') == 3
-    assert drawn.count('class="main-svg"') >= 6
-    assert "<image" in drawn  # the heatmap
-    assert len(re.findall(r'class="trace scatter', drawn)) > 2 * 26  # quotes, trades, and two lines an agent
-    assert "Inventory, lots" in drawn
+    run = load_run(interactive_page.parent)
+    for link, at, chosen in (("", 299, 0), ("#t=150&from=120&to=180", 150, 0), ("#t=42&p=PRICE", 42, 1)):
+        book, _ = run.state_at(at)
+        prices = {side: book.filter(pl.col("side") == side)["price"].to_list() for side in ("buy", "sell")}
+        far = prices["buy"][-1]  # a level beyond those that the ladder shows by itself
+        command = [
+            "chromium", "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync",
+            "--disable-background-networking", "--disable-component-update", f"--user-data-dir={tmp_path}",
+            "--virtual-time-budget=20000", "--dump-dom", interactive_page.as_uri() + link.replace("PRICE", str(far)),
+        ]  # fmt: skip
+        drawn = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+        assert drawn.count('class="plotly-graph-div js-plotly-plot"') == 2
+        assert len(re.findall(r'class="trace scatter', drawn)) > 2 * 26  # two lines an agent
+        assert "Inventory, lots" in drawn
+        assert re.search(r'<canvas[^>]*data-drawn="\d+x\d+"', drawn)
+        # The ladder is the book at that moment, as the engine rebuilds it from the log.
+        ladder = re.findall(r'data-price="(\d+)" data-lots="(\d+)"( class="chosen")?', drawn)
+        shown = sorted([*prices["sell"][:12], *prices["buy"][:12], *([far] if chosen else [])], reverse=True)
+        assert [int(price) for price, *_ in ladder] == list(dict.fromkeys(shown))
+        lots = dict(book.select("price", "lots").rows())
+        assert all(int(size) == lots[int(price)] for price, size, _ in ladder)
+        assert [int(price) for price, _, mark in ladder if mark] == [far] * chosen
+        assert f"End of timestep {at}; " in drawn
 
 
 def test_a_later_report_leaves_no_picture_of_an_earlier_ones_comparison(
