@@ -69,16 +69,16 @@ TAGS: tuple[Tag, ...] = (
     Tag("flow/trades", "scalars", EVERY, "trades"),
     Tag("flow/traded_lots", "scalars", EVERY, "lots traded"),
     Tag("flow/signed_lots", "scalars", EVERY, "lots that aggressors bought less those that they sold"),
-    Tag("agents/<kind>/inventory", "scalars", EVERY, "mean inventory of the kind's agents as of their last turns, lots"),
-    Tag("agents/<kind>/wealth_change", "scalars", EVERY, "mean change in wealth since the start, as of their last turns, tick-lots"),
-    Tag("agents/<kind>/open_orders", "scalars", EVERY, "mean number of open orders, as of their last turns"),
-    Tag("agents/<kind>/reward", "scalars", EVERY, "mean reward of the turns settled in the timestep; absent if there were none"),
-    Tag("agents/<kind>/turns", "scalars", EVERY, "their turns"),
-    Tag("agents/<kind>/maker_lots", "scalars", EVERY, "lots that their resting orders traded"),
-    Tag("agents/<kind>/taker_lots", "scalars", EVERY, "lots that their incoming orders traded"),
-    Tag("agents/<id>/inventory", "scalars", f"{AGENT_EVERY} timesteps", "inventory as of the agent's last turn, lots"),
-    Tag("agents/<id>/wealth_change", "scalars", f"{AGENT_EVERY} timesteps", "change in wealth since the start, as of its last turn, tick-lots"),
-    Tag("agents/<id>/open_orders", "scalars", f"{AGENT_EVERY} timesteps", "open orders as of its last turn"),
+    Tag("per_kind/<kind>/inventory", "scalars", EVERY, "mean inventory of the kind's agents as of their last turns, lots"),
+    Tag("per_kind/<kind>/wealth_change", "scalars", EVERY, "mean change in wealth since the start, as of their last turns, tick-lots"),
+    Tag("per_kind/<kind>/open_orders", "scalars", EVERY, "mean number of open orders, as of their last turns"),
+    Tag("per_kind/<kind>/reward", "scalars", EVERY, "mean reward of the turns settled in the timestep; absent if there were none"),
+    Tag("per_kind/<kind>/turns", "scalars", EVERY, "their turns"),
+    Tag("per_kind/<kind>/maker_lots", "scalars", EVERY, "lots that their resting orders traded"),
+    Tag("per_kind/<kind>/taker_lots", "scalars", EVERY, "lots that their incoming orders traded"),
+    Tag("per_agent/<id>/inventory", "scalars", f"{AGENT_EVERY} timesteps", "inventory as of the agent's last turn, lots"),
+    Tag("per_agent/<id>/wealth_change", "scalars", f"{AGENT_EVERY} timesteps", "change in wealth since the start, as of its last turn, tick-lots"),
+    Tag("per_agent/<id>/open_orders", "scalars", f"{AGENT_EVERY} timesteps", "open orders as of its last turn"),
     Tag("ppo/bound_share", "scalars", EVERY, "absolute inventory as a share of the bound of the agents of kind ppo as they acted, mean; absent, like all of `ppo/`, in a timestep without a turn of theirs"),
     Tag("ppo/orders", "scalars", EVERY, "orders that they asked for, a turn"),
     Tag("ppo/bid_offset", "scalars", EVERY, "ticks below the reference price of the bids that they asked for; absent without one, and for market orders"),
@@ -136,10 +136,10 @@ LAYOUT: Mapping[str, Mapping[str, Sequence[str]]] = {
         "aggressors' net lots": ["flow/signed_lots"],
     },
     "Agents by kind": {
-        "inventory": ["agents/<kind>/inventory"],
-        "wealth change": ["agents/<kind>/wealth_change"],
-        "maker lots": ["agents/<kind>/maker_lots"],
-        "taker lots": ["agents/<kind>/taker_lots"],
+        "inventory": ["per_kind/<kind>/inventory"],
+        "wealth change": ["per_kind/<kind>/wealth_change"],
+        "maker lots": ["per_kind/<kind>/maker_lots"],
+        "taker lots": ["per_kind/<kind>/taker_lots"],
     },
     "PPO": {
         "share of the inventory bound": ["ppo/bound_share"],
@@ -189,9 +189,9 @@ class Board:
         self._accounts[:, 0] = [agent.inventory for agent in agents]
         self._start = [agent.cash + agent.inventory * config.first_price for agent in agents]
         self._bounds = {agent.id: agent.inventory_bound for agent in agents if agent.kind == LEARNER_KIND}
-        kind_names = [name.rpartition("/")[2] for name in names("scalars", starts="agents/<kind>/")]
-        self._kind_tags = [[f"agents/{kind}/{name}" for name in kind_names] for kind in self._kinds]
-        agent_names = names("scalars", starts="agents/<id>/")
+        kind_names = [name.rpartition("/")[2] for name in names("scalars", starts="per_kind/<kind>/")]
+        self._kind_tags = [[f"per_kind/{kind}/{name}" for name in kind_names] for kind in self._kinds]
+        agent_names = names("scalars", starts="per_agent/<id>/")
         self._agent_tags = [[name.replace("<id>", agent.id) for name in agent_names] for agent in agents]
         self._every = thinning(config.timesteps)
         self._agents_every = AGENT_EVERY * self._every

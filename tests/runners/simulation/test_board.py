@@ -88,7 +88,7 @@ def test_the_tags_are_the_documented_ones(board: EventAccumulator, run: Run) -> 
 
 def test_each_timestep_is_written_once_in_order(board: EventAccumulator) -> None:
     assert [event.step for event in board.Scalars("market/mid")] == list(range(TIMESTEPS))
-    assert [event.step for event in board.Scalars("agents/noise_3/inventory")] == list(range(0, TIMESTEPS, AGENT_EVERY))
+    assert [event.step for event in board.Scalars("per_agent/noise_3/inventory")] == list(range(0, TIMESTEPS, AGENT_EVERY))
 
 
 def test_a_timestep_is_one_summary(path: Path) -> None:
@@ -101,7 +101,7 @@ def test_a_timestep_is_one_summary(path: Path) -> None:
         if any(value.tag == "market/mid" for value in event.summary.value):
             scalars[event.step] = len(event.summary.value)
         else:
-            assert not any(value.tag.startswith(("market/", "flow/", "agents/")) for value in event.summary.value)
+            assert not any(value.tag.startswith(("market/", "flow/", "per_kind/", "per_agent/")) for value in event.summary.value)
     assert len(scalars) == TIMESTEPS
     assert min(scalars.values()) > 35
 
@@ -132,12 +132,12 @@ def test_accounts_and_lots_by_kind_are_those_of_the_tables(board: EventAccumulat
     for kind in run.kinds:
         rows = lots.filter(pl.col("kind") == kind)
         for name in ("maker_lots", "taker_lots", "turns"):
-            assert values(board, f"agents/{kind}/{name}") == dict(rows.select("timestep", name).iter_rows()), name
+            assert values(board, f"per_kind/{kind}/{name}") == dict(rows.select("timestep", name).iter_rows()), name
     # The PPO agent has a turn in every timestep, so its account is known then: as that turn begins.
     turns = run.turns.filter(pl.col("agent") == "ppo_0")
-    assert values(board, "agents/ppo/inventory").keys() == set(turns["timestep"])
+    assert values(board, "per_kind/ppo/inventory").keys() == set(turns["timestep"])
     rewards = dict(zip(turns["timestep"][1:], turns["reward"], strict=False))
-    found = values(board, "agents/ppo/reward")
+    found = values(board, "per_kind/ppo/reward")
     assert all(found[timestep] == pytest.approx(reward, rel=1e-6) for timestep, reward in list(rewards.items())[:-1])
 
 
@@ -326,7 +326,7 @@ def test_a_long_run_is_thinned_out_to_the_values_of_the_timesteps_that_are_writt
     for tag in thin.Tags()["scalars"]:
         if tag.startswith("summary/"):
             continue
-        steps = every * AGENT_EVERY if tag.startswith("agents/") and tag.split("/")[1][-1].isdigit() else every
+        steps = every * AGENT_EVERY if tag.startswith("per_agent/") else every
         expected = {step: value for step, value in values(board, tag).items() if step % steps == 0}
         assert values(thin, tag) == expected, tag
         assert len(expected) <= TIMESTEPS // 3
