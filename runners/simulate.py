@@ -40,6 +40,8 @@ class Arguments(Population):
     """Write report.pdf, its pages as pictures, and heatmap.png."""
     tensorboard: bool = True
     """Write TensorBoard files."""
+    watch: bool = False
+    """Show order book, trades and inventories in the terminal while it runs; space pauses, s steps."""
 
 
 def parse(argv: Sequence[str] | None) -> tuple[Arguments, RunConfig]:
@@ -69,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             audit=arguments.audit,
             report=arguments.report,
             tensorboard=arguments.tensorboard,
+            watch=arguments.watch,
         )
     except KeyboardInterrupt:
         print("interrupted; of a run under way: python -m runners.replay RUN_DIR --complete", file=sys.stderr)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from market_env.config import AgentConfig
 from scripted_agents.policy import PolicyConfig
 
-BLUE, ORANGE, BLUISH_GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#888888"
+BLUE, ORANGE, BLUISH_GREEN, REDDISH_PURPLE, GREY = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#888888"
 """Okabe and Ito's colours, which colour-blind readers can tell apart: in every figure."""
 
 

@@ -17,7 +17,7 @@ from market_env.config import SEATS, MarketConfig, checked
 from market_env.engine.kernel import policy_kernel
 from market_env.engine.observe import INVENTORY, INVENTORY_LOTS, RETURNS, VOLATILITY_SLOW
 from market_env.observations import LOG_LOTS, MOVE_TICKS, RETURN_FEATURES, RETURN_WINDOWS, TICKS
-from scripted_agents.kind import Kind
+from scripted_agents.kind import REDDISH_PURPLE, Kind
 from scripted_agents.policy import LOTS_GRID, OWN, CompiledPolicy, lots_code, market_code
 
 
@@ -83,5 +83,5 @@ class MomentumTrader:
 
 
 KIND = Kind(
-    "momentum", "momentum traders", SEATS["momentum"], (MomentumTrader,), lambda seat: MomentumTrader(), "#CC79A7"
+    "momentum", "momentum traders", SEATS["momentum"], (MomentumTrader,), lambda seat: MomentumTrader(), REDDISH_PURPLE
 )

@@ -25,6 +25,7 @@ from runners.report.style import (
     INK,
     MUTED,
     OTHER_COLOURS,
+    SELLER,
     caption,
     number,
     over_time,
@@ -44,7 +45,7 @@ UNITS = {
     "lots sold by aggressors": " lots", "mean bid lots at the touch": " lots", "mean ask lots at the touch": " lots",
 }  # fmt: skip
 
-RUN_COLOURS = (INK, BID, ASK, GREEN, "#CC79A7", *OTHER_COLOURS[:1])
+RUN_COLOURS = (INK, BID, ASK, GREEN, SELLER, *OTHER_COLOURS[:1])
 
 
 def summary(story: Story) -> Figure:

@@ -14,7 +14,7 @@ from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from runners.files.run import Run
-from scripted_agents.kind import BLUE, BLUISH_GREEN, GREY, ORANGE
+from scripted_agents.kind import BLUE, BLUISH_GREEN, GREY, ORANGE, REDDISH_PURPLE
 from scripted_agents.registry import KINDS
 
 STYLE = str(Path(__file__).with_name("report.mplstyle"))
@@ -27,7 +27,7 @@ KIND_COLOURS = {name: kind.colour for name, kind in KINDS.items()}
 OTHER_COLOURS = ("#332288", "#999933", "#882255", "#44AA99", "#AA4499", "#999999", "#661100", "#DDCC77")
 """Tol's muted colours, for kinds of one's own."""
 MAKER_SHADE, TAKER_SHADE = "#4D4D4D", "#B3B3B3"
-BUYER, SELLER = GREEN, "#CC79A7"
+BUYER, SELLER = GREEN, REDDISH_PURPLE
 """Trades by aggressor; apart from the colours of the two sides of the book."""
 CAUSE_COLOURS = {"trade": BID, "cancel": ASK, "new quote": GREEN}
 

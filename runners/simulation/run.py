@@ -130,6 +130,7 @@ def simulate(
     audit: bool = True,
     report: bool = True,
     tensorboard: bool = True,
+    watch: bool = False,
     guests: Mapping[str, Policy] | None = None,
     verbose: bool = True,
 ) -> dict[str, Any]:
@@ -142,12 +143,14 @@ def simulate(
         audit: whether to rebuild the record from its log.
         report: whether to draw the report.
         tensorboard: whether to write TensorBoard's files.
+        watch: whether to show the market in the terminal while it goes on (:mod:`runners.simulation.watch`).
         guests: policies of your own, by agent id, in place of those that a file can name. ``config.json`` says what
             they are; it cannot bring them back.
         verbose: whether to show progress and print what came of it.
 
     Raises:
-        ConfigError: the population cannot be built, or the folder cannot be used; nothing is written then.
+        ConfigError: the population cannot be built, the folder cannot be used, or there is no terminal to watch in; nothing is
+            written then.
         RunFolderError: the disk is full or a file cannot be written; finished parts stay.
     """
     own = dict(guests or {})
@@ -160,6 +163,10 @@ def simulate(
         kind = policy.function if isinstance(policy, CompiledPolicy) else type(policy)
         description["policies"][agent] = {"policy": "own", "name": f"{kind.__module__}.{kind.__qualname__}"}
     check_folder(path, overwrite)
+    if watch:
+        from runners.simulation.watch import check_terminal  # rich takes a moment to import, and few ask for it
+
+        check_terminal()
     aside = Second(run.market.timesteps) if audit or report else contextlib.nullcontext()
     with aside as second:
         compile_first(run.market, policies, second, verbose=verbose)
@@ -169,7 +176,9 @@ def simulate(
         with Board(path / "tensorboard", run.market, run.seed) if tensorboard else contextlib.nullcontext() as board:
             if board:
                 board.describe(description, path.name)
-            summary, asked_to_end = play_and_record(run, path, policies, description, board, verbose=verbose)
+            summary, asked_to_end = play_and_record(
+                run, path, policies, description, board, watch=watch, verbose=verbose
+            )
             try:
                 with terminable():
                     if asked_to_end:
@@ -236,19 +245,29 @@ def play_and_record(
     description: dict[str, Any],
     board: Board | None,
     *,
+    watch: bool = False,
     verbose: bool = True,
 ) -> tuple[dict[str, Any], bool]:
     """Simulate and record into an opened folder; return the summary, and whether an end was asked for after the last turn."""
     say = print if verbose else lambda *_, **__: None
     environment = raw_env(run.market, run.reward, log=True)
     recorder = Recorder(path, run.market, run.seed)
-    bar = tqdm(total=run.market.timesteps, unit=" timesteps", disable=None if verbose else True, mininterval=0.2)
+    quiet = True if watch or not verbose else None
+    bar = tqdm(total=run.market.timesteps, unit=" timesteps", disable=quiet, mininterval=0.2)
     tracker = Tracker(environment, recorder, board, bar)
     watchers: list[Watcher] = [tracker, *([board] if board else [])]
     with interruptible() as asked:
         begun = time.perf_counter()
+        shown: contextlib.AbstractContextManager[Watcher | None] = contextlib.nullcontext()
+        if watch:
+            from runners.simulation.watch import watching
+
+            shown = watching(environment.market, lambda: bool(asked))
         try:
-            complete = drive(environment, policies, run.seed, watchers, lambda: bool(asked))
+            with shown as screen:
+                # It looks first: the recorder drains the log.
+                looking = [*([screen] if screen else []), *watchers]
+                complete = drive(environment, policies, run.seed, looking, lambda: bool(asked))
         finally:
             bar.close()
         seconds = time.perf_counter() - begun

@@ -68,7 +68,7 @@ def read(path: Path) -> EventAccumulator:
 
 def documented(run: Run, plugin: str) -> set[str]:
     tags = each([tag.name for tag in TAGS if tag.plugin == plugin], run.market.agents)
-    pages = [*report.PAGES, "appendix_1", "appendix_2"]
+    pages = [*report.PAGES, "appendix_1", "appendix_2", "appendix_3"]
     return {tag.replace("<figure>", page) for tag in tags for page in pages}
 
 
@@ -88,7 +88,9 @@ def test_the_tags_are_the_documented_ones(board: EventAccumulator, run: Run) -> 
 
 def test_each_timestep_is_written_once_in_order(board: EventAccumulator) -> None:
     assert [event.step for event in board.Scalars("market/mid")] == list(range(TIMESTEPS))
-    assert [event.step for event in board.Scalars("per_agent/noise_3/inventory")] == list(range(0, TIMESTEPS, AGENT_EVERY))
+    assert [event.step for event in board.Scalars("per_agent/noise_3/inventory")] == list(
+        range(0, TIMESTEPS, AGENT_EVERY)
+    )
 
 
 def test_a_timestep_is_one_summary(path: Path) -> None:
@@ -101,7 +103,9 @@ def test_a_timestep_is_one_summary(path: Path) -> None:
         if any(value.tag == "market/mid" for value in event.summary.value):
             scalars[event.step] = len(event.summary.value)
         else:
-            assert not any(value.tag.startswith(("market/", "flow/", "per_kind/", "per_agent/")) for value in event.summary.value)
+            assert not any(
+                value.tag.startswith(("market/", "flow/", "per_kind/", "per_agent/")) for value in event.summary.value
+            )
     assert len(scalars) == TIMESTEPS
     assert min(scalars.values()) > 35
 
@@ -246,7 +250,7 @@ def test_a_real_server_shows_scalars_pictures_texts_hyperparameters_and_layout(
     name = "run/tensorboard"
     # It reads the files while it answers: ask until the last thing written is there.
     for _ in range(5_000):
-        if "report/appendix_2" in fetch(server, "plugin/images/tags").get(name, {}):
+        if "report/appendix_3" in fetch(server, "plugin/images/tags").get(name, {}):
             break
     else:
         pytest.fail("the server never showed the last picture")
