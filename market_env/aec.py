@@ -295,6 +295,13 @@ class raw_env(AECEnv[str, Observation, Action]):  # type: ignore[misc]  # noqa: 
         """What ``agent``'s policy remembers: float64 of shape (MEMORY,), a view that save and restore cover."""
         return self.market.policy_memory(self.market.index[agent])
 
+    def action_masks(self, agent: str | None = None) -> NDArray[np.bool_]:
+        """Which action codes of an agent, by default the one whose turn it is, can have an effect: components one after another.
+
+        A masked code changes nothing, whatever the turn cancels (:mod:`market_env.engine.masks`); it may be taken all the same.
+        """
+        return self.market.action_masks(self.market.index[self.agent_selection if agent is None else agent])
+
     def drain(self) -> NDArray[np.void]:
         """Events since the last call, as :data:`market_env.engine.state.EVENT` rows; none unless made with ``log``."""
         return self.market.drain()

@@ -173,6 +173,10 @@ class LearnerEnv(gym.Env[NDArray[np.float32], NDArray[np.int64]]):
             self._depth_history.add(self.market)
         return self.market.observe(self.seat), self.market.info(self.seat)
 
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Which of the learner's action codes can have an effect, as sb3-contrib's MaskablePPO asks: see :meth:`raw_env.action_masks`."""
+        return self.market.action_masks(self.seat)
+
     def save(self) -> LearnerState:
         """The whole environment as it stands; it pickles and restores into any environment of the same config and seat.
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from market_env import actions, observations
 from market_env.actions import WIDTH
 from market_env.config import ConfigError, Duty, Every, Hawkes, MarketConfig, Poisson, Recorded, to_json
-from market_env.engine import accounts, book, observe, state, turn
+from market_env.engine import accounts, book, masks, observe, state, turn
 from market_env.engine.kernel import entry, kept, kernel
 from market_env.engine.soundness import check_records
 from market_env.engine.state import EVENT, LOG_FULL, OUT_OF_RANGE, OVER, READY
@@ -100,6 +100,12 @@ def describe_agent(markets, agent, info):
 def read_depth(markets, side, prices, lots):
     """Read L2 levels of one side."""
     return book.depth(markets[0], side, prices, lots)
+
+
+@kernel
+def read_masks(markets, agent, mask):
+    """Which codes of any agent can have an effect."""
+    masks.mask_codes(markets[0], agent, mask)
 
 
 @kernel
@@ -274,6 +280,11 @@ class Market:
     """
 
     def __init__(self, config: MarketConfig, *, log: bool = False, records: Records | None = None) -> None:
+        given: object = config
+        if not isinstance(given, MarketConfig):
+            kind = type(given).__name__
+            market = ", whose .market is one" if hasattr(given, "market") else ""
+            raise ConfigError(f"config: expected a MarketConfig, got {kind}{market}")
         self.config = config
         self.records = configure(config) if records is None else records
         self.tape = tape_of(config)
@@ -420,6 +431,14 @@ class Market:
         """What came of the agent's last settled turn: an OUTCOME record, a view."""
         row: np.void = self.records["agents"]["outcome"][0, agent]
         return row
+
+    def action_masks(self, agent: int) -> NDArray[np.bool_]:
+        """Which codes of the agent's components can have an effect now, one component after another: see :mod:`market_env.engine.masks`."""
+        if not self.begun:
+            raise RuntimeError(NO_EPISODE)
+        mask = np.zeros(int(self.codes.sum()), np.bool_)
+        read_masks(self.records, agent, mask)
+        return mask
 
     def liquidation_wealth(self, agent: int) -> float:
         """Cash after closing the agent's inventory against the others' resting orders, tick-lots."""

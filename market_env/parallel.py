@@ -234,6 +234,10 @@ class parallel_env(ParallelEnv[str, Observation, Action]):  # type: ignore[misc]
             for n, agent in enumerate(self.possible_agents)
         }
 
+    def action_masks(self, agent: str) -> NDArray[np.bool_]:
+        """Which of a learner's action codes can have an effect: see :meth:`market_env.raw_env.action_masks`."""
+        return self.market.action_masks(self.market.index[agent])
+
     def save(self) -> ParallelState:
         """The whole environment as it stands; it pickles and restores into any environment of the same config and learners.
 

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from market_env import actions, observations
 from market_env.actions import WIDTH
 from market_env.config import ConfigError, MarketConfig, check_learners, check_together
-from market_env.engine import ahead, observe, step, turn
+from market_env.engine import ahead, masks, observe, step, turn
 from market_env.engine.kernel import entry, kernel, parallel_kernel
 from market_env.engine.soundness import check_records
 from market_env.engine.state import (
@@ -188,6 +188,14 @@ def step_markets(markets, events, chosen, decisions, arrays):
                 markets[i], events, decisions[i], arrays.seen[i], arrays.acted[i], players_of(arrays, i)
             )
             look(markets[i], i, arrays)
+
+
+@parallel_kernel
+def mask_markets(markets, learners, found):
+    """Which codes of each learner can have an effect, in every market."""
+    for i in numba.prange(len(markets)):
+        for number in range(learners.shape[1]):
+            masks.mask_codes(markets[i], learners[i, number], found[i, number])
 
 
 def market_bytes(config: MarketConfig, learners: int = 1, capacity: Capacity | None = None) -> int:
@@ -463,6 +471,14 @@ class Batch:
     def policy_parameters(self) -> NDArray[np.float64]:
         """The parameters of all policies that play here, float64."""
         return np.concatenate([table.parameters for table in self._tables])
+
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Which of the learners' action codes can have an effect: bool of shape (markets, learners, codes of all components)."""
+        config = self.config_of(0)
+        codes = int(actions.sizes(config.offsets, config.lots).sum())
+        found = np.zeros((self.count, len(self.learners), codes), np.bool_)
+        mask_markets(self.records, self.agents, found)
+        return found
 
     def save(self) -> dict[str, NDArray[Any]]:
         """Copies of all that the markets are, by name; :meth:`restore` takes them."""

@@ -180,6 +180,10 @@ class Seat:
         """The market as it stands: a view of the batch's record."""
         return Market(self.config, records=self._batch.records[self._place : self._place + 1])
 
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Which of the learner's action codes can have an effect, see :meth:`market_env.LearnerEnv.action_masks`."""
+        return self.market.action_masks(int(self._batch.agents[self._place, self._number]))
+
     def info(self) -> Info:
         """The learner's info as of its last look, as :class:`market_env.LearnerEnv` has it."""
         return as_info(self._batch.infos[self._place, self._number : self._number + 1])
@@ -351,6 +355,8 @@ class MarketVectorEnv(VectorEnv[NDArray[np.float32], NDArray[np.int64], NDArray[
 
     def call(self, name: str, *args: Any, **kwargs: Any) -> tuple[Any, ...]:
         """An attribute of each market's :class:`Seat`, called if it can be."""
+        if name == "action_masks":
+            return tuple(self.batch.action_masks()[:, 0])  # all in one call
         found = [getattr(seat, name) for seat in self.seats]
         return tuple(each(*args, **kwargs) if callable(each) else each for each in found)
 

@@ -163,6 +163,10 @@ class MarketVecEnv(VecEnv):
         self.batch.reset(self._next_seeds.next_of(chosen, seeds), chosen)
         self._pictures.begin(chosen)
 
+    def action_masks(self) -> NDArray[np.bool_]:
+        """Which action codes can have an effect, a row a seat: see :meth:`market_env.LearnerEnv.action_masks`."""
+        return self.batch.action_masks().reshape(self.num_envs, -1)
+
     def recast(self, policies: Policies) -> None:
         """Let other compiled policies play some agents from now on, in every market that has them.
 
@@ -214,6 +218,9 @@ class MarketVecEnv(VecEnv):
         self, method_name: str, *method_args: Any, indices: VecEnvIndices = None, **method_kwargs: Any
     ) -> list[Any]:
         """Call a method of the chosen :class:`Seat` objects."""
+        if method_name == "action_masks":  # which sb3-contrib asks for before every step: all in one call
+            found = self.action_masks()
+            return [found[number] for number in self._chosen(indices)]
         return [
             getattr(self.seats[number], method_name)(*method_args, **method_kwargs) for number in self._chosen(indices)
         ]
