@@ -49,6 +49,7 @@ COMMANDS = {
     "pairing": ["benchmarks.experiments", "pairing"],
     "speed": ["benchmarks.experiments", "speed"],
     "impact": ["runners.experiment", "impact", "--out", OUT, "--picture", "docs/impact.png"],
+    "execution": ["runners.experiment", "execution"],
     "impact_day6": ["runners.experiment", "impact", "--population", "day6", "--out", OUT],
 }
 """By name the command whose output is kept."""

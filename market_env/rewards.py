@@ -88,5 +88,30 @@ class WealthReward:
         return gained / self.scale
 
 
+@checked
+class ShortfallReward:
+    """Less the implementation shortfall of a turn, for a seat that begins with an order as its inventory (Perold 1988).
+
+    ``(wealth change - damping * carry - closing * |inventory| if the episode is over) / lots``: wealth at the reference price falls by what trading and
+    the price cost the order since the last turn, so that an episode's rewards sum to the mean price got less the first price, in ticks a
+    lot (of a purchase the first price less the mean price paid), where nothing is left and nothing is damped.
+    """
+
+    lots: Annotated[float, Field(gt=0, le=1e9)] = 100.0
+    """Of the order."""
+    timesteps: Annotated[float, Field(gt=0)] = 360.0
+    """When the episode is over."""
+    damping: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the carry, what the inventory held since the last turn has gained, that does not count; training sets it, since nearly all
+    of it is the price's own noise. What is left of the order's own impact on its rest is heard by so much less."""
+    closing: Penalty = 40.0
+    """Ticks a lot that what is left then costs: more than taking it out of the book would, so that nothing is left to the end."""
+
+    def __call__(self, outcome: Any, /) -> Any:
+        """The reward of each outcome row."""
+        late = np.where(outcome["time"] >= self.timesteps, self.closing * np.abs(outcome["inventory"]), 0.0)
+        return (outcome["wealth_change"] - self.damping * outcome["carry"] - late) / self.lots
+
+
 DEFAULT_REWARD = WealthReward()
 """The reward that every face uses unless given another."""

@@ -1,8 +1,8 @@
 """Policies for the market: noise, maker, momentum, frozen PPO, baselines; populations and the compiled turn loop.
 
 :func:`population` gives a market and who sits in it by name, :func:`learner_env` and :func:`parallel_env` environments with
-scripted policies around the learners. Importing this package registers ``market_env/Learner-v1`` with Gymnasium: the default
-population with one learner in the PPO's seat.
+scripted policies around the learners. Importing this package registers two environments with Gymnasium: ``market_env/Learner-v1``, the
+default population with one learner in the PPO's seat, and ``market_env/Execution-v1``, one large order to be worked in it (:func:`execution`).
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,7 @@ from market_env.config import LEARNER
 from market_env.learner import LearnerEnv
 from scripted_agents.baselines import DoNothing, RandomActions
 from scripted_agents.batch import Batch
+from scripted_agents.execution import EXECUTION_ID, execution
 from scripted_agents.freezing import freeze
 from scripted_agents.frozen_ppo import FrozenPPO
 from scripted_agents.informed import InformedTrader
@@ -30,6 +31,7 @@ from scripted_agents.quoter import Quoter
 from scripted_agents.recorded import load_tape, on_tape, part_of
 from scripted_agents.registry import background, build
 from scripted_agents.rollout import CompiledBackground, PythonBackground, run_compiled
+from scripted_agents.schedules import Participation, Schedule
 from scripted_agents.splitter import Splitter
 
 __all__ = [
@@ -43,15 +45,18 @@ __all__ = [
     "ModelError",
     "MomentumTrader",
     "NoiseTrader",
+    "Participation",
     "PatientTrader",
     "Policy",
     "Population",
     "PythonBackground",
     "Quoter",
     "RandomActions",
+    "Schedule",
     "Splitter",
     "background",
     "build",
+    "execution",
     "freeze",
     "learner_env",
     "load_tape",
@@ -116,4 +121,9 @@ gymnasium.register(
     id=LEARNER_ID,
     entry_point="scripted_agents:learner_env",
     vector_entry_point="scripted_agents.vector:MarketVectorEnv",
+)
+gymnasium.register(
+    id=EXECUTION_ID,
+    entry_point="scripted_agents.execution:execution_env",
+    vector_entry_point="scripted_agents.execution:ExecutionVectorEnv",
 )

@@ -9,6 +9,7 @@ that was loaded without its environment cannot tell is whether that environment 
 from __future__ import annotations
 
 import os
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 from market_env import actions, observations
 from market_env.config import MarketConfig, to_json
 from market_env.market import Market
-from market_env.rewards import DEFAULT_REWARD, WealthReward
+from market_env.rewards import DEFAULT_REWARD, Reward
 from scripted_agents.baselines import RandomActions
 from scripted_agents.frozen_ppo import MARKET_KEY, frozen_network, network_parameters, trained_for
 from scripted_agents.model_file import ModelError
@@ -44,14 +45,14 @@ NEAR = 1e-4
 """Two logits this close may be told apart by one arithmetic and not by the other."""
 
 
-def freeze(model: Any, config: Rules, path: Path | str, reward: WealthReward = DEFAULT_REWARD) -> None:
+def freeze(model: Any, config: Rules, path: Path | str, reward: Reward = DEFAULT_REWARD) -> None:
     """Save a Stable-Baselines3 PPO model for this market as :class:`FrozenPPO` reads it, whole or not at all.
 
     Args:
         model: trained in an environment of this market, its policy an ``MlpPolicy`` with tanh or ReLU.
         config: the market or the population that it was trained for.
         path: the ``.zip`` file to write.
-        reward: what it was trained on; it travels in the file for its reader, and nothing checks it.
+        reward: what it was trained on; where it has parameters they travel in the file for its reader, and nothing checks them.
 
     Raises:
         ModelError: the frozen network would be another policy; says why. Nothing is written then.
@@ -59,7 +60,11 @@ def freeze(model: Any, config: Rules, path: Path | str, reward: WealthReward = D
     path = Path(path)
     config, _ = alone(config, None)
     activation = check(model, config)
-    setattr(model, MARKET_KEY, {**trained_for(config, activation), "reward": to_json(reward)})
+    setattr(
+        model,
+        MARKET_KEY,
+        {**trained_for(config, activation), "reward": to_json(reward) if is_dataclass(reward) else None},
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.stem}.partial.zip")
     try:

@@ -14,6 +14,7 @@ from scripted_agents.kind import Kind
 from scripted_agents.policy import Policy, PolicyConfig
 from scripted_agents.pusher import Pusher
 from scripted_agents.rollout import CompiledBackground
+from scripted_agents.schedules import Participation, Schedule
 
 KINDS: dict[str, Kind] = {
     module.KIND.name: module.KIND for module in (frozen_ppo, noise, maker, momentum, informed, splitter)
@@ -24,7 +25,16 @@ if TYPE_CHECKING:
     AnyPolicy = PolicyConfig
 else:
     AnyPolicy = Annotated[
-        Union[(*(policy for kind in KINDS.values() for policy in kind.policies), DoNothing, RandomActions, Pusher)],
+        Union[
+            (
+                *(policy for kind in KINDS.values() for policy in kind.policies),
+                DoNothing,
+                RandomActions,
+                Pusher,
+                Schedule,
+                Participation,
+            )
+        ],
         Field(discriminator="policy"),
     ]
 """The parameters of any policy that a configuration file can name."""

@@ -40,6 +40,7 @@ TALLY = np.dtype(
         ("taker_lots", "i8"),
         ("wealth", "f8"),                # at the end, tick-lots
         ("liquidation_wealth", "f8"),
+        ("inventory", "i8"),             # at the end, lots
     ],
     align=True,
 )  # fmt: skip
@@ -101,6 +102,7 @@ def play_to_seat(market, events, seat, players, tally, status):
         count_turn(account.outcome, tally)
     tally.wealth = accounts.wealth(market, account)
     tally.liquidation_wealth = accounts.liquidation_wealth(market, seat)
+    tally.inventory = market.agents[seat].inventory
     return status
 
 

@@ -22,7 +22,7 @@ from runners.experiment.experiment import check_enough, chosen, parse_block, par
 from runners.experiment.measures import DEFAULT, Measure, listing
 from runners.files.folder import fresh_folder
 
-OTHERS = ("claims", "impact", "calibrate")
+OTHERS = ("claims", "impact", "calibrate", "execution")
 """Commands beside this one, each in a module of its name."""
 
 
@@ -30,7 +30,7 @@ OTHERS = ("claims", "impact", "calibrate")
 class Arguments(Rules):
     """Play arms of a market over many seeds, paired by seed, and compare them; what is in the folder is not played again.
 
-    Beside it: python -m runners.experiment claims, impact or calibrate, each with a --help of its own.
+    Beside it: python -m runners.experiment claims, impact, calibrate or execution, each with a --help of its own.
     """
 
     vary: Annotated[

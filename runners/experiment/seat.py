@@ -29,7 +29,7 @@ FIGURES: dict[str, str] = {
     "lean": "mean inventory as a share of its bound, either way: large where a policy sits on one side of the market",
     "refused_turns": "share of turns in which risk checks refused an order or a part of one",
 }
-"""A row's figures and what they mean."""
+"""A row's figures and what they mean; it has ``left`` besides, the inventory at the end, lots."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,6 +104,7 @@ def rows_of(arm: Arm, agent: str, seeds: Sequence[int]) -> list[Row]:
             "mean_abs_inventory": float(row["inventory_sum"] / config.timesteps),
             "lean": abs(float(row["net_sum"] / config.timesteps)) / seat.inventory_bound,
             "refused_turns": float(row["refused_turns"] / max(row["turns"], 1)),
+            "left": float(row["inventory"]),
         }
         for row in np.atleast_1d(tallies)
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -76,7 +77,8 @@ class Schedule(BaseCallback):
     def __init__(self, training: Training, folder: Path, env: MarketVecEnv, standards: Standards = STANDARDS) -> None:
         super().__init__()
         self.training = training
-        self.standards = standards
+        # Who has an order to work begins at the bound.
+        self.standards = standards if training.task == "making" else replace(standards, most_near_bound=2.0)
         self.folder = folder
         self.env = env
         self.purpose = checkpoint_purpose(training, env)
@@ -179,7 +181,7 @@ class Schedule(BaseCallback):
         if kept:
             self.best = point["liquidation_gain"]
             try:
-                freeze(self.model, self.config, self.folder / POLICY, self.training.reward)
+                freeze(self.model, self.config, self.folder / POLICY, self.training.rewarded())
             except OSError as error:
                 raise cannot_be_written(self.folder / POLICY, error) from None
         low, high = point["interval"]

@@ -12,8 +12,9 @@ from pydantic import Field
 
 from market_env.config import LEARNER_KIND, ConfigError, MarketConfig, amend, check_learners, checked, parse_json
 from market_env.outside import read_json, shown
-from market_env.rewards import WealthReward
+from market_env.rewards import Reward, WealthReward
 from runners.files.config import upgraded
+from scripted_agents.execution import execution, shortfall_reward
 from scripted_agents.policy import PolicyConfig
 from scripted_agents.populations import DEFAULT, Population, population
 from scripted_agents.recorded import load_tape, on_tape, part_of
@@ -26,6 +27,9 @@ CONFIG, POLICY, RESULT = "config.json", "policy.zip", "training.json"
 """Files of a training's folder, beside its checkpoint and its TensorBoard files."""
 
 
+TASK_DAMPING = 0.9
+"""Of the carry in the reward of an order's execution: see :class:`market_env.rewards.ShortfallReward`."""
+
 Count = Annotated[int, Field(ge=1)]
 Part = Literal["training", "validation", "test"]
 PARTS: tuple[Part, ...] = get_args(Part)
@@ -37,6 +41,9 @@ class Training:
 
     seed: Annotated[int, Field(ge=0, lt=900_000)] = 5
     """Seed of the weights, of the sampling and of the markets; those from 1,000,000 on are for validation and test."""
+    task: Literal["making", "sell", "buy"] = "making"
+    """What is learned: market making, or to sell or buy the order of market_env/Execution-v1, whose reward and episodes count in place
+    of the ones below."""
     learners: Count = 1
     """Seats that learn, one policy for all of them."""
     opponents: Annotated[int, Field(ge=0)] = 0
@@ -94,6 +101,19 @@ class Training:
     def __post_init__(self) -> None:
         if self.markets * self.learners * self.n_steps < 2:
             raise ValueError("markets, learners, n_steps: expected at least 2 turns an update, got 1")
+        if self.task != "making":
+            alone = {
+                "learners": self.learners > 1,
+                "opponents": self.opponents > 0,
+                "shifts": self.shifts > 1,
+                "counts": bool(self.counts),
+                "market": self.market is not None,
+                "tape": self.tape is not None,
+            }
+            if name := next((name for name, given in alone.items() if given), None):
+                raise ValueError(
+                    f"{name}: the task {self.task} has a market of its own with one learner; give one or the other"
+                )
         if self.market is not None:
             check_learners("market: its agents must hold the learners and opponents; agents", self.market, self.seats())
             given = {
@@ -113,6 +133,8 @@ class Training:
                     self._on_tape(part)
 
     def _population(self, timesteps: int | None = None) -> Population:
+        if self.task != "making":
+            return execution(self.task, population=self.population)
         seats = {LEARNER_KIND: self.learners + self.opponents}
         others = dict.fromkeys(KINDS, 0) if self.tape is not None else {}
         return population(self.population, {**others, **self.counts, **seats}, timesteps, self.shifts)
@@ -126,11 +148,11 @@ class Training:
         return on_tape(tape, self._population().market, self.episode)
 
     def judged_in(self, part: Part) -> MarketConfig:
-        """The market of validations or of the test: whole episodes of the default length, or what is held out of the tape."""
+        """The market of validations or of the test: whole episodes of the default length, the task's own, or what is held out of the tape."""
         return self.market_of(MarketConfig().timesteps) if self.tape is None else self._on_tape(part)
 
     def market_of(self, timesteps: int) -> MarketConfig:
-        """The market that it trains in, with episodes of another length; those on a tape keep theirs."""
+        """The market that it trains in, with episodes of another length; those on a tape and of a task keep theirs."""
         if self.tape is not None:
             return self._on_tape("training")
         return self._population(timesteps).market if self.market is None else amend(self.market, timesteps=timesteps)
@@ -138,6 +160,10 @@ class Training:
     def others(self) -> dict[str, PolicyConfig]:
         """Policy parameters of those that do not learn, by agent id or kind, where they are not the kind's default."""
         return self._population().over(self.policies) if self.market is None else dict(self.policies)
+
+    def rewarded(self) -> Reward:
+        """What its learners are rewarded by."""
+        return self.reward if self.task == "making" else shortfall_reward(damping=TASK_DAMPING)
 
     def seats(self) -> list[str]:
         """All seats of the policy: its learners', then its earlier selves'."""

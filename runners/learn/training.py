@@ -56,7 +56,7 @@ def build(training: Training) -> tuple[PPO, MarketVecEnv]:
         seats[: training.learners],
         # Empty until the league takes them.
         policies={**training.others(), **{seat: DoNothing() for seat in seats[training.learners :]}},
-        reward=training.reward,
+        reward=training.rewarded(),
     )
     compile_first(env)
     model = FastPPO(
