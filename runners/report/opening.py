@@ -27,6 +27,7 @@ from runners.report.style import (
     OTHER_COLOURS,
     SELLER,
     caption,
+    listed,
     number,
     over_time,
     page,
@@ -421,11 +422,14 @@ def of_the_market(story: Story, settings: Sequence[tuple[str, str]]) -> Figure:
     figure = page("Appendix: parameters of the market", panels=False)
     half = -(-len(settings) // 2)
     for column, part in enumerate((settings[:half], settings[half:])):
-        cells = [(name, shortened(value, 44)) for name, value in part]
-        height = 0.024 * (len(cells) + 1)
-        rows(
-            figure, (0.03 + 0.48 * column, 0.9 - height, 0.46, height), "", ["parameter", "value"], cells, (0.42, 0.58), 7
-        )  # fmt: skip
+        left = 0.03 + 0.48 * column
+        listed(
+            figure,
+            ["parameter", "value"],
+            [(name, shortened(value, 46)) for name, value in part],
+            [left, left + 0.19],
+            7,
+        )
     caption(figure, f"config.json of {story.run.path.name}, without its agents.")
     return figure
 
@@ -434,14 +438,12 @@ def of_the_seats(story: Story, groups: Sequence[tuple[str, dict[str, str]]], mor
     """The table of the settings of seats, a column for those that are alike."""
     figure = page("Appendix: parameters of the agents", panels=False)
     names = list(dict.fromkeys(name for _, settings in groups for name in settings))
-    wide = 0.72 / len(groups)
-    room = max(8, int(190 * wide))
+    wide = 0.74 / len(groups)
+    size = 7.0 if len(names) < 45 else 6.0
+    room = max(8, int(1_150 / size * wide))
     cells = [(name, *(shortened(settings.get(name, ""), room) for _, settings in groups)) for name in names]
-    height = min(0.84, 0.022 * (len(cells) + 1))
-    rows(
-        figure, (0.03, 0.92 - height, 0.94, height), "", ["parameter", *(shortened(name, room) for name, _ in groups)],
-        cells, (0.28, *[wide] * len(groups)), 6.5 if len(cells) < 45 else 5.5,
-    )  # fmt: skip
+    header = ["parameter", *(shortened(name, room) for name, _ in groups)]
+    listed(figure, header, cells, [0.03, *(0.22 + wide * number for number in range(len(groups)))], size)
     caption(figure, f"config.json of {story.run.path.name}, agents with the same settings in one column{more}.")
     return figure
 

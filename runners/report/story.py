@@ -22,8 +22,8 @@ from runners.measures.measured import Measured
 from runners.report.standing import quoted
 from scripted_agents.standards import MOST_NEAR_BOUND, NEAR_BOUND
 
-MOST_OF_FACTS = 100_000
-"""Timesteps that the statistics beside real markets are of, the first ones: four days of trading."""
+MOST_OF_FACTS = 50_000
+"""Timesteps that the statistics beside real markets are of, the first ones: two days of trading."""
 
 
 class Finding(NamedTuple):

@@ -94,6 +94,18 @@ def over_time(axes: Axes, values: NDArray[np.float64], color: str, label: str | 
         axes.fill_between(place, low, high, color=color, alpha=0.25, linewidth=0)
 
 
+def listed(
+    figure: Figure, header: Sequence[str], cells: Sequence[Sequence[str]], places: Sequence[float], size: float
+) -> None:
+    """A long table down the page, its columns' left ends at ``places``: a text a column, hundreds of cells would take a second."""
+    lines = min(0.84, 0.0235 * size / 7.0 * (len(cells) + 1))
+    spacing = lines / (len(cells) + 1) * 72 * figure.get_figheight() / size / 1.17
+    for number, (place, name) in enumerate(zip(places, header, strict=True)):
+        figure.text(place, 0.925, name, va="top", fontsize=size, weight="bold", color="#444444")
+        column = "\n".join(row[number] for row in cells)
+        figure.text(place, 0.895, column, va="top", fontsize=size, linespacing=spacing, color=INK)
+
+
 def rows(
     figure: Figure, box: tuple[float, float, float, float], title: str, header: Sequence[str],
     cells: Sequence[Sequence[str]], widths: Sequence[float], size: float = 8.5,
