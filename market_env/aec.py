@@ -298,7 +298,7 @@ class raw_env(AECEnv[str, Observation, Action]):  # type: ignore[misc]  # noqa: 
     def action_masks(self, agent: str | None = None) -> NDArray[np.bool_]:
         """Which action codes of an agent, by default the one whose turn it is, can have an effect: components one after another.
 
-        A masked code changes nothing, whatever the turn cancels (:mod:`market_env.engine.masks`); it may be taken all the same.
+        :mod:`market_env.engine.masks` says what a mask promises; a masked code may be taken all the same.
         """
         return self.market.action_masks(self.market.index[self.agent_selection if agent is None else agent])
 

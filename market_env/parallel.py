@@ -235,7 +235,7 @@ class parallel_env(ParallelEnv[str, Observation, Action]):  # type: ignore[misc]
         }
 
     def action_masks(self, agent: str) -> NDArray[np.bool_]:
-        """Which of a learner's action codes can have an effect: see :meth:`market_env.raw_env.action_masks`."""
+        """Which of a learner's action codes can have an effect if it is the first to act: see :mod:`market_env.engine.masks`."""
         return self.market.action_masks(self.market.index[agent])
 
     def save(self) -> ParallelState:

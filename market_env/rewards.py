@@ -92,9 +92,10 @@ class WealthReward:
 class ShortfallReward:
     """Less the implementation shortfall of a turn, for a seat that begins with an order as its inventory (Perold 1988).
 
-    ``(wealth change - damping * carry - closing * |inventory| if the episode is over) / lots``: wealth at the reference price falls by what trading and
+    ``(wealth change - damping * carry - inventory_penalty * inventory**2 * elapsed - closing * |inventory| if the episode is over) /
+    lots``: wealth at the reference price falls by what trading and
     the price cost the order since the last turn, so that an episode's rewards sum to the mean price got less the first price, in ticks a
-    lot (of a purchase the first price less the mean price paid), where nothing is left and nothing is damped.
+    lot (of a purchase the first price less the mean price paid), where nothing is left and the two that training sets are 0.
     """
 
     lots: Annotated[float, Field(gt=0, le=1e9)] = 100.0
@@ -104,13 +105,18 @@ class ShortfallReward:
     damping: Annotated[float, Field(ge=0, le=1)] = 0.0
     """Share of the carry, what the inventory held since the last turn has gained, that does not count; training sets it, since nearly all
     of it is the price's own noise. What is left of the order's own impact on its rest is heard by so much less."""
+    inventory_penalty: Penalty = 0.0
+    """Tick-lots a lot squared and timestep: the risk of waiting, as Almgren and Chriss (2001) weigh it; training sets it."""
     closing: Penalty = 40.0
-    """Ticks a lot that what is left then costs: more than taking it out of the book would, so that nothing is left to the end."""
+    """Ticks a lot that whatever is left when the episode is over costs, once: more than selling it into the book would."""
 
     def __call__(self, outcome: Any, /) -> Any:
         """The reward of each outcome row."""
         late = np.where(outcome["time"] >= self.timesteps, self.closing * np.abs(outcome["inventory"]), 0.0)
-        return (outcome["wealth_change"] - self.damping * outcome["carry"] - late) / self.lots
+        gained = outcome["wealth_change"] - self.damping * outcome["carry"]
+        if self.inventory_penalty:
+            gained = gained - self.inventory_penalty * outcome["inventory"] ** 2 * outcome["elapsed"]
+        return (gained - late) / self.lots
 
 
 DEFAULT_REWARD = WealthReward()

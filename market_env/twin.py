@@ -180,8 +180,8 @@ class TwinAccount:
     """Own open order ids, oldest first."""
     paid: int = 0
     """Fees less rebates, thousandths of a tick-lot."""
-    messages: dict[int, int] = field(default_factory=dict)
-    """How many were carried out in each timestep."""
+    messages: tuple[int, int] = (-1, 0)
+    """The last timestep in which some were carried out, and how many."""
     arrival: float = 0.0
     """Of its last messages at the exchange."""
 
@@ -273,12 +273,12 @@ class TwinMarket:
         self.turns = 0
         self.time = 0.0
         self.under_way: list[Sent] = []
-        self.ended: list[float] = [first_price]
-        """Reference prices: at the start, then at the end of each timestep."""
+        self.ended: deque[float] = deque([first_price], halts.within if halts else 1)
+        """Reference prices that a halt looks at: of the start and of the ends of timesteps that count, at most so many."""
+        self._counted = 1
+        """The start, and timesteps that have ended."""
         self.halted: tuple[float, str] | None = None
         """When trading goes on, and whose message stopped it."""
-        self._counted_from = 0
-        """Of :attr:`ended`, the first that counts for a halt."""
 
     def turn(
         self,
@@ -333,7 +333,7 @@ class TwinMarket:
             if self.halted and resumes == time:
                 yield Entry(time, self.turns - 1, Line("resume", self.halted[1], -1, None, None, 0, -1, None, None))
                 self.halted = None
-                self._counted_from = len(self.ended)
+                self.ended.clear()  # what was before does not count afterwards
             elif sent and arrives == time:
                 self.under_way.remove(sent)
                 yield from self._carry_out(sent, firsts.get(sent.turn, "buy"))
@@ -455,7 +455,10 @@ class TwinMarket:
                 yield from self._withdraw(order, own - (before - left))
 
     def _pass(self, time: float) -> None:
-        self.ended.extend([self.reference] * (math.floor(time) - len(self.ended) + 1))
+        ends = math.floor(time) - self._counted + 1
+        if ends > 0:
+            self.ended.extend([self.reference] * min(ends, self.ended.maxlen or 1))
+            self._counted += ends
         self.time = time
 
     def _carry_out(self, sent: Sent, first: str) -> Iterator[Entry]:
@@ -486,8 +489,9 @@ class TwinMarket:
 
     def _charge(self, account: TwinAccount) -> None:
         timestep = math.floor(self.time)
-        account.messages[timestep] = account.messages.get(timestep, 0) + 1
-        if account.messages[timestep] > account.fees.free_messages:
+        last, count = account.messages
+        account.messages = (timestep, count + 1 if timestep == last else 1)
+        if account.messages[1] > account.fees.free_messages:
             account.paid += min(account.fees.message, max(0, self._free(account)))
 
     def _free(self, account: TwinAccount) -> int:
@@ -576,11 +580,11 @@ class TwinMarket:
                 if not lowest <= price < lowest + self.window:
                     for order in list(self.book.sides[side][price]):
                         yield self._cancel(order.order_id, "price_band")
-        if self.halts and not self.halted:
-            looked_at = self.ended[max(self._counted_from, len(self.ended) - self.halts.within) :]
-            if any(abs(self.reference - before) > self.halts.move for before in looked_at):
-                self.halted = (self.time + self.halts.pause, agent)
-                yield Line("halt", agent, -1, None, None, 0, -1, None, None)
+        if not self.halts or self.halted:
+            return
+        if any(abs(self.reference - before) > self.halts.move for before in self.ended):
+            self.halted = (self.time + self.halts.pause, agent)
+            yield Line("halt", agent, -1, None, None, 0, -1, None, None)
 
     def _cancel(self, order_id: int, reason: str) -> Line:
         order = self.book.cancel(order_id)

@@ -68,6 +68,10 @@ def observations_page() -> str:
         "",
         "A bid's price is rounded down, an ask's up. The grids are fields of `MarketConfig`. A turn carries out the cancels,",
         "then the two orders, the first of them by one draw of the agent's clock stream.",
+        "",
+        "`action_masks()` of every face says which codes can have an effect, the components one after another in one array of booleans, as sb3-contrib's",
+        "`MaskablePPO` reads it: no cancel without an open order, no order without room in the bound, cash or trading, no price beyond the band, none that",
+        "would cross for a seat that may only post ([what it promises](../market_env/engine/masks.py)). A masked code may be taken all the same.",
     ]
     return "\n".join(lines) + "\n"
 

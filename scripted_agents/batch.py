@@ -473,7 +473,16 @@ class Batch:
         return np.concatenate([table.parameters for table in self._tables])
 
     def action_masks(self) -> NDArray[np.bool_]:
-        """Which of the learners' action codes can have an effect: bool of shape (markets, learners, codes of all components)."""
+        """Which of the learners' action codes can have an effect, each as if it were the first to act.
+
+        Returns:
+            bool of shape (markets, learners, codes of all components), see :mod:`market_env.engine.masks`.
+
+        Raises:
+            RuntimeError: a market has no episode.
+        """
+        if not self.begun.all():
+            raise RuntimeError(f"action_masks(): {NO_EPISODE}")
         config = self.config_of(0)
         codes = int(actions.sizes(config.offsets, config.lots).sum())
         found = np.zeros((self.count, len(self.learners), codes), np.bool_)

@@ -1,13 +1,12 @@
 """Optimal execution as a task: sell, or buy, so many lots within so many timesteps of a market that lives by itself.
 
 :func:`execution` is any population with the order in the learner's seat; every face takes it. ``market_env/Execution-v1`` is the Gymnasium
-environment, alone or as a batch; the PettingZoo form is ``market_env.env(config=execution().market)``. :data:`BASELINES` are the policies that
-others are compared with: ``python -m runners.experiment execution``.
+environment, alone or as a batch; the PettingZoo form is ``market_env.env(config=execution().market, reward=shortfall_reward())``.
+:func:`baselines` are the policies that others are compared with: ``python -m runners.experiment execution``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any, Literal, get_args
 
@@ -79,10 +78,6 @@ def baselines(lots: int = LOTS, timesteps: int = TIMESTEPS) -> dict[str, PolicyC
     }
 
 
-BASELINES: Mapping[str, PolicyConfig] = baselines()
-"""Those of the published task."""
-
-
 def execution_env(
     side: Side = "sell",
     lots: int = LOTS,
@@ -129,9 +124,14 @@ def execution_env(
 EXECUTION_ID = "market_env/Execution-v1"
 
 
-def shortfall_reward(lots: int = LOTS, timesteps: int = TIMESTEPS, damping: float = 0.0) -> ShortfallReward:
+def shortfall_reward(lots: int = LOTS, timesteps: int = TIMESTEPS) -> ShortfallReward:
     """The task's reward."""
-    return ShortfallReward(lots=lots, timesteps=timesteps, damping=damping)
+    return ShortfallReward(lots=lots, timesteps=timesteps)
+
+
+def training_reward() -> ShortfallReward:
+    """The published task's reward with what lets a training hear what trading costs."""
+    return replace(shortfall_reward(), damping=0.9, inventory_penalty=0.0002)
 
 
 class ExecutionVectorEnv(MarketVectorEnv):

@@ -2,8 +2,8 @@
 
 :class:`Schedule` follows a path of what should be left: straight (TWAP; Bertsimas and Lo 1998, "Optimal control of execution costs") or
 with urgency (Almgren and Chriss 2001, "Optimal execution of portfolio transactions"). :class:`Participation` follows the market's volume: a
-share of it (POV), or the share that an expected volume makes of the order (VWAP; Berkowitz, Logue and Noser 1988). All send market
-orders for what is due, and the rest in their last turns. Their seat acts once a timestep. Cost: under 0.1 µs a turn.
+share of it (POV), or the order over the volume that is expected (VWAP; Berkowitz, Logue and Noser 1988), and sends the rest in its last
+turns. Both send market orders for what is due, from a seat that acts once a timestep. Cost: under 0.1 µs a turn.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from scripted_agents.policy import OWN, CompiledPolicy, lots_code, market_code
 TURNS, SEEN, BEGUN = 0, 1, 2
 """What they remember: turns so far, the volume that they have seen, and the inventory that they began with."""
 LAST = 5.0
-"""Turns at the end in which all that is left is sent."""
+"""Turns at the end in which a participation sends all that is left."""
 
 Bound = Annotated[float, Field(gt=0)]
 Turns = Annotated[float, Field(ge=1)]

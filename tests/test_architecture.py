@@ -34,7 +34,10 @@ BELOW: dict[str, set[str]] = {
 }
 """By room of runners the rooms that it stands on."""
 COMMANDS = {"simulate", "replay", "facts", "lobster", "train", "evaluate", "tune", "card", "docs"}
-IN_ROOMS = {"report.__main__", *(f"experiment.{name}" for name in ("__main__", "claims", "impact", "calibrate"))}
+IN_ROOMS = {
+    "report.__main__",
+    *(f"experiment.{name}" for name in ("__main__", "claims", "impact", "calibrate", "execution")),
+}
 """Commands that lie in a room."""
 ANOTHER_NAME = {"load": "runners.files.run", "drive": "runners.simulation.drive", "vec_env": "runners.learn.vec_env"}
 """Paths that docs have named, kept as re-exports, and what they stand for."""

@@ -1,7 +1,9 @@
 """Which action codes can have an effect, by component.
 
-Promise: a code that is masked out changes nothing, whatever the turn cancels, as long as its other order does not trade first and
-make room or cash. Where messages travel, all may have one: the market moves meanwhile. Cost: some tenths of a µs.
+Promise: of a masked order no lot is accepted, and a masked cancel takes nothing out, whatever else the turn cancels, as long as its
+other order does not trade first and make room or cash. Taken all the same it may cost a message's fee, count as refused, and bar
+the turn's other order where their prices meet. Where messages travel nothing is masked: the market moves meanwhile; and where several
+learners act at once the mask is of before the first of them has acted. Cost: some tenths of a µs.
 """
 
 from __future__ import annotations

@@ -171,9 +171,14 @@ class Recorded:
 
     def end(self) -> None:
         """All rows have come."""
-        if self._batches is not None:
-            assert self._file is not None
-            self._rebuilt.expect(self.name, None, "number of rows", self._file.metadata.num_rows, self._rows)
+        if self._batches is None:
+            return
+        try:  # what is there, whatever its footer says
+            recorded = self._compared + sum(len(batch) for batch in (*self._waiting, *self._batches))
+        except (OSError, pa.ArrowException) as error:
+            self._damaged(error)
+            return
+        self._rebuilt.expect(self.name, None, "number of rows", recorded, self._rows)
 
 
 class Rewards:
@@ -255,6 +260,7 @@ def audit(path: Path) -> Replay:
     """
     rebuilt, pieces = replay(path)
     figures, lost = Figures(rebuilt), actions_lost(path)
+    rebuilt.lost = lost
     with contextlib.ExitStack() as files:
         recorded = {name: Recorded(rebuilt, path, name, lost=lost) for name in rebuilt.tables}
         for table in recorded.values():
@@ -293,7 +299,8 @@ def report_of(rebuilt: Replay) -> str:
     lines = [f"{'checked':<30} {'how many':>10} {'differ':>8}"]
     lines += [f"{name:<30} {rebuilt.checked[name]:>10,} {rebuilt.failed[name]:>8,}" for name in names]
     if not rebuilt.checked["actions"] and rebuilt.kinds["turn"]:
-        lines.append("actions, rewards, rules: not checked, since the run was cut off before they were recorded")
+        why = "the run was cut off before they were recorded" if rebuilt.lost else "turns.parquet does not tell them"
+        lines.append(f"actions, rewards, rules: not checked, since {why}")
     lines += [f"not checked: {what}" for what in rebuilt.unchecked]
     if rebuilt.timestep < rebuilt.config.timesteps:
         lines.append(f"incomplete: {rebuilt.timestep:,} of {rebuilt.config.timesteps:,} timesteps")

@@ -2,7 +2,8 @@
 
 Nothing but the events is used, and nothing of the engine: the plain-Python book of :mod:`market_env.twin`. An invariant
 that does not hold is a :class:`Difference` with its place in the log. What has been rebuilt is taken piece by piece and not
-kept: memory is that of the market, however long the log. Cost: about 15 µs an event.
+kept: memory is that of the market, and of turns whose messages latency may still delay, however long the log. Cost: about 15 µs
+an event.
 """
 
 from __future__ import annotations
@@ -279,6 +280,8 @@ class Replay:
         """What it has said since the last turn."""
         self.tape: dict[str, float | int] | None = None
         """Where on a recorded day the run started and what agents' trades did to it, as the twin has it; None until it has."""
+        self.lost = False
+        """Whether actions and rewards are: a run that was cut off never wrote them."""
         self.unchecked: list[str] = []
         """What could not be held against the log, and why."""
         self._window = window_of(config)

@@ -216,13 +216,13 @@ LABELS = {
     "exec_per_submit": "executions a submission",
     "submit_log_size_sd": "spread of sizes, sd of ln(size)",
     "print_moves_best_share": "share of prints that move the best",
-    "placement_inside_atbest_behind": "share of orders placed",
+    "placement_inside_atbest_behind": "placement of orders, share",
     "spread_ticks": "spread, ticks",
     "best_depth_shares": "size at the best, units",
-    "depth_by_level_shares": "size, units",
+    "depth_by_level_shares": "size of a level, units",
     "level_distance_ticks": "distance from the best, ticks",
     "ofi_r2_10s": "R² of 10 s moves on order-flow imbalance",
-    "p_up_by_imbalance": "P(next move up), imbalance",
+    "p_up_by_imbalance": "next move by imbalance, P(up)",
 }
 """What each fact is called where its name says too little, with its unit."""
 

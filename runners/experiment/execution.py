@@ -24,12 +24,10 @@ from runners.experiment.seat import in_batch, seat_arm
 from runners.files.whole import whole_file, write_json
 from runners.measures.over_seeds import Mean, mean_of
 from scripted_agents.execution import LOTS, TIMESTEPS, Side, baselines, execution
-from scripted_agents.frozen_ppo import FrozenPPO, locate
+from scripted_agents.frozen_ppo import FrozenPPO
 from scripted_agents.populations import DEFAULT
 from scripted_agents.standards import STANDARDS
 
-MODEL = "models/ppo_execution.zip"
-"""The published policy for the task, which sells."""
 AGAINST = "TWAP"
 """What the others are set against, seed by seed."""
 
@@ -49,7 +47,7 @@ class Arguments:
     model: Annotated[
         tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="FILE.zip", help_behavior_hint="")
     ] = ()
-    """Frozen policies beside the baselines; by default the published one where it fits. Give it several times."""
+    """Frozen policies beside the baselines. Give it several times."""
     seeds: tuple[str, ...] = (f"{STANDARDS.test_seeds.start}..{STANDARDS.test_seeds.stop - 1}",)
     """Numbers, ranges, or both; by default 64 that nothing was trained or tuned on."""
     json: Path | None = None
@@ -157,9 +155,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for file, kind in ((arguments.picture, ".png"), (arguments.json, ".json")):
         if file and (file.suffix != kind or not file.parent.is_dir()):
             raise ConfigError(f"expected a {kind} file in a folder that is there, got {file}")
-    usual = arguments.side == "sell" and arguments.population == DEFAULT and locate(MODEL).is_file()
-    models = arguments.model or ((MODEL,) if usual else ())
-    found = executed(arguments.side, arguments.lots, arguments.timesteps, arguments.population, models, seeds)
+    found = executed(arguments.side, arguments.lots, arguments.timesteps, arguments.population, arguments.model, seeds)
     title = (
         f"{arguments.side} {arguments.lots:,} lots within {arguments.timesteps:,} timesteps of {arguments.population}; "
         f"{len(seeds)} seeds, 95 % intervals"

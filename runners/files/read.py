@@ -108,7 +108,7 @@ def load_events(path: Path) -> Rows:
     return events
 
 
-MOST_AT_ONCE = 1_000
+MOST_AT_ONCE = 32
 """Times the rows read so far that room is made for at most: a file may say that it holds any number."""
 
 

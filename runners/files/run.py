@@ -89,8 +89,18 @@ class History:
         return self.table("events")
 
     def account(self, column: str) -> NDArray[Any]:
-        """A column of the accounts, shape (timesteps, agents)."""
-        return self.column("agents", column).reshape(-1, len(self.market.agents))
+        """A column of the accounts, shape (timesteps, agents).
+
+        Raises:
+            ConfigError: the table is missing, damaged, or has not a row for every agent and timestep.
+        """
+        found, agents = self.column("agents", column), len(self.market.agents)
+        if len(found) != self.timesteps * agents:
+            raise ConfigError(
+                f"{self.name}: agents.parquet: expected {self.timesteps * agents:,} rows, found {len(found):,}; "
+                "python -m runners.replay says more"
+            )
+        return found.reshape(-1, agents)
 
     def column(self, name: str, column: str) -> NDArray[Any]:
         """A column of a table."""

@@ -14,7 +14,7 @@ from market_env.config import LEARNER_KIND, ConfigError, MarketConfig, amend, ch
 from market_env.outside import read_json, shown
 from market_env.rewards import Reward, WealthReward
 from runners.files.config import upgraded
-from scripted_agents.execution import execution, shortfall_reward
+from scripted_agents.execution import execution, training_reward
 from scripted_agents.policy import PolicyConfig
 from scripted_agents.populations import DEFAULT, Population, population
 from scripted_agents.recorded import load_tape, on_tape, part_of
@@ -26,9 +26,6 @@ COUNTED_BEFORE = {"noise", "maker", "momentum"}
 CONFIG, POLICY, RESULT = "config.json", "policy.zip", "training.json"
 """Files of a training's folder, beside its checkpoint and its TensorBoard files."""
 
-
-TASK_DAMPING = 0.9
-"""Of the carry in the reward of an order's execution: see :class:`market_env.rewards.ShortfallReward`."""
 
 Count = Annotated[int, Field(ge=1)]
 Part = Literal["training", "validation", "test"]
@@ -163,7 +160,7 @@ class Training:
 
     def rewarded(self) -> Reward:
         """What its learners are rewarded by."""
-        return self.reward if self.task == "making" else shortfall_reward(damping=TASK_DAMPING)
+        return self.reward if self.task == "making" else training_reward()
 
     def seats(self) -> list[str]:
         """All seats of the policy: its learners', then its earlier selves'."""

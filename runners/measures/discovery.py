@@ -63,21 +63,29 @@ def moves(line: Timeline) -> Moves:
         for first in range(PIECE, len(line.events), PIECE)
         if (place := np.searchsorted(turns, first)) < len(turns)
     ]
-    pieces = [_of_piece(line, start, end) for start, end in pairwise(dict.fromkeys([0, *cuts, len(line.events)]))]
-    pieces = pieces or [_of_piece(line, 0, 0)]
+    bounds = list(dict.fromkeys([0, *cuts, len(line.events)]))
+    pieces, changes = [], {cause: np.zeros(line.run.timesteps) for cause in CAUSES}
+    for start, end in pairwise(bounds) if len(bounds) > 1 else [(0, 0)]:
+        piece = _of_piece(line, start, end)
+        for cause, own in piece.changes.items():
+            changes[cause] += own
+        pieces.append(piece._replace(changes={}))  # three numbers a timestep are too many to keep of each
     levels = sum((piece.levels for piece in pieces), Counter[int]())
     moved = sum(piece.moved for piece in pieces)
     return Moves(
         count={cause: sum(piece.counts[cause] for piece in pieces) for cause in CAUSES},
         ticks={cause: sum(piece.ticks[cause] for piece in pieces) for cause in CAUSES},
-        changes={cause: sum((piece.changes[cause] for piece in pieces), np.zeros(line.run.timesteps)) for cause in CAUSES},
+        changes=changes,
         levels=dict(sorted(levels.items())),
-        impact={level: np.concatenate([piece.impact.get(level, np.zeros(0)) for piece in pieces]) for level in sorted(levels)},
+        impact={
+            level: np.concatenate([piece.impact.get(level, np.zeros(0)) for piece in pieces])
+            for level in sorted(levels)
+        },
         consumed=sum(piece.consumed for piece in pieces) / moved if moved else None,
         prints=len(line.trades),
         off_touch=sum(piece.off_touch for piece in pieces),
         unexplained=sum(piece.unexplained for piece in pieces),
-    )  # fmt: skip
+    )
 
 
 PIECE = 2**20

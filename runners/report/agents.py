@@ -19,6 +19,7 @@ from runners.report.story import Story
 from runners.report.style import (  # fmt: skip
     ASK,
     BID,
+    FEW_POINTS,
     GREEN,
     INK,
     MAKER_SHADE,
@@ -38,8 +39,6 @@ from scripted_agents.standards import NEAR_BOUND
 
 MOST_LINES = 4
 """Agents of a kind that are drawn one by one."""
-FEW_POINTS = 150
-"""Points of lines that cross."""
 BLUES = LinearSegmentedColormap.from_list("blues", ["#FFFFFF", BID])
 DIVERGING = LinearSegmentedColormap.from_list("sides", [ASK, "#FFFFFF", BID])
 

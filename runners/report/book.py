@@ -99,7 +99,8 @@ def grid(
 def scale(lots: NDArray[np.float64]) -> LogNorm:
     """Log scale of lots: the dimmest and brightest few do not stretch it."""
     shown = lots[lots > 0]
-    return LogNorm(max(0.5, float(np.quantile(shown, 0.02))), max(2.0, float(np.quantile(shown, 0.999))))
+    dim = max(0.5, float(np.quantile(shown, 0.02)))
+    return LogNorm(dim, max(2.0, 2 * dim, float(np.quantile(shown, 0.999))))
 
 
 def bar(image: AxesImage, axes: Axes) -> None:

@@ -19,6 +19,7 @@ from runners.report.style import (  # fmt: skip
     BID,
     BUYER,
     CAUSE_COLOURS,
+    FEW_POINTS,
     GREEN,
     INK,
     MUTED,
@@ -32,9 +33,6 @@ from runners.report.style import (  # fmt: skip
     page,
     short,
 )
-
-FEW_POINTS = 150
-"""Points of lines that cross."""
 
 
 def flow(story: Story) -> Figure:
@@ -314,19 +312,22 @@ def pressure(story: Story) -> Figure:
 
 def recovered(back: liquidity.Recovery) -> str:
     """How depth comes back after large orders, and whether it stays."""
-    lost, means = 1 - back.after.mean, [point.mean for point in back.path]
+    who, means = f"{back.orders:,} orders of {back.smallest} lots or more", [point.mean for point in back.path]
+    if not back.after.mean < 1 or np.isnan(means).all():
+        return f"{who} leave no less depth than they meet"
     best = int(np.nanargmax(means))
-    if back.half_life is None:
-        half = f"within {len(means) - 1} timesteps less than half of it comes back"
-    else:
-        when = "the same timestep" if back.half_life == 0 else f"timestep {back.half_life} after"
-        half = f"half of it is back by the end of {when}"
-    later = f"; most, {means[best]:.0%} of the depth before, {best} timesteps after"
-    if means[-1] < means[best] - 0.05:
-        later += f", and {means[-1]:.0%} at the end of the picture"
-    return (
-        f"{back.orders:,} orders of {back.smallest} lots or more take {lost:.1%} of the depth they meet; {half}{later}"
+
+    def after(count: int) -> str:
+        return "by the end of their own timestep" if count == 0 else f"{count} timestep{'s' * (count > 1)} later"
+
+    half = (
+        f"half of that is back {after(back.half_life)}"
+        if back.half_life is not None
+        else f"less than half of that is back within {len(means) - 1} timesteps"
     )
+    later = f"at its largest it is {means[best]:.0%} of what it was before, {after(best)}"
+    later += f", and {means[-1]:.0%} at the end" if means[-1] < means[best] - 0.05 else ""
+    return f"{who} take {1 - back.after.mean:.1%} of the depth they meet; {half}; {later}"
 
 
 def thinning(story: Story) -> Figure:

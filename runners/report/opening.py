@@ -313,7 +313,8 @@ def _differing(stories: Sequence[Story]) -> tuple[list[tuple[str, ...]], str]:
         market = dict(config["market"])
         seats = market.pop("agents")
         agents = ", ".join(f"{figures['agents']} {kind}" for kind, figures in story.run.summary["kinds"].items())
-        own = {"agents": agents, "seed": str(config["seed"])} | dict(flat(market))
+        said = {name: config.get(name) or {} for name in ("reward", "models")}
+        own = {"agents": agents, "seed": str(config["seed"])} | dict(flat(market | said, whole=True))
         own["settings of agents"] = hashlib.blake2b(
             json.dumps([seats, config.get("policies")], sort_keys=True).encode(), digest_size=4
         ).hexdigest()
@@ -391,17 +392,17 @@ def parameters(story: Story) -> list[Figure]:
     return pages
 
 
-def flat(settings: Mapping[str, Any], above: str = "") -> list[tuple[str, str]]:
-    """Settings by dotted name as text, without those that are null."""
+def flat(settings: Mapping[str, Any], above: str = "", *, whole: bool = False) -> list[tuple[str, str]]:
+    """Settings by dotted name as text, without those that are null; long lists by their ends unless ``whole``."""
     found: list[tuple[str, str]] = []
     for name, value in settings.items():
         where = f"{above}.{name}" if above else name
         if isinstance(value, dict):
-            found += flat(value, where)
+            found += flat(value, where, whole=whole)
         elif isinstance(value, list):
-            # Lists of numbers as the first, the last and how many.
             text = ", ".join(str(part) for part in value)
-            found.append((where, text if len(value) < 6 else f"{value[0]}, {value[1]} … {value[-1]} ({len(value)})"))
+            short_of = whole or len(value) < 6
+            found.append((where, text if short_of else f"{value[0]}, {value[1]} … {value[-1]} ({len(value)})"))
         elif value is not None:
             found.append((where, {True: "yes", False: "no"}.get(value, "") if isinstance(value, bool) else str(value)))
     return found

@@ -184,9 +184,10 @@ def fact_table(story: Story) -> Figure:
         for verdict, (sign, tint) in SIGNS.items():
             put(left + places[-1] * 0.93, [sign if own == verdict else "" for own in verdicts], tint)
     inside, judged = facts.tally(found)
+    of = f" in the first {MOST_OF_FACTS:,} timesteps" if story.run.timesteps > MOST_OF_FACTS else ""
     caption(
         figure,
-        f"{inside} of {judged} within the real range; without a sign: not judged. Windows: lowest and highest of {found['windows']} stretches of {facts.WINDOW_SECONDS:,} timesteps, "
+        f"{inside} of {judged} within the real range{of}; without a sign: not judged. Windows: lowest and highest of {found['windows']} stretches of {facts.WINDOW_SECONDS:,} timesteps, "
         f"judged by their median where half hours are known. A unit of size is a share; a lot here is {story.run.market.lot_size:g} units.",
     )
     return figure

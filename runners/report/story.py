@@ -231,11 +231,12 @@ class Story(Measured):
         outside = [
             facts.LABELS[name].split(",")[0] for name, verdict in facts.judged_facts(self.facts) if verdict != "inside"
         ]
+        of = f" of the first {MOST_OF_FACTS:,} timesteps" if self.run.timesteps > MOST_OF_FACTS else ""
         unlike = f" Unlike them: {', '.join(dict.fromkeys(outside))}." if outside else ""
         return [
             Finding(
                 inside == judged,
-                f"{inside} of {judged} statistics lie within the range of real days (three NASDAQ stocks, 2012; seen: all).{unlike}",
+                f"{inside} of {judged} statistics{of} lie within the range of real markets (three NASDAQ stocks, 2012; seen: all).{unlike}",
             )
         ]
 

@@ -35,6 +35,10 @@ MOST_POINTS = 700
 """Points that a line over time has at most; longer runs show the mean and the range of several timesteps."""
 
 
+FEW_POINTS = 150
+"""The same of lines that cross each other."""
+
+
 def colour(run: Run, kind: str) -> str:
     """The kind's colour on every page."""
     others = [other for other in run.kinds if other not in KIND_COLOURS]

@@ -17,7 +17,7 @@ async function bookViewer(root, run) {
   const first = take(Uint32Array, N), last = take(Uint32Array, N), lots = take(Uint32Array, N);
   const price = take(Uint32Array, N), owner = take(Uint16Array, N), side = take(Uint8Array, N);
   const bid = take(Uint32Array, T), ask = take(Uint32Array, T);
-  const tradeTime = take(Float32Array, M), tradePrice = take(Uint32Array, M), tradeLots = take(Uint32Array, M);
+  const tradeTime = take(Float64Array, M), tradePrice = take(Uint32Array, M), tradeLots = take(Uint32Array, M);
   const taker = take(Uint16Array, M), maker = take(Uint16Array, M), bought = take(Uint8Array, M);
 
   // Orders that stand at the beginning of each block, so that a moment is found without a walk from the start.
@@ -113,7 +113,7 @@ async function bookViewer(root, run) {
     for (const [quotes, tint] of [[bid, run.look.bid], [ask, run.look.ask]]) line(quotes, tint, w);
     bubbles(w, h);
     pen.strokeStyle = run.look.ink; pen.lineWidth = 1; pen.setLineDash([4, 3]);
-    pen.beginPath(); pen.moveTo(x(view.t + 1), 0); pen.lineTo(x(view.t + 1), h); pen.stroke();
+    pen.beginPath(); pen.moveTo(x(view.t + 0.5), 0); pen.lineTo(x(view.t + 0.5), h); pen.stroke();
     pen.setLineDash([]);
     pen.restore();
     axes(w, h);
@@ -127,15 +127,15 @@ async function bookViewer(root, run) {
     const every = Math.max(1, Math.floor((view.to - view.from) / w));
     let open = false;
     for (let step = begin; step < end; step += every) {
-      let low = Infinity, high = 0;
+      let low = Infinity, high = 0, known = 0;
       for (let own = step; own < Math.min(end, step + every); own++) {
-        if (quotes[own]) { low = Math.min(low, quotes[own]); high = Math.max(high, quotes[own]); }
+        if (quotes[own]) { known = quotes[own]; low = Math.min(low, known); high = Math.max(high, known); }
       }
       if (!high) { open = false; continue; }
-      const at = x(step + 1);
+      const at = x(step);
       if (open) path.lineTo(at, y(low + 0.5)); else path.moveTo(at, y(low + 0.5));
       if (high > low) path.lineTo(at, y(high + 0.5));
-      path.lineTo(x(Math.min(end, step + every) + 1), y(quotes[Math.min(end, step + every) - 1] + 0.5));
+      path.lineTo(x(Math.min(end, step + every)), y(known + 0.5));
       open = true;
     }
     pen.strokeStyle = run.look.ground; pen.lineWidth = 3; pen.stroke(path);
@@ -229,17 +229,22 @@ async function bookViewer(root, run) {
     for (let trade = from; trade < Math.min(to, from + 4); trade++) {
       told.push(`${tradeLots[trade]} at ${tradePrice[trade].toLocaleString("en")}: ${agents[taker[trade]]} ${bought[trade] ? "bought from" : "sold to"} ${agents[maker[trade]]}`);
     }
-    said.textContent = `End of timestep ${view.t.toLocaleString("en")}; ${to - from} trades in it${told.length ? ": " + told.join("; ") : ""}${to - from > 4 ? "; …" : ""}.`;
+    said.textContent = `End of timestep ${view.t.toLocaleString("en")}; ${to - from} trade${to - from === 1 ? "" : "s"} within${told.length ? ": " + told.join("; ") : ""}${to - from > 4 ? "; …" : ""}.`;
     slider.value = view.t;
   }
 
-  let waiting = false;
+  let waiting = false, linking = 0;
+  function remember() {
+    // Browsers allow so many changes of an address a minute and no more.
+    const where = `#t=${view.t}&from=${Math.round(view.from)}&to=${Math.round(view.to)}${view.p ? `&p=${view.p}` : ""}`;
+    try { history.replaceState(null, "", where); } catch { /* the picture goes on without */ }
+  }
   function change(link = true) {
     const span = Math.min(T, Math.max(5, view.to - view.from));
     view.from = Math.max(0, Math.min(T - span, view.from));
     view.to = view.from + span;
     view.t = Math.max(0, Math.min(T - 1, Math.round(view.t)));
-    if (link) history.replaceState(null, "", `#t=${view.t}&from=${Math.round(view.from)}&to=${Math.round(view.to)}${view.p ? `&p=${view.p}` : ""}`);
+    if (link) { clearTimeout(linking); linking = setTimeout(remember, 200); }
     if (waiting) return;
     waiting = true;
     requestAnimationFrame(() => { waiting = false; draw(); tell(); });

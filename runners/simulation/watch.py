@@ -132,7 +132,8 @@ class Watch:
                 self._drawn = now
             rest = 0.2 if self._paused else max(0.0, min(0.2, self._due - now))
             if select.select([self._keyboard], [], [], rest)[0]:
-                for key in os.read(self._keyboard, 64).decode(errors="replace"):
+                keys = os.read(self._keyboard, 64).decode(errors="replace")
+                for key in keys or "q":  # a keyboard that is gone watches no longer
                     step |= self._key(key)
                 self._drawn = 0.0
             elif not self._paused and time.monotonic() >= self._due:
@@ -153,6 +154,7 @@ class Watch:
             case "q":
                 self._left = True
                 self._live.stop()
+                print("going on without a picture ...", file=sys.stderr)
         return False
 
     # --- what is shown ----------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Masked codes change nothing; what is open can have an effect; every face says the same."""
+"""Of a masked order nothing is accepted; what is open can have an effect; every face says the same."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def after(market: Market, action: list[int]) -> np.ndarray:
 
 @settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 @given(market_configs(), st.integers(0, 2**32), st.data())
-def test_a_masked_code_changes_nothing_whatever_the_turn_cancels(
+def test_of_a_masked_order_no_lot_is_accepted_and_a_masked_cancel_takes_nothing_out(
     config: MarketConfig, seed: int, data: st.DataObject
 ) -> None:
     market = Market(config, log=True)

@@ -14,7 +14,6 @@ import market_env
 import scripted_agents
 from market_env.config import LEARNER, ConfigError
 from market_env.market import Market
-from market_env.observations import INDEX
 from market_env.rewards import ShortfallReward
 from runners import RunConfig
 from runners.audit.compare import audit
@@ -37,8 +36,8 @@ def test_the_order_is_the_seats_inventory_and_nothing_else_of_the_market_changes
     assert seat.inventory_bound == LOTS
     others = [[a for a in own.market.agents if a.id != LEARNER] for own in (of, plain)]
     assert others[0] == others[1]
-    # A buyer can pay for the order many times over.
-    assert seat.cash > 4 * LOTS * of.market.first_price or side == "sell"
+    if side == "buy":  # it can pay for the order many times over
+        assert seat.cash > 4 * LOTS * of.market.first_price
 
 
 @pytest.mark.parametrize(
@@ -100,7 +99,7 @@ def test_the_batch_plays_and_rewards_as_the_single_environment_does_to_the_bit()
     rng = np.random.default_rng(0)
     for _ in range(60):
         assert np.array_equal(seen, alone)
-        actions = np.stack([env.action_space.sample() for env in singles]) if rng.random() < 2 else None
+        actions = rng.integers(0, singles[0].action_space.nvec, (3, 5))
         seen, rewards, _, truncated, _ = envs.step(actions)
         steps = [env.step(action) for env, action in zip(singles, actions, strict=True)]
         alone = [step[0] for step in steps]
@@ -200,4 +199,3 @@ def test_the_rewards_parameters_are_checked_and_it_is_pure() -> None:
     rows["time"], rows["inventory"], rows["wealth_change"] = [1.0, 5.0, 5.0], [4.0, -4.0, 0.0], [10.0, 10.0, -20.0]
     assert reward(rows).tolist() == [1.0, 1.0 - 16.0, -2.0]
     assert [reward(row) for row in rows] == reward(rows).tolist()
-    assert INDEX["time_left"] >= 0

@@ -75,7 +75,10 @@ def test_a_terminal_shows_the_market_pauses_steps_and_changes_nothing_that_is_re
         terminal.press("s")
         stepped.append(int(terminal.until(r"timestep +(\d+) of 60")[1]))
     assert stepped == [stepped[0], stepped[0] + 1, stepped[0] + 2]
-    picture = terminal.shown
+    terminal.press("s")
+    start = len(terminal.shown)
+    terminal.until(r"(?s)timestep +\d+ of 60.*Ctrl-C: end the run")  # a picture from its first line to its last
+    picture = terminal.shown[start:]
     assert all(word in picture for word in ("order book", "trades", "agents", "ppo_0", "maker_7", "spread"))
     terminal.press("+" * 20)
     terminal.press(" ")
