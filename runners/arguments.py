@@ -64,7 +64,7 @@ class Rules(Counts):  # type: ignore[misc]
             name="set",
             metavar="PATH=VALUE",
             help="Rules, fields of seats and parameters of policies to change, after all else: market.fees.taker=300, "
-            "market.halt.move=40, market.agents.maker.latency.fixed=0.01, policies.maker.half_spread=3. Give it several times.",
+            "market.halt.move=40, market.agents.maker.latency.fixed=0.01, policies.maker.half_spread=30. Give it several times.",
         ),
         tyro.conf.UseAppendAction,
     ] = ()

@@ -20,7 +20,6 @@ from market_env.config import LEARNER_KIND, ConfigError, amend, to_json
 from runners.command import command
 from runners.files.folder import fresh_folder
 from runners.learn.settings import CONFIG, RESULT, Training, stored_training
-from runners.learn.training import train
 from scripted_agents.registry import KINDS
 from scripted_agents.standards import STANDARDS, Standards
 
@@ -61,7 +60,11 @@ class Arguments:
 
 @command
 def main(argv: Sequence[str] | None = None, standards: Standards = STANDARDS) -> int:
-    """Run the command; return its exit status: 0, 130 if interrupted, 2 for bad input."""
+    """Run the command; return its exit status: 0, 130 if interrupted, 2 for bad input or without PyTorch."""
+    try:
+        from runners.learn.training import train
+    except ModuleNotFoundError as error:
+        raise ConfigError(f"training needs {error.name}, which is not installed: pip install '.[train]'") from None
     # Which training goes on decides what the other flags begin as.
     known = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
     known.add_argument("--config", type=Path)

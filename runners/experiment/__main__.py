@@ -37,7 +37,7 @@ class Arguments(Rules):
         tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="PATH=VALUE,...", help_behavior_hint="")
     ] = ()
     """What makes the arms, the first value the base: a kind's number (maker=8,4,0), a policy's parameter
-    (policies.maker.half_spread=3,6), a rule (market.value.jump=4.7,9) or a seat's field (market.agents.noise.cash=1000,2000); *2
+    (policies.maker.half_spread='*1,*2'), a rule (market.value.jump=4.7,9) or a seat's field (market.agents.noise.cash=1000,2000); *2
     multiplies what each has, where it is no number of agents. Several cross."""
     arms: Path | None = None
     """JSON file of named arms instead: {"base": {}, "half": {"maker": 4}}, the first one the base."""

@@ -92,7 +92,7 @@ def in_words(found: Difference) -> str:
     """A difference's verdict."""
     match found.verdict:
         case "none":
-            return f"too few seeds ({found.n} of {FEWEST_SEEDS})"
+            return f"not judged: known in {found.n} seeds, {FEWEST_SEEDS} are needed"
         case "same":
             return "the same in every seed"
         case "undecided":

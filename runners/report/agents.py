@@ -336,7 +336,7 @@ def earned_panel(earned: Axes, run: Run, seat: trading.Seat) -> None:
     earned.barh(names, amounts, color=colours)
     earned.axvline(0, color=INK, linewidth=0.7)
     earned.invert_yaxis()
-    earned.set(title="What it earns against doing nothing", xlabel="tick-lots")
+    earned.set(title="What it earns", xlabel="tick-lots, against doing nothing")
 
 
 def state_table(

@@ -263,7 +263,9 @@ def mark(story: Story, axes: Axes, walls: list[liquidity.Wall], named: int = 0) 
     for wall in walls:
         name = f"{short(next(iter(wall.owners)))}, {wall.mean_lots:,.0f} lots"
         wide = (right - left) * 0.65 * NAME_SIZE * len(name) / width
-        place = max(left, min(max(wall.start, left), right - wide)), float(wall.price)
+        begins, ends = max(wall.start, left), min(wall.end, right)
+        inside = begins + wide <= right  # else the name ends where the wall does
+        place = begins if inside else max(left, ends - wide), float(wall.price)
         near = any(abs(place[0] - x) < wide and abs(place[1] - y) < tall for x, y in taken)
         if near or not low < wall.price < high - tall or len(taken) >= named:
             continue

@@ -265,6 +265,9 @@ MOST_COMPARED = len(RUN_COLOURS)
 MOST_DIFFERING = 5
 """Settings that differ, listed one by one."""
 
+NOT_SUBTRACTED = ("Turns before thinning, p", "Lowest mid", "Highest mid", "Last mid", "First price")
+"""Lines of which a difference says nothing."""
+
 Figured = Callable[[Story], float | int | None]
 
 
@@ -301,7 +304,7 @@ def _compared(name: str, take: Figured, form: str, total: bool, stories: Sequenc
             first = rate
         else:
             apart = None if rate is None or first is None else rate - first
-            cells.append(number(apart, f"+{form.removeprefix('+')}"))
+            cells.append("" if name in NOT_SUBTRACTED else number(apart, f"+{form.removeprefix('+')}"))
     return tuple(cells)
 
 
@@ -315,8 +318,12 @@ def _differing(stories: Sequence[Story]) -> tuple[list[tuple[str, ...]], str]:
         agents = ", ".join(f"{figures['agents']} {kind}" for kind, figures in story.run.summary["kinds"].items())
         said = {name: config.get(name) or {} for name in ("reward", "models")}
         own = {"agents": agents, "seed": str(config["seed"])} | dict(flat(market | said, whole=True))
-        own["settings of agents"] = hashlib.blake2b(
-            json.dumps([seats, config.get("policies")], sort_keys=True).encode(), digest_size=4
+        policies = config.get("policies") or {}
+        for seat in reversed(seats):  # of each kind its first agent's settings, by name
+            settings = {name: value for name, value in seat.items() if name not in ("id", "kind")}
+            own |= dict(flat({seat["kind"]: settings | {"policy": policies.get(seat["id"]) or {}}}, whole=True))
+        own["settings of all agents"] = hashlib.blake2b(
+            json.dumps([seats, policies], sort_keys=True).encode(), digest_size=4
         ).hexdigest()
         configs.append(own)
     names = [

@@ -143,7 +143,7 @@ def band_of(axes: Axes, name: str, scale: float = 1.0) -> None:
     """The real half hours' range of a mean, shaded."""
     low, middle, high = (scale * value for value in facts.REAL["facts"][name]["half_hour_min_median_max"])
     axes.axvspan(low, high, color=ASK, alpha=0.16, linewidth=0, label="real means")
-    axes.axvline(middle, color=ASK, linewidth=0.9)
+    axes.axvline(middle, color=ASK, linewidth=0.9, label="their median")
     axes.legend(loc="upper right")
 
 

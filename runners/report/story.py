@@ -236,7 +236,7 @@ class Story(Measured):
         return [
             Finding(
                 inside == judged,
-                f"{inside} of {judged} statistics{of} lie within the range of real markets (three NASDAQ stocks, 2012; seen: all).{unlike}",
+                f"Like real markets in every statistic: {inside} of {judged}{of} lie within the range of three NASDAQ stocks in 2012.{unlike}",
             )
         ]
 

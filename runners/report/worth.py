@@ -43,7 +43,7 @@ def value(story: Story) -> Figure:
 
 def _response(axes: Axes, found: worth.Worth) -> None:
     axes.set(
-        title="How news get into the price", xlabel="timesteps after a piece of news", ylabel="share of the jump made"
+        title="How news gets into the price", xlabel="timesteps after a piece of news", ylabel="share of the jump made"
     )
     if not found.response:
         empty(axes, "no piece of news early enough")

@@ -36,6 +36,8 @@ LEVELS, TRADES = 10, 12
 """Levels of each side, and trades, that are shown."""
 RATES = (1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, np.inf)
 """Timesteps a second that can be asked for."""
+TWO, ALL = 84, 144
+"""Columns of a terminal from which two and all three panels are shown."""
 REDRAWN = 0.05
 """Seconds between two pictures at least."""
 KEYS = "space: pause   s: step   + -: faster, slower   q: go on without watching   Ctrl-C: end the run"
@@ -170,10 +172,14 @@ class Watch:
         )  # fmt: skip
         whole = Layout()
         whole.split_column(Layout(head, size=1), Layout(name="body"), Layout(Text("  " + KEYS, style="dim"), size=1))
+        panels = [
+            Layout(Panel(self._ladder(), title="order book"), size=38),
+            Layout(Panel(self._accounts(), title="agents"), size=46),
+            Layout(Panel(self._tape(), title="trades")),
+        ]
+        # As many as there is room for, whole.
         whole["body"].split_row(
-            Layout(Panel(self._ladder(), title="order book"), ratio=4),
-            Layout(Panel(self._tape(), title="trades"), ratio=5),
-            Layout(Panel(self._accounts(), title="agents"), ratio=5),
+            *panels[: 3 if self._live.console.width >= ALL else 2 if self._live.console.width >= TWO else 1]
         )
         return whole
 

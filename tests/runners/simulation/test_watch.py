@@ -29,8 +29,10 @@ class Terminal:
         self._own, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 150, 0, 0))
         command = [sys.executable, str(ROOT / "run_simulation.py"), *arguments]
+        # The terminal's own size counts, not what an environment says of another.
+        own = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "LINES")}
         self.process = subprocess.Popen(
-            command, stdin=theirs, stdout=theirs, stderr=theirs, env={**os.environ, "TERM": "xterm-256color"}
+            command, stdin=theirs, stdout=theirs, stderr=theirs, env={**own, "TERM": "xterm-256color"}
         )
         self.settings = termios.tcgetattr(theirs)
         self._theirs = theirs
@@ -45,6 +47,7 @@ class Terminal:
         while not (found := re.search(pattern, self.shown[start:])):
             ready = select.select([self._own], [], [], 60)[0]
             assert ready, f"{pattern!r} was not shown in a minute; last: {self.shown[-500:]!r}"
+            assert len(self.shown) < start + 1_000_000, f"{pattern!r} was not shown in a hundred pictures"
             self.shown += re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", os.read(self._own, 2**16).decode(errors="replace"))
         return found
 
