@@ -264,14 +264,15 @@ def mark(story: Story, axes: Axes, walls: list[liquidity.Wall], named: int = 0) 
         name = f"{short(next(iter(wall.owners)))}, {wall.mean_lots:,.0f} lots"
         wide = (right - left) * 0.65 * NAME_SIZE * len(name) / width
         begins, ends = max(wall.start, left), min(wall.end, right)
-        inside = begins + wide <= right  # else the name ends where the wall does
+        inside = begins + wide <= right or ends - wide < left  # else the name ends where the wall does
         place = begins if inside else max(left, ends - wide), float(wall.price)
         near = any(abs(place[0] - x) < wide and abs(place[1] - y) < tall for x, y in taken)
         if near or not low < wall.price < high - tall or len(taken) >= named:
             continue
         taken.append(place)
         axes.annotate(
-            name, place, (1, 3), textcoords="offset points", fontsize=NAME_SIZE, color=colours.ink, zorder=6,
+            name, (begins if inside else ends, place[1]), (1 if inside else -1, 3), textcoords="offset points",
+            ha="left" if inside else "right", fontsize=NAME_SIZE, color=colours.ink, zorder=6,
             bbox={"facecolor": colours.ground, "edgecolor": "none", "alpha": 0.65, "pad": 0.6},
         )  # fmt: skip
 
