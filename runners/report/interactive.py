@@ -1,7 +1,7 @@
 """``report.html``: the same run to zoom, pan and hover over, in one file that needs no network.
 
 The order book is drawn by ``viewer.js`` from the stretches that orders rested, exact at every zoom; the other charts by plotly, whose script
-is inside (about 5 MB). The page of 50,000 timesteps has 11 MB.
+is inside (about 5 MB). ``python -m benchmarks run`` says how large the page is.
 """
 
 from __future__ import annotations

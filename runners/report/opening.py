@@ -408,8 +408,8 @@ def flat(settings: Mapping[str, Any], above: str = "", *, whole: bool = False) -
             found += flat(value, where, whole=whole)
         elif isinstance(value, list):
             text = ", ".join(str(part) for part in value)
-            short_of = whole or len(value) < 6
-            found.append((where, text if short_of else f"{value[0]}, {value[1]} … {value[-1]} ({len(value)})"))
+            ends = f"{value[0]}, {value[1]} … {value[-1]} ({len(value)})" if len(value) >= 6 else text
+            found.append((where, text if whole else ends))
         elif value is not None:
             found.append((where, {True: "yes", False: "no"}.get(value, "") if isinstance(value, bool) else str(value)))
     return found
