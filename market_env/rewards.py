@@ -7,7 +7,7 @@ its next arrival or the end. A reward takes one row or an array of rows and retu
 from __future__ import annotations
 
 import struct
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
 import numpy as np
 from pydantic import Field
@@ -92,31 +92,38 @@ class WealthReward:
 class ShortfallReward:
     """Less the implementation shortfall of a turn, for a seat that begins with an order as its inventory (Perold 1988).
 
-    ``(wealth change - damping * carry - inventory_penalty * inventory**2 * elapsed - closing * |inventory| if the episode is over) /
-    lots``: wealth at the reference price falls by what trading and
-    the price cost the order since the last turn, so that an episode's rewards sum to the mean price got less the first price, in ticks a
-    lot (of a purchase the first price less the mean price paid), where nothing is left and the two that training sets are 0.
+    ``(wealth change - lateness_penalty * late**2 * elapsed - closing * |inventory| if the episode is over) / lots``: wealth at the
+    reference price falls by what trading and the price cost the order since the last turn, so that an episode's rewards sum to the mean
+    price got less the first price, in ticks a lot (of a purchase the first price less the mean price paid), where nothing is left and
+    lateness costs nothing. Late is what the seat holds beyond equal slices of time.
     """
 
+    side: Literal["sell", "buy"] = "sell"
+    """What is done with the order."""
     lots: Annotated[float, Field(gt=0, le=1e9)] = 100.0
     """Of the order."""
     timesteps: Annotated[float, Field(gt=0)] = 360.0
     """When the episode is over."""
-    damping: Annotated[float, Field(ge=0, le=1)] = 0.0
-    """Share of the carry, what the inventory held since the last turn has gained, that does not count; training sets it, since nearly all
-    of it is the price's own noise. What is left of the order's own impact on its rest is heard by so much less."""
-    inventory_penalty: Penalty = 0.0
-    """Tick-lots a lot squared and timestep: the risk of waiting, as Almgren and Chriss (2001) weigh it; training sets it."""
+    benchmark: Literal["arrival", "slices"] = "arrival"
+    """``"slices"`` takes out what equal slices of time would have gained by the reference price since the last turn, so that rewards sum to
+    the mean price got less that price's mean over time. Training sets it: no policy changes what is taken out but by its own impact, and it
+    is nearly all of the noise."""
+    lateness_penalty: Penalty = 0.0
+    """Tick-lots a lot squared and timestep; training sets it, so that a policy hears at once that time runs out."""
     closing: Penalty = 40.0
     """Ticks a lot that whatever is left when the episode is over costs, once: more than selling it into the book would."""
 
     def __call__(self, outcome: Any, /) -> Any:
         """The reward of each outcome row."""
-        late = np.where(outcome["time"] >= self.timesteps, self.closing * np.abs(outcome["inventory"]), 0.0)
-        gained = outcome["wealth_change"] - self.damping * outcome["carry"]
-        if self.inventory_penalty:
-            gained = gained - self.inventory_penalty * outcome["inventory"] ** 2 * outcome["elapsed"]
-        return (gained - late) / self.lots
+        time, inventory, elapsed = outcome["time"], outcome["inventory"], outcome["elapsed"]
+        gained = outcome["wealth_change"] - np.where(time >= self.timesteps, self.closing * np.abs(inventory), 0.0)
+        order = self.lots if self.side == "sell" else -self.lots
+        if self.benchmark == "slices":
+            gained = gained - order * (1.0 - (time - elapsed) / self.timesteps) * outcome["move"]
+        if self.lateness_penalty:
+            late = np.maximum(np.abs(inventory) - self.lots * (1.0 - time / self.timesteps), 0.0)
+            gained = gained - self.lateness_penalty * late * late * elapsed
+        return gained / self.lots
 
 
 DEFAULT_REWARD = WealthReward()

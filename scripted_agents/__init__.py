@@ -31,7 +31,7 @@ from scripted_agents.quoter import Quoter
 from scripted_agents.recorded import load_tape, on_tape, part_of
 from scripted_agents.registry import background, build
 from scripted_agents.rollout import CompiledBackground, PythonBackground, run_compiled
-from scripted_agents.schedules import Participation, Schedule
+from scripted_agents.schedules import Participation, Peg, Schedule
 from scripted_agents.splitter import Splitter
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "NoiseTrader",
     "Participation",
     "PatientTrader",
+    "Peg",
     "Policy",
     "Population",
     "PythonBackground",

@@ -21,7 +21,7 @@ from scripted_agents.policy import PolicyConfig
 from scripted_agents.populations import DEFAULT, Parameters, Population, alone
 from scripted_agents.populations import population as named
 from scripted_agents.registry import background
-from scripted_agents.schedules import Participation, Schedule
+from scripted_agents.schedules import Participation, Peg, Schedule
 from scripted_agents.vector import MarketVectorEnv
 
 Side = Literal["sell", "buy"]
@@ -75,6 +75,7 @@ def baselines(lots: int = LOTS, timesteps: int = TIMESTEPS) -> dict[str, PolicyC
         "Almgren-Chriss": Schedule(turns=turns, urgency=min(1.0, 3.0 / turns), bound=bound),
         "VWAP": Participation(turns=turns, share=min(1.0, lots / (VOLUME * turns)), bound=bound),
         "POV 20 %": Participation(turns=turns, share=0.2, bound=bound),
+        "peg": Peg(turns=turns, bound=bound),
     }
 
 
@@ -113,7 +114,7 @@ def execution_env(
         ConfigError: an argument is bad.
     """
     market, seated = alone(execution(side, lots, timesteps, population), policies)
-    arguments.setdefault("reward", shortfall_reward(lots, timesteps))
+    arguments.setdefault("reward", shortfall_reward(side, lots, timesteps))
     env = LearnerEnv(market, background(market, [LEARNER], seated), LEARNER, **arguments)
     own: dict[str, Any] = {"side": side, "lots": lots, "timesteps": timesteps, "population": population, **arguments}
     own |= {} if policies is None else {"policies": policies}
@@ -124,14 +125,14 @@ def execution_env(
 EXECUTION_ID = "market_env/Execution-v1"
 
 
-def shortfall_reward(lots: int = LOTS, timesteps: int = TIMESTEPS) -> ShortfallReward:
+def shortfall_reward(side: Side = "sell", lots: int = LOTS, timesteps: int = TIMESTEPS) -> ShortfallReward:
     """The task's reward."""
-    return ShortfallReward(lots=lots, timesteps=timesteps)
+    return ShortfallReward(side=side, lots=lots, timesteps=timesteps)
 
 
-def training_reward() -> ShortfallReward:
-    """The published task's reward with what lets a training hear what trading costs."""
-    return replace(shortfall_reward(), damping=0.9, inventory_penalty=0.0002)
+def training_reward(side: Side) -> ShortfallReward:
+    """The published task's reward with what lets a training hear what its trading brings."""
+    return replace(shortfall_reward(side), benchmark="slices", lateness_penalty=0.01)
 
 
 class ExecutionVectorEnv(MarketVectorEnv):
@@ -146,5 +147,5 @@ class ExecutionVectorEnv(MarketVectorEnv):
         population: str = DEFAULT,
         **arguments: Any,
     ) -> None:
-        arguments.setdefault("reward", shortfall_reward(lots, timesteps))
+        arguments.setdefault("reward", shortfall_reward(side, lots, timesteps))
         super().__init__(num_envs, execution(side, lots, timesteps, population), **arguments)

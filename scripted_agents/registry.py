@@ -14,7 +14,7 @@ from scripted_agents.kind import Kind
 from scripted_agents.policy import Policy, PolicyConfig
 from scripted_agents.pusher import Pusher
 from scripted_agents.rollout import CompiledBackground
-from scripted_agents.schedules import Participation, Schedule
+from scripted_agents.schedules import Participation, Peg, Schedule
 
 KINDS: dict[str, Kind] = {
     module.KIND.name: module.KIND for module in (frozen_ppo, noise, maker, momentum, informed, splitter)
@@ -33,6 +33,7 @@ else:
                 Pusher,
                 Schedule,
                 Participation,
+                Peg,
             )
         ],
         Field(discriminator="policy"),

@@ -182,6 +182,7 @@ OUTCOME = np.dtype(
         ("wealth_change", "f8"),    # since the agent saw the market at that turn, tick-lots
         ("fees", "f8"),             # paid less rebates since then; the wealth is after them
         ("carry", "f8"),            # of it: what the inventory that it held then has gained by the reference price
+        ("move", "f8"),             # of the reference price since then, ticks
         ("inventory", "f8"),        # at settlement, lots
         ("inventory_bound", "f8"),
         ("cash", "f8"),             # at settlement, before fees, tick-lots

@@ -121,7 +121,8 @@ def write_outcome(market, agent, seen, outcome):
     outcome.wealth = wealth
     outcome.wealth_change = wealth - seen.wealth
     outcome.fees = 0.0 if agent.fees == seen.fees else (agent.fees - seen.fees) / accounts.UNIT
-    outcome.carry = seen.inventory * (market.reference - seen.reference)
+    outcome.move = market.reference - seen.reference
+    outcome.carry = seen.inventory * outcome.move
     outcome.inventory = agent.inventory
     outcome.inventory_bound = agent.inventory_bound
     outcome.cash = agent.cash

@@ -160,7 +160,7 @@ class Training:
 
     def rewarded(self) -> Reward:
         """What its learners are rewarded by."""
-        return self.reward if self.task == "making" else training_reward()
+        return self.reward if self.task == "making" else training_reward(self.task)
 
     def seats(self) -> list[str]:
         """All seats of the policy: its learners', then its earlier selves'."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import gymnasium
 import numpy as np
@@ -21,7 +22,7 @@ from runners.experiment import execution as command
 from runners.experiment.seat import rows_of, seat_arm
 from runners.simulation.run import simulate
 from scripted_agents.execution import EXECUTION_ID, LOTS, TIMESTEPS, baselines, execution, shortfall_reward
-from scripted_agents.schedules import LAST, Participation, Schedule
+from scripted_agents.schedules import LAST, Participation, Peg, Schedule
 
 
 def seat_of(of: scripted_agents.Population) -> market_env.AgentConfig:
@@ -80,6 +81,37 @@ def test_rewards_add_up_to_the_shortfall_of_the_trades(side: str) -> None:
         spent = info["cash"] - seat_of(of).cash
         per_lot = spent / LOTS - (of.market.first_price if side == "sell" else -of.market.first_price)
         assert math.fsum(rewards) == pytest.approx(per_lot, abs=1e-6)
+
+
+@pytest.mark.parametrize("side", ["sell", "buy"])
+def test_training_takes_out_what_equal_slices_would_have_gained(side: str) -> None:
+    plain = shortfall_reward(side)
+    sliced = replace(plain, benchmark="slices")
+    # Two policies on one seed see nearly one price: what is taken out is that price's mean over time less the first.
+    for policy in (scripted_agents.DoNothing(), Schedule()):
+        env = gymnasium.make(EXECUTION_ID, side=side, reward=plain).unwrapped
+        assert isinstance(env, market_env.LearnerEnv)
+        built = policy.build(env.config)
+        observation, info = env.reset(seed=4)
+        built.reset(env.market.policy_stream(env.seat), env.market.policy_memory(env.seat))
+        taken, mean, before, time, over = 0.0, 0.0, info["mid"], 0.0, False
+        while not over:
+            observation, reward, _, over, info = env.step(built.act(observation))
+            outcome = env.market.outcome(env.seat)
+            assert reward == plain(outcome)
+            taken += plain(outcome) - sliced(outcome)
+            begun = outcome["time"] - outcome["elapsed"]
+            mean += (1.0 - begun / TIMESTEPS) * (info["mid"] - before)
+            before, time = info["mid"], outcome["time"]
+        assert time == TIMESTEPS
+        assert taken == pytest.approx((mean if side == "sell" else -mean), abs=1e-9)
+
+
+def test_being_late_costs_and_being_early_does_not() -> None:
+    reward = replace(shortfall_reward("buy", 100, 100), lateness_penalty=0.5)
+    rows = np.zeros(3, market_env.engine.state.OUTCOME)
+    rows["time"], rows["elapsed"], rows["inventory"] = 50.0, 2.0, [-60.0, -50.0, -10.0]
+    assert reward(rows).tolist() == [-0.5 * 10.0**2 * 2.0 / 100.0, 0.0, 0.0]
 
 
 def test_what_is_left_at_the_end_is_charged_once() -> None:
@@ -184,6 +216,22 @@ def test_the_command_sets_every_policy_against_twap_seed_by_seed(
         assert said in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("side", ["sell", "buy"])
+def test_a_peg_rests_is_never_later_than_its_patience_and_leaves_nothing(side: str) -> None:
+    of = execution(side)
+    left = paths(of, Peg(), range(3))
+    straight = LOTS * (1.0 - np.arange(left.shape[1]) / TIMESTEPS)
+    # A lot more than its patience, since it is asked once a timestep and lots are whole.
+    assert (left - straight <= Peg().patience + 1.0).all()
+    assert (left[:, -1] == 0).all()
+    rows = rows_of(seat_arm("peg", of.market, LEARNER, Peg(), None, of.policies), LEARNER, range(8))
+    taken = rows_of(
+        seat_arm("late", of.market, LEARNER, Peg(inside=0.0, patience=0.0), None, of.policies), LEARNER, range(8)
+    )
+    # With patience it earns what resting earns.
+    assert np.mean([row["liquidation_gain"] for row in rows]) > np.mean([row["liquidation_gain"] for row in taken])
+
+
 def test_a_recorded_execution_audits_clean(tmp_path: object) -> None:
     of = execution("sell", 20, 120)
     run = RunConfig(market=of.market, policies=dict(of.policies), reward=of.reward)
@@ -194,7 +242,7 @@ def test_a_recorded_execution_audits_clean(tmp_path: object) -> None:
 def test_the_rewards_parameters_are_checked_and_it_is_pure() -> None:
     with pytest.raises(ConfigError):
         ShortfallReward(lots=0)
-    reward = shortfall_reward(10, 5)
+    reward = shortfall_reward("sell", 10, 5)
     rows = np.zeros(3, market_env.engine.state.OUTCOME)
     rows["time"], rows["inventory"], rows["wealth_change"] = [1.0, 5.0, 5.0], [4.0, -4.0, 0.0], [10.0, 10.0, -20.0]
     assert reward(rows).tolist() == [1.0, 1.0 - 16.0, -2.0]

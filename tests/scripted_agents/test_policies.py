@@ -25,7 +25,7 @@ from scripted_agents.policy import CompiledPolicy
 from scripted_agents.populations import RECIPES, population
 from scripted_agents.pusher import Pusher
 from scripted_agents.registry import build, resolve
-from scripted_agents.schedules import Participation, Schedule
+from scripted_agents.schedules import Participation, Peg, Schedule
 from scripted_agents.twap import Twap
 
 CONFIG = MarketConfig()
@@ -231,7 +231,7 @@ def every_policy() -> dict[str, CompiledPolicy]:
         of = population(name)
         for agent, policy in build(of.market, of.policies).items():
             found[f"{name} {agent.split('_')[0]} {policy.parameter_hash()[:6]}"] = policy
-    for own in (Twap(), Schedule(urgency=0.01), Participation(), Pusher(), DoNothing(), RandomActions()):
+    for own in (Twap(), Schedule(urgency=0.01), Participation(), Peg(), Pusher(), DoNothing(), RandomActions()):
         found[type(own).__name__] = own.build(CONFIG)
     return {label: policy for label, policy in found.items() if policy.function.reads is not None}
 
