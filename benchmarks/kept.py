@@ -45,6 +45,8 @@ COMMANDS = {
     "rules": ["benchmarks.rules", "cost"],
     "tape": ["benchmarks.rules", "tape"],
     "learning": ["benchmarks.learning"],
+    "libraries": ["benchmarks.libraries"],
+    "masks": ["benchmarks.masks"],
     "null": ["benchmarks.experiments", "null"],
     "pairing": ["benchmarks.experiments", "pairing"],
     "speed": ["benchmarks.experiments", "speed"],

@@ -108,6 +108,8 @@ class ShortfallReward:
     """``"slices"`` takes out what equal slices of time would have gained by the reference price since the last turn, so that rewards sum to
     the mean price got less that price's mean over time. Training sets it: no policy changes what is taken out but by its own impact, and it
     is nearly all of the noise."""
+    damping: Annotated[float, Field(ge=0, le=1)] = 0.0
+    """Share of the carry beyond the benchmark's that does not count; training sets it, so that a policy hears what its trading brings."""
     lateness_penalty: Penalty = 0.0
     """Tick-lots a lot squared and timestep; training sets it, so that a policy hears at once that time runs out."""
     closing: Penalty = 40.0
@@ -118,8 +120,10 @@ class ShortfallReward:
         time, inventory, elapsed = outcome["time"], outcome["inventory"], outcome["elapsed"]
         gained = outcome["wealth_change"] - np.where(time >= self.timesteps, self.closing * np.abs(inventory), 0.0)
         order = self.lots if self.side == "sell" else -self.lots
-        if self.benchmark == "slices":
-            gained = gained - order * (1.0 - (time - elapsed) / self.timesteps) * outcome["move"]
+        if self.benchmark == "slices" or self.damping:
+            sliced = 0.0 if self.benchmark == "arrival" else order * (1.0 - (time - elapsed) / self.timesteps)
+            expected = sliced * outcome["move"]
+            gained = gained - expected - self.damping * (outcome["carry"] - expected)
         if self.lateness_penalty:
             late = np.maximum(np.abs(inventory) - self.lots * (1.0 - time / self.timesteps), 0.0)
             gained = gained - self.lateness_penalty * late * late * elapsed

@@ -140,7 +140,9 @@ def test_nothing_but_training_imports_torch() -> None:
         for source in (ROOT / package).rglob("*.py")
         if any(name.split(".")[0] in {"torch", "stable_baselines3"} for name in imports(source))
     }
-    assert users == {f"runners/learn/{name}.py" for name in ("checkpoint", "fast", "schedule", "training", "vec_env")}
+    assert users == {
+        f"runners/learn/{name}.py" for name in ("checkpoint", "fast", "imitation", "schedule", "training", "vec_env")
+    }
 
 
 HEAVY = ("torch", "stable_baselines3", "matplotlib", "plotly", "tensorboard", "tyro")

@@ -14,6 +14,8 @@ import tyro
 from market_env.config import ConfigError
 from market_env.outside import shown
 from runners.arguments import Rules, Start, base_of, users_own
+from runners.cluster.experiments import executor_at
+from runners.cluster.session import with_local
 from runners.command import command
 from runners.experiment.arms import crossed, of_models, parse_variation, read_arms
 from runners.experiment.compare import table
@@ -53,6 +55,8 @@ class Arguments(Rules):
     """Show all measures with units and meanings, and end."""
     out: Path | None = None
     """Folder of the experiment, runs/experiment-<n> by default; give one that is there to go on with it."""
+    ray: Annotated[str | None, tyro.conf.arg(metavar="[HOST:PORT]", help_behavior_hint="")] = None
+    """Play on Ray: --ray alone on this machine, or the address of a cluster's head."""
     block: str = "1/1"
     """Play only a block of the seeds, such as 3/10; rows of all blocks meet in --out, and the command without it joins them."""
 
@@ -80,7 +84,7 @@ def measures_of(names: Sequence[str]) -> list[str | Measure]:
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    words = with_local(sys.argv[1:] if argv is None else argv)
     if words and words[0] in OTHERS:
         status: int = importlib.import_module(f"runners.experiment.{words[0]}").main(words[1:])
         return status
@@ -113,7 +117,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     measures = chosen(measures_of(arguments.measure), arms)
     out = arguments.out or fresh_folder("experiment")
     try:
-        result = run_experiment(arms, seeds, out, measures, block=block)
+        with executor_at(arguments.ray) as executor:
+            result = run_experiment(arms, seeds, out, measures, block=block, executor=executor)
     except KeyboardInterrupt:
         print(f"\nwhat was played is kept; go on with --out {out}", file=sys.stderr)
         raise

@@ -14,13 +14,16 @@ from tqdm import tqdm
 
 from market_env.config import ConfigError
 from runners.arguments import Rules, Start, base_of
+from runners.cluster.experiments import executor_at
+from runners.cluster.session import with_local
 from runners.command import command
 from runners.exchange import facts
-from runners.experiment.arms import make_arm
-from runners.experiment.calibration import Search, measures_of, pair_target, parse_range, real_target
+from runners.experiment.arms import Base, make_arm
+from runners.experiment.calibration import Search, Target, measures_of, pair_target, parse_range, real_target
 from runners.experiment.calibration import unmet as facts_unmet
 from runners.experiment.compare import text
 from runners.experiment.experiment import parse_seeds, run_experiment
+from runners.experiment.jobs import Executor
 from runners.files.folder import fresh_folder
 from runners.files.whole import write_json
 from runners.measures.over_seeds import mean_of
@@ -67,12 +70,14 @@ class Arguments(Rules):
     """Length of a trial's episodes; half an hour is what the facts' ranges are of."""
     out: Path | None = None
     """Folder of the search, runs/calibration-<n> by default; one of the same search goes on."""
+    ray: Annotated[str | None, tyro.conf.arg(metavar="[HOST:PORT]", help_behavior_hint="")] = None
+    """Play on Ray: --ray alone on this machine, or the address of a cluster's head."""
 
 
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    words = with_local(sys.argv[1:] if argv is None else argv)
     start = Start(words, one_model=False)
     default = Arguments(**{**start.flags(), "timesteps": Arguments.timesteps})
     arguments = tyro.cli(Arguments, args=words, default=default, prog="python -m runners.experiment calibrate")
@@ -95,27 +100,34 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"--seeds: expected others than those held out for the verdict, {HELD_OUT.start} to {HELD_OUT.stop - 1}"
         )
     out = arguments.out or fresh_folder("calibration")
-    search = Search(base, ranges, target, seeds, out, arguments.seed)
+    with executor_at(arguments.ray) as executor:
+        search = Search(base, ranges, target, seeds, out, arguments.seed, executor)
+        return sought(search, arguments.generations, base, target, executor)
+
+
+def sought(search: Search, generations: int, base: Base, target: Target, executor: Executor) -> int:
+    """Search, judge what was found, and say both; return an exit status."""
+    out = search.path
     print(
-        f"{len(ranges)} parameters towards {target.name}: {arguments.generations} generations of {search.size} trials of {len(seeds)} runs, in {out}"
+        f"{len(search.ranges)} parameters towards {target.name}: {generations} generations of {search.size} trials of {len(search.seeds)} runs, in {out}"
     )
-    with tqdm(total=arguments.generations, unit=" generations", disable=None) as bar:
+    with tqdm(total=generations, unit=" generations", disable=None) as bar:
 
         def progress(loss: float) -> None:
             bar.update()
             bar.set_postfix_str(f"least loss {loss:.3f}")
 
         try:
-            best = search.run(arguments.generations, progress)
+            best = search.run(generations, progress)
         except KeyboardInterrupt:
             print(f"\nfinished generations are kept; go on with --out {out}", file=sys.stderr)
             raise
     arms = [make_arm(base, {}, "before"), make_arm(base, best.changes, "after")]
     if arms[0].key == arms[1].key:
-        print(f"nothing better was found in {arguments.generations} generations")
+        print(f"nothing better was found in {generations} generations")
         return 0
     verdict = out / f"verdict-{arms[1].key}"
-    result = run_experiment(arms, list(HELD_OUT), verdict, measures_of(target), progress=False)
+    result = run_experiment(arms, list(HELD_OUT), verdict, measures_of(target), executor=executor, progress=False)
     write_json(out / "best.json", arms[1].describe())
     print(f"\n{'parameter':<44}{'after':>12}")
     for path, value in best.changes.items():

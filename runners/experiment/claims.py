@@ -15,9 +15,10 @@ from typing import Annotated
 import tyro
 
 from market_env.config import ConfigError
+from runners.cluster.experiments import executor_at
+from runners.cluster.session import with_local
 from runners.command import command
 from runners.experiment.compare import by_seed
-from runners.experiment.execute import in_threads
 from runners.experiment.experiment import check_enough, parse_block, parse_seeds, play
 from runners.experiment.jobs import Executor, Job, Row
 from runners.experiment.judge import judge
@@ -52,6 +53,8 @@ class Arguments:
     """Folder of the rows, a population each, and of the page, runs/claims-<code> by default: rows of other code do not count."""
     publish: bool = False
     """Write the page into docs/ and the standings to where reports find them, in a checkout of the project."""
+    ray: Annotated[str | None, tyro.conf.arg(metavar="[HOST:PORT]", help_behavior_hint="")] = None
+    """Play on Ray: --ray alone on this machine, or the address of a cluster's head."""
     block: str = "1/1"
     """Play only a block of the seeds, such as 3/10, and judge nothing; rows of all blocks meet in --out."""
 
@@ -94,7 +97,9 @@ def timed(executor: Executor, runs: int) -> Executor:
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    arguments = tyro.cli(Arguments, args=argv, prog="python -m runners.experiment claims")
+    arguments = tyro.cli(
+        Arguments, args=with_local(sys.argv[1:] if argv is None else argv), prog="python -m runners.experiment claims"
+    )
     claims = claims_named(arguments.claims)
     seeds = check_enough(parse_seeds(arguments.seeds))
     block = parse_block(arguments.block)
@@ -125,16 +130,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ConfigError(
             f"claims: none of {', '.join(claim.name for claim in claims)} is about {', '.join(arguments.populations)}"
         )
-    executor = timed(in_threads, -(-runs // block[1]))
     all_decided = []
-    for name, (store, measures) in stores.items():
-        try:
-            play(store, measures, block=block, executor=executor)
-        except KeyboardInterrupt:
-            print("\nwhat was played is kept; the same command goes on", file=sys.stderr)
-            raise
-        if block[1] == 1:
-            all_decided.append(decided(store, name, claims))
+    with executor_at(arguments.ray) as plain:
+        executor = timed(plain, -(-runs // block[1]))
+        for name, (store, measures) in stores.items():
+            try:
+                play(store, measures, block=block, executor=executor)
+            except KeyboardInterrupt:
+                print("\nwhat was played is kept; the same command goes on", file=sys.stderr)
+                raise
+            if block[1] == 1:
+                all_decided.append(decided(store, name, claims))
     if block[1] > 1:
         print(f"block {block[0]} of {block[1]} is in {out}; without --block the rest is played and all is judged")
         return 0

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import matplotlib as mpl
 import numpy as np
@@ -13,6 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 
 from market_env.config import ConfigError
+from runners.cluster.experiments import executor_at
+from runners.cluster.session import with_local
 from runners.command import command
 from runners.experiment.experiment import check_enough, parse_seeds, play
 from runners.experiment.metaorder import (
@@ -58,6 +62,8 @@ class Arguments:
     """Folder of the rows and the picture, runs/impact-<population> by default; what is there is not played again."""
     picture: Path | None = None
     """File that also gets the picture (.png)."""
+    ray: Annotated[str | None, tyro.conf.arg(metavar="[HOST:PORT]", help_behavior_hint="")] = None
+    """Play on Ray: --ray alone on this machine, or the address of a cluster's head."""
 
 
 def draw(found: Sequence[Impact], law: Law | None, plan: Plan, name: str) -> Figure:
@@ -114,14 +120,17 @@ def draw(found: Sequence[Impact], law: Law | None, plan: Plan, name: str) -> Fig
 @command
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    arguments = tyro.cli(Arguments, args=argv, prog="python -m runners.experiment impact")
+    arguments = tyro.cli(
+        Arguments, args=with_local(sys.argv[1:] if argv is None else argv), prog="python -m runners.experiment impact"
+    )
     plan = check(Plan(arguments.sizes, arguments.turns))
     seeds = check_enough(parse_seeds(arguments.seeds))
     if arguments.picture and (arguments.picture.suffix != ".png" or not arguments.picture.parent.is_dir()):
         raise ConfigError(f"--picture: expected a .png file in a folder that is there, got {arguments.picture}")
     out = arguments.out or Path("runs") / f"impact-{arguments.population}"
     store = Store(out, arms_of(arguments.population, plan), seeds, measures_of(plan))
-    play(store)
+    with executor_at(arguments.ray) as executor:
+        play(store, executor=executor)
     found = impacts(store.write_results(), seeds, plan)
     law = law_of(found)
     print(table(found, law, plan, arguments.population, len(seeds)))

@@ -14,7 +14,8 @@ from market_env.config import LEARNER_KIND, ConfigError, MarketConfig, amend, ch
 from market_env.outside import read_json, shown
 from market_env.rewards import Reward, WealthReward
 from runners.files.config import upgraded
-from scripted_agents.execution import execution, training_reward
+from runners.learn.rivals import RIVALS
+from scripted_agents.execution import baselines, execution, training_reward
 from scripted_agents.policy import PolicyConfig
 from scripted_agents.populations import DEFAULT, Population, population
 from scripted_agents.recorded import load_tape, on_tape, part_of
@@ -41,6 +42,8 @@ class Training:
     task: Literal["making", "sell", "buy"] = "making"
     """What is learned: market making, or to sell or buy the order of market_env/Execution-v1, whose reward and episodes count in place
     of the ones below."""
+    imitate: str | None = None
+    """Scripted policy that it begins as an imitation of: peg or another baseline of the task, or in market making maker or another rival."""
     learners: Count = 1
     """Seats that learn, one policy for all of them."""
     opponents: Annotated[int, Field(ge=0)] = 0
@@ -111,6 +114,8 @@ class Training:
                 raise ValueError(
                     f"{name}: the task {self.task} has a market of its own with one learner; give one or the other"
                 )
+        if self.imitate is not None and self.imitate not in self.rivals():
+            raise ValueError(f"imitate: expected one of {', '.join(self.rivals())}, got {shown(self.imitate)}")
         if self.market is not None:
             check_learners("market: its agents must hold the learners and opponents; agents", self.market, self.seats())
             given = {
@@ -161,6 +166,10 @@ class Training:
     def rewarded(self) -> Reward:
         """What its learners are rewarded by."""
         return self.reward if self.task == "making" else training_reward(self.task)
+
+    def rivals(self) -> dict[str, PolicyConfig]:
+        """What its policy is compared with in its own seat, by name."""
+        return RIVALS if self.task == "making" else baselines()
 
     def seats(self) -> list[str]:
         """All seats of the policy: its learners', then its earlier selves'."""

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from stable_baselines3 import PPO
 from stable_baselines3.common.logger import Logger
+from tqdm import tqdm
 
 from market_env.config import ConfigError, to_json
 from market_env.engine.kernel import announced
@@ -25,6 +26,7 @@ from runners.files.versions import versions_of
 from runners.files.whole import write_json
 from runners.learn import checkpoint
 from runners.learn.fast import FastPPO
+from runners.learn.imitation import imitate
 from runners.learn.schedule import PACKAGES, BoardOutput, Schedule
 from runners.learn.settings import CONFIG, RESULT, Training
 from runners.learn.vec_env import MarketVecEnv
@@ -115,6 +117,9 @@ def train(training: Training, folder: Path, resume: bool = False, standards: Sta
     else:
         make_folder(folder)
         write_json(folder / CONFIG, to_json(training))
+        if training.imitate is not None:
+            agreement = imitate(model, env, training.rivals()[training.imitate])
+            tqdm.write(f"begins as {training.imitate}: does what that would on {agreement:.1%} of its turns")
     # What a killed process wrote after its last checkpoint comes once more.
     board = BoardOutput(folder / "tensorboard", model.num_timesteps + 1 if resume else None)
     try:
