@@ -31,6 +31,7 @@ BELOW: dict[str, set[str]] = {
     "experiment": {"files", "audit", "measures", "exchange", "report"},
     "simulation": {"files", "audit", "measures", "exchange", "report"},
     "learn": {"files", "measures", "experiment"},
+    "cluster": {"files", "measures", "experiment", "learn"},
 }
 """By room of runners the rooms that it stands on."""
 COMMANDS = {"simulate", "replay", "facts", "lobster", "train", "evaluate", "tune", "card", "docs"}

@@ -12,6 +12,7 @@ import os
 import pickle
 import sys
 import threading
+import traceback
 from collections import deque
 from queue import SimpleQueue
 from typing import Any, BinaryIO
@@ -172,15 +173,23 @@ def main(arguments: list[str]) -> int:
     try:
         try:
             outbox.say("ready", *begin(address, folder), processors())
-            while True:
-                again = play(inbox.next(), inbox, outbox, again)
         except ConfigError as error:
             outbox.say("refused", str(error))
             return 2
-        finally:
-            ray.shutdown()
+        while True:
+            message = inbox.next()
+            try:
+                again = play(message, inbox, outbox, again)
+            except ConfigError as error:
+                outbox.say("refused", str(error))
+            except EndedError:
+                raise
+            except Exception:
+                outbox.say("failed", traceback.format_exc())
     except EndedError:
         return 0
+    finally:
+        ray.shutdown()
 
 
 if __name__ == "__main__":

@@ -110,7 +110,7 @@ class Cluster:
         """
         from ray import cloudpickle
 
-        message = cloudpickle.dumps((function, shared, list(tasks)))
+        message: bytes = cloudpickle.dumps((function, shared, list(tasks)))  # type: ignore[no-untyped-call]
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # what became of it is said below
             self._process.stdin.write(HEADER.pack(len(message)) + message)
@@ -121,12 +121,13 @@ class Cluster:
             yield number, found
 
     def _next(self, kind: str) -> Any:
-        """What the broker says next, of this kind."""
-        while True:
-            said = self._read()
-            if said[0] == kind:
-                return said[1:]
+        """What the broker says next, which is to be of this kind."""
+        said = self._read()
+        if said[0] == "refused":
             raise ConfigError(said[1])
+        if said[0] != kind:
+            raise RuntimeError(f"on Ray: {said[1]}")
+        return said[1:]
 
     def _read(self) -> Any:
         assert self._process.stdout is not None

@@ -1,0 +1,199 @@
+"""``python -m benchmarks.cluster speed|chaos``: experiments on Ray.
+
+``speed``: the same jobs in this process and on Ray, in 1, 4 and 16 blocks, on one processor and on all. ``chaos``: a cluster of three nodes on
+this machine, twenty times; each time a worker is killed, then a node, in the middle of an experiment, whose rows must be those of this process.
+Cost: two minutes, and ten.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from runners.cluster.experiments import on_ray
+from runners.cluster.session import QUIET, session
+from runners.experiment.arms import Base, crossed
+from runners.experiment.execute import in_threads
+from runners.experiment.experiment import chosen
+from runners.experiment.jobs import Executor, Job
+
+TIMES = 20
+BLOCKS = (1, 4, 16)
+MEASURES = ("spread", "depth", "volatility")
+COMMAND = ("--vary", "maker=8,4", "--seeds", "1..24", "--timesteps", "1000", "--measure", *MEASURES)
+"""The experiment that is disturbed."""
+NODE = {"num_cpus": 1, "include_dashboard": False, "object_store_memory": 80 * 2**20, "node_ip_address": "127.0.0.1"}
+
+
+def serve_nodes() -> int:
+    """Three nodes on this machine, a processor each, by Ray's own test utility: says the address, takes "node" and "head" for what is to be killed."""
+    from ray.cluster_utils import Cluster
+
+    cluster: Any = Cluster(initialize_head=True, head_node_args=NODE)
+    try:
+        others = [cluster.add_node(**NODE) for _ in range(2)]
+        print(cluster.address, flush=True)
+        for line in sys.stdin:
+            cluster.remove_node(others.pop() if line.strip() == "node" else cluster.head_node, allow_graceful=False)
+            print("killed", flush=True)
+    finally:
+        cluster.shutdown()
+    return 0
+
+
+class Nodes:
+    """A cluster of three nodes that can be killed, and the environment in which it is reached; in a process of its own, since Ray reads that once."""
+
+    def __init__(self) -> None:
+        # Sockets' paths are bounded: a short one.
+        self._folder = tempfile.TemporaryDirectory(prefix="ray-", dir="/tmp", ignore_cleanup_errors=True)
+        self.environment = {
+            **os.environ, **QUIET, "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": secrets.token_hex(32), "RAY_TMPDIR": self._folder.name,
+        }  # fmt: skip
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "benchmarks.cluster", "nodes"], env=self.environment, text=True,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
+        )  # fmt: skip
+        assert self._process.stdout is not None
+        self.address = self._process.stdout.readline().strip()
+
+    def __enter__(self) -> Nodes:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._process.communicate()
+        self._folder.cleanup()
+
+    def kill(self, which: str) -> None:
+        """Kill a ``node`` or the ``head``, and return when it is dead."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(which + "\n")
+        self._process.stdin.flush()
+        self._process.stdout.readline()
+
+    def begun(self, out: Path) -> subprocess.Popen[str]:
+        """The experiment on this cluster, as its user starts it."""
+        words = [sys.executable, "-m", "runners.experiment", *COMMAND, "--out", str(out), "--ray", self.address]
+        return subprocess.Popen(words, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def rows_in(out: Path) -> int:
+    """Rows that are there."""
+    return len(list((out / "rows").glob("*.json")))
+
+
+def await_rows(out: Path, process: subprocess.Popen[str], count: int) -> None:
+    """Return when so many rows are there, or the experiment has ended."""
+    while rows_in(out) < count and process.poll() is None:
+        time.sleep(0.02)
+
+
+def workers() -> list[psutil.Process]:
+    """Those that play a block now."""
+    found = []
+    for process in psutil.process_iter(["cmdline"]):
+        if any("play_block" in word for word in process.info["cmdline"] or ()):
+            found.append(process)
+    return found
+
+
+def kill_a_worker() -> bool:
+    """Kill one that plays; whether there was one."""
+    for worker in workers():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            worker.send_signal(signal.SIGKILL)
+            return True
+    return False
+
+
+def disturbed(out: Path) -> tuple[str, bool]:
+    """Play the experiment while a worker and then a node are killed; what was said of losses, and whether a worker was met."""
+    with Nodes() as nodes:
+        process = nodes.begun(out)
+        await_rows(out, process, 1)
+        met = kill_a_worker()
+        await_rows(out, process, 13)
+        nodes.kill("node")
+        said = process.communicate()[1]
+        if process.returncode:
+            raise RuntimeError(said)
+    return next((line for line in said.splitlines() if "lost with a worker" in line), ""), met
+
+
+def chaos() -> int:
+    """Twenty times; return the exit status."""
+    with tempfile.TemporaryDirectory() as folder:
+        plain = Path(folder) / "plain"
+        words = [sys.executable, "-m", "runners.experiment", *COMMAND, "--out", str(plain)]
+        subprocess.run(words, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        expected = (plain / "results.parquet").read_bytes()
+        same, lost = 0, []
+        for number in range(TIMES):
+            out = Path(folder) / f"{number}"
+            said, _ = disturbed(out)
+            same += (out / "results.parquet").read_bytes() == expected
+            lost.append(int(said.split()[0]) if said else 0)
+    print(f"{TIMES} experiments of 48 runs on three nodes, a worker and then a node killed in each")
+    print(f"{same} ended with the rows of this process, byte for byte")
+    print(f"tasks lost and run again in each: {', '.join(map(str, lost))}")
+    return same != TIMES
+
+
+def jobs_of(count: int) -> list[Job]:
+    """So many runs of the default market."""
+    (arm,) = crossed(Base.of("default", timesteps=5_000), {})
+    measures = tuple(chosen(MEASURES, [arm]))
+    return [Job(arm, arm.key, seed, measures) for seed in range(1, count + 1)]
+
+
+def seconds(executor: Executor, jobs: list[Job]) -> float:
+    """That an executor takes."""
+    begin = time.perf_counter()
+    assert len(list(executor(jobs))) == len(jobs)
+    return time.perf_counter() - begin
+
+
+def speed() -> int:
+    """Measure; return the exit status."""
+    jobs = jobs_of(64)
+    every = sorted(os.sched_getaffinity(0))
+    print(f"{len(jobs)} runs of 5,000 timesteps of default, {len(MEASURES)} measures; seconds, and over this process's")
+    for own in (every[:1], every):
+        os.sched_setaffinity(0, own)
+        here = min(seconds(in_threads, jobs) for _ in range(2))
+        print(f"{f'{len(own)} processor' + 's' * (len(own) > 1) + ': this process':>24}{here:>27.1f}")
+        begin = time.perf_counter()
+        with session() as cluster:
+            start = time.perf_counter() - begin
+            first = seconds(on_ray(cluster, 1), jobs[: len(own)])
+            for blocks in BLOCKS:
+                took = seconds(on_ray(cluster, -(-len(jobs) // blocks)), jobs)
+                name = f"Ray, {blocks} block{'s' * (blocks > 1)}"
+                print(f"{name:>24}{took:>27.1f}{took / here:>8.2f}")
+        print(f"{'':>12}Ray's own start {start:.1f} s, its workers' first run {first:.1f} s, with compiled code there")
+    return 0
+
+
+def main(arguments: list[str]) -> int:
+    """Run the command; return its exit status."""
+    commands = {"speed": speed, "chaos": chaos, "nodes": serve_nodes}
+    if len(arguments) != 1 or arguments[0] not in commands:
+        print(__doc__)
+        return arguments != ["--help"]
+    return commands[arguments[0]]()
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

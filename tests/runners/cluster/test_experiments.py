@@ -1,0 +1,207 @@
+"""Experiments on Ray, real ones: the same rows as without it, whatever is killed, and nothing left behind."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import textwrap
+from collections.abc import Iterator
+from pathlib import Path
+
+import polars as pl
+import psutil
+import pytest
+
+from benchmarks.cluster import COMMAND, Nodes, await_rows, disturbed, rows_in
+from market_env.config import ConfigError
+from runners.cluster import experiments
+from runners.cluster.experiments import executor_at, on_ray, play_block, sources
+from runners.cluster.session import Cluster, parse_address, session, with_local
+from runners.experiment.__main__ import main
+from runners.experiment.arms import Base, crossed
+from runners.experiment.experiment import chosen, run_experiment
+from runners.experiment.jobs import Job
+
+pytestmark = pytest.mark.long
+MEASURES = ["spread", "traded_lots", "facts.sign_acf_lag1"]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    with session() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An experiment in this process."""
+    arms = crossed(Base.of("default", timesteps=150), {"maker": [8, 4]})
+    path = tmp_path_factory.mktemp("plain") / "found"
+    run_experiment(arms, range(1, 11), path, MEASURES, progress=False)
+    return path
+
+
+@pytest.mark.parametrize("size", [1, 7, None])
+def test_the_rows_are_those_of_this_process_whatever_the_blocks(
+    cluster: Cluster, plain: Path, tmp_path: Path, size: int | None
+) -> None:
+    arms = crossed(Base.of("default", timesteps=150), {"maker": [8, 4]})
+    run_experiment(arms, range(1, 11), tmp_path / "ray", MEASURES, executor=on_ray(cluster, size), progress=False)
+    for number in range(1, 11):
+        run_experiment(arms, range(1, 11), tmp_path / "ten", MEASURES, block=(number, 10), progress=False)
+    names = {path.relative_to(plain) for path in plain.rglob("*") if path.is_file()}
+    for other in ("ray", "ten"):
+        assert names == {path.relative_to(tmp_path / other) for path in (tmp_path / other).rglob("*") if path.is_file()}
+        for name in names:
+            assert (plain / name).read_bytes() == (tmp_path / other / name).read_bytes(), f"{other}: {name}"
+
+
+def test_ray_listens_on_the_loopback_address_alone(cluster: Cluster) -> None:
+    broker = psutil.Process(cluster._process.pid)
+    own = {process.pid for process in broker.children(recursive=True)} | {broker.pid}
+    listening = [
+        found.laddr.ip
+        for found in psutil.net_connections("inet")
+        if found.pid in own and found.status == psutil.CONN_LISTEN
+    ]
+    assert len(listening) > 2
+    assert set(listening) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+
+
+def test_a_node_with_other_sources_is_refused(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+    (arm,) = crossed(Base.of("default", timesteps=20), {})
+    jobs = [Job(arm, arm.key, 1, tuple(chosen(["spread"], [arm])))]
+    for name in ("code", "numba"):
+        other = {**sources(), name: "0.0"}
+        monkeypatch.setattr(experiments, "sources", lambda other=other: other)
+        with pytest.raises(ConfigError, match=f"has {name} .*, this process 0.0"):
+            list(on_ray(cluster)(jobs))
+        monkeypatch.undo()
+        with pytest.raises(ConfigError, match=f"has {name}"):
+            play_block(([], other), [])
+
+
+def test_a_measure_of_ones_own_goes_along(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        textwrap.dedent("""
+            from runners.experiment.measures import measure
+
+            TWICE = 2
+
+            @measure("twice", "lots", "twice what was traded")
+            def twice(run):
+                return TWICE * float(run.run.trades["lots"].sum())
+            """)
+    )
+    words = ["--seeds", "1..8", "--timesteps", "60", "--measure", "traded_lots,mine:twice", "--out", "found", "--ray"]
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[3])}
+    command = [sys.executable, "-W", "error", "-m", "runners.experiment", *words]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    rows = pl.read_parquet(tmp_path / "found" / "results.parquet")
+    assert rows.height == 8
+    assert (rows["twice"] == 2 * rows["traded_lots"]).all()
+
+
+def test_a_worker_and_a_node_are_killed_and_the_rows_are_the_same(tmp_path: Path) -> None:
+    said, met = disturbed(tmp_path / "disturbed")
+    assert met
+    assert "lost with a worker or node and run again" in said
+    assert main([*COMMAND, "--out", str(tmp_path / "plain")]) == 0
+    assert (tmp_path / "disturbed" / "results.parquet").read_bytes() == (
+        tmp_path / "plain" / "results.parquet"
+    ).read_bytes()
+
+
+def test_the_head_dies_and_the_folder_goes_on(tmp_path: Path) -> None:
+    out = tmp_path / "found"
+    with Nodes() as nodes:
+        process = nodes.begun(out)
+        await_rows(out, process, 1)
+        nodes.kill("head")
+        said = process.communicate()[1]
+        assert process.returncode == 2
+        assert f"error: the head of the Ray cluster at {nodes.address} is gone" in said
+    assert "Traceback" not in said
+    there = rows_in(out)
+    assert 1 <= there < 48
+    assert main([*COMMAND, "--out", str(out)]) == 0
+    assert rows_in(out) == 48
+
+
+def test_an_address_without_ray_is_one_clear_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    command = ["--seeds", "1..8", "--timesteps", "20", "--measure", "spread", "--out", str(tmp_path / "out"), "--ray"]
+    with socket.socket() as silent:
+        silent.bind(("127.0.0.1", 0))
+        port = silent.getsockname()[1]
+        assert main([*command, f"127.0.0.1:{port}"]) == 2  # bound, and does not listen
+        assert (
+            f"--ray 127.0.0.1:{port}: expected the head of a Ray cluster, but nobody answers there"
+            in capsys.readouterr().err
+        )
+        silent.listen()
+        assert main([*command, f"127.0.0.1:{port}"]) == 2
+        assert "but what answers there is none, or refuses us" in capsys.readouterr().err
+    for text in ("somewhere", "ray://host:10001", "host:0", "host:99999", "a b:1", "host:1;x"):
+        with pytest.raises(ConfigError, match="expected nothing for this machine or HOST:PORT"):
+            parse_address(text)
+
+
+def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with (
+        pytest.raises(ConfigError, match=r"--ray needs ray, which is not installed: pip install 'market-env\[ray\]'"),
+        executor_at("local"),
+    ):
+        pass
+
+
+def test_the_flag_stands_alone_for_this_machine() -> None:
+    assert with_local(["--ray"]) == ["--ray", "local"]
+    assert with_local(["--ray", "--seeds", "1..8"]) == ["--ray", "local", "--seeds", "1..8"]
+    assert with_local(["--ray", "host:1", "--out", "x"]) == ["--ray", "host:1", "--out", "x"]
+    assert with_local(["--out", "x"]) == ["--out", "x"]
+
+
+def test_nothing_of_ray_is_left(tmp_path: Path) -> None:
+    program = tmp_path / "program.py"
+    program.write_text(
+        textwrap.dedent("""
+            import os, sys
+            from runners.cluster.session import session
+
+            before = dict(os.environ)
+            with session() as cluster:
+                print(cluster._log.parent, flush=True)
+                assert list(cluster.run(abs, None, [])) == []
+                sys.stdin.read() if "wait" in sys.argv else None
+            assert dict(os.environ) == before
+            """)
+    )
+    home = tmp_path / "home"
+    home.mkdir()
+    environment = {**os.environ, "HOME": str(home)}
+    for how in ("ends", "killed"):
+        words = [sys.executable, str(program), *(["wait"] if how == "killed" else [])]
+        process = subprocess.Popen(words, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        folder = Path(process.stdout.readline().strip())
+        assert folder.is_dir()
+        if how == "killed":
+            process.kill()
+        process.communicate()
+        psutil.wait_procs([own for own in psutil.process_iter() if str(folder) in " ".join(cmdline(own))], timeout=30)
+        assert not [own for own in psutil.process_iter() if str(folder) in " ".join(cmdline(own))], how
+        assert not (home / ".ray").exists()
+        if how == "ends":
+            assert process.returncode == 0
+            assert not folder.exists()
+
+
+def cmdline(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
