@@ -51,7 +51,8 @@ COMMANDS = {
     "pairing": ["benchmarks.experiments", "pairing"],
     "speed": ["benchmarks.experiments", "speed"],
     "impact": ["runners.experiment", "impact", "--out", OUT, "--picture", "docs/impact.png"],
-    "execution": ["runners.experiment", "execution"],
+    "making": ["runners.experiment", "making"],
+    "execution": ["runners.experiment", "execution", "--model", "models/ppo_sell.zip"],
     "impact_day6": ["runners.experiment", "impact", "--population", "day6", "--out", OUT],
 }
 """By name the command whose output is kept."""

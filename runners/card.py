@@ -15,8 +15,8 @@ import tyro
 
 from market_env.config import ConfigError
 from runners.command import command
-from runners.learn import evaluation, rivals
-from runners.learn.card import publish
+from runners.learn import evaluation, order_card, rivals
+from runners.learn.card import publish, read_trainings
 from scripted_agents.standards import STANDARDS, Standards
 
 
@@ -39,8 +39,13 @@ def main(argv: Sequence[str] | None = None, standards: Standards = STANDARDS) ->
     if arguments.out.suffix != ".zip":
         raise ConfigError(f"out: expected a file ending in .zip, got {arguments.out}")
     print("playing the validation and the test seeds, half a minute ...", flush=True)
-    card = publish(arguments.trainings, arguments.out, standards, arguments.beside)
-    print(evaluation.table(card["results"], list(rivals.RIVALS)))
+    if read_trainings(arguments.trainings)[0].training.task == "making":
+        card = publish(arguments.trainings, arguments.out, standards, arguments.beside)
+        print(evaluation.table(card["results"], list(rivals.RIVALS)))
+    elif arguments.beside is not None:
+        raise ConfigError("beside: is for market making; these trainings are of another task")
+    else:
+        order_card.publish(arguments.trainings, arguments.out, standards)
     print(f"wrote {arguments.out} and its card")
     return 0
 

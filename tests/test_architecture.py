@@ -37,7 +37,7 @@ BELOW: dict[str, set[str]] = {
 COMMANDS = {"simulate", "replay", "facts", "lobster", "train", "evaluate", "tune", "card", "docs"}
 IN_ROOMS = {
     "report.__main__",
-    *(f"experiment.{name}" for name in ("__main__", "claims", "impact", "calibrate", "execution")),
+    *(f"experiment.{name}" for name in ("__main__", "claims", "impact", "calibrate", "making", "execution")),
 }
 """Commands that lie in a room."""
 ANOTHER_NAME = {"load": "runners.files.run", "drive": "runners.simulation.drive", "vec_env": "runners.learn.vec_env"}

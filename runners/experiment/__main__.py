@@ -24,7 +24,7 @@ from runners.experiment.experiment import check_enough, chosen, parse_block, par
 from runners.experiment.measures import DEFAULT, Measure, listing
 from runners.files.folder import fresh_folder
 
-OTHERS = ("claims", "impact", "calibrate", "execution")
+OTHERS = ("claims", "impact", "calibrate", "making", "execution")
 """Commands beside this one, each in a module of its name."""
 
 
@@ -32,7 +32,7 @@ OTHERS = ("claims", "impact", "calibrate", "execution")
 class Arguments(Rules):
     """Play arms of a market over many seeds, paired by seed, and compare them; what is in the folder is not played again.
 
-    Beside it: python -m runners.experiment claims, impact, calibrate or execution, each with a --help of its own.
+    Beside it: python -m runners.experiment claims, impact, calibrate, making or execution, each with a --help of its own.
     """
 
     vary: Annotated[

@@ -126,7 +126,7 @@ def draw_states(cells: Mapping[str, NDArray[np.float64]], path: Path) -> None:
         axes.set(title=title, xlabel="imbalance at the touch (bids heavy: +)")
     all_axes[0].set_yticks(np.arange(len(INVENTORY_EDGES)) - 0.5, [f"{edge:+d}" for edge in INVENTORY_EDGES])
     all_axes[0].set_ylabel("own inventory, lots")
-    _save(figure, path)
+    save(figure, path)
 
 
 def draw_curves(
@@ -169,10 +169,11 @@ def draw_curves(
     axes.legend(frameon=False, fontsize=8, ncols=2)
     for side in ("top", "right"):
         axes.spines[side].set_visible(False)
-    _save(figure, path)
+    save(figure, path)
 
 
-def _save(figure: Any, path: Path) -> None:
+def save(figure: Any, path: Path) -> None:
+    """Write a picture, whole or not at all."""
     with whole_file(path) as partial:
         figure.savefig(partial, dpi=120, format="png")
 
@@ -339,6 +340,24 @@ def in_another_seat(folder: Path, standards: Standards) -> dict[str, Any]:
     }
 
 
+def read_trainings(folders: Sequence[Path]) -> list[Trained]:
+    """Trainings that differ in the seed alone.
+
+    Raises:
+        ConfigError: there is none, one has not ended or kept no policy, or they differ in more.
+    """
+    trainings = [read_training(folder) for folder in folders]
+    if not trainings:
+        raise ConfigError("trainings: expected at least one folder")
+    first = trainings[0]
+    for trained in trainings[1:]:
+        if amend(trained.training, seed=first.training.seed) != first.training:
+            raise ConfigError(f"training {trained.folder}: expected the settings of {first.folder} but for the seed")
+    if len({trained.training.seed for trained in trainings}) < len(trainings):
+        raise ConfigError("trainings: expected each seed once")
+    return trainings
+
+
 def publish(
     folders: Sequence[Path], out: Path, standards: Standards = STANDARDS, beside: Path | None = None
 ) -> dict[str, Any]:
@@ -353,15 +372,8 @@ def publish(
     Raises:
         ConfigError: a training has not ended or kept no policy, or they do not train for the same market.
     """
-    trainings = [read_training(folder) for folder in folders]
-    if not trainings:
-        raise ConfigError("trainings: expected at least one folder")
+    trainings = read_trainings(folders)
     first = trainings[0]
-    for trained in trainings[1:]:
-        if amend(trained.training, seed=first.training.seed) != first.training:
-            raise ConfigError(f"training {trained.folder}: expected the settings of {first.folder} but for the seed")
-    if len({trained.training.seed for trained in trainings}) < len(trainings):
-        raise ConfigError("trainings: expected each seed once")
     config = first.training.judged_in("test")
     policies = [FrozenPPO(str(trained.folder / POLICY)).build(config) for trained in trainings]
     # Its other seats, if it was trained for several, are its own whoever sits in the first.
@@ -385,12 +397,26 @@ def publish(
     results = evaluation.compare(
         config, LEARNER, {name: frozen}, list(standards.test_seeds), others=others, policies=first.training.others()
     )
-    out.parent.mkdir(parents=True, exist_ok=True)
+    copy_policy(chosen, out)
     stem = out.with_suffix("")
-    with whole_file(out) as partial:
-        shutil.copyfile(chosen.folder / POLICY, partial)
     card = {
-        "policy": name,
+        **told_of(trainings, leans, chosen, out, standards),
+        "results": results,
+        **({"beside": in_another_seat(beside, standards)} if beside else {}),
+    }
+    draw_curves(trainings, leans, chosen, stem.with_name(f"{stem.name}_curve.png"), standards)
+    draw_states(by_state(config, policy, others, first.training.others()), stem.with_name(f"{stem.name}_state.png"))
+    evaluation.draw_differences(results, list(rivals.RIVALS), stem.with_name(f"{stem.name}_rivals.png"))
+    write(card, card_text(stem.name, card, standards), stem)
+    return card
+
+
+def told_of(
+    trainings: Sequence[Trained], leans: Sequence[float], chosen: Trained, out: Path, standards: Standards
+) -> dict[str, Any]:
+    """What a card says of a policy's file and its trainings."""
+    return {
+        "policy": out.name,
         "sha256": sha256(out),
         "training": to_json(chosen.training),
         "versions": chosen.result["versions"],
@@ -401,16 +427,21 @@ def publish(
         ],
         "validation_seeds": [standards.validation_seeds.start, standards.validation_seeds.stop - 1],
         "test_seeds": [standards.test_seeds.start, standards.test_seeds.stop - 1],
-        "results": results,
-        **({"beside": in_another_seat(beside, standards)} if beside else {}),
     }
-    draw_curves(trainings, leans, chosen, stem.with_name(f"{stem.name}_curve.png"), standards)
-    draw_states(by_state(config, policy, others, first.training.others()), stem.with_name(f"{stem.name}_state.png"))
-    evaluation.draw_differences(results, list(rivals.RIVALS), stem.with_name(f"{stem.name}_rivals.png"))
-    for path, text in (
+
+
+def copy_policy(chosen: Trained, out: Path) -> None:
+    """Put a training's policy where it is published."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    with whole_file(out) as partial:
+        shutil.copyfile(chosen.folder / POLICY, partial)
+
+
+def write(card: Mapping[str, Any], text: str, stem: Path) -> None:
+    """Write a card as JSON and as text."""
+    for path, content in (
         (stem.with_suffix(".json"), json.dumps(card, indent=2)),
-        (stem.with_suffix(".md"), card_text(stem.name, card, standards).rstrip()),
+        (stem.with_suffix(".md"), text.rstrip()),
     ):
         with whole_file(path) as partial:
-            partial.write_text(text + "\n", encoding="utf-8")
-    return card
+            partial.write_text(content + "\n", encoding="utf-8")

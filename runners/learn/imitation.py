@@ -13,11 +13,9 @@ import torch
 from numpy.typing import NDArray
 from stable_baselines3 import PPO
 
-from market_env.config import MarketConfig
-from market_env.engine.state import MEMORY
-from market_env.engine.streams import new_stream
+from runners.learn.replicas import Replicas
 from runners.learn.vec_env import MarketVecEnv
-from scripted_agents.policy import CompiledPolicy, PolicyConfig
+from scripted_agents.policy import PolicyConfig
 
 ROUNDS = 3
 TURNS = 360
@@ -29,33 +27,6 @@ STEP = 2e-3
 """Adam's at the start of a round; falls linearly to a tenth."""
 FORGOTTEN = 0.05
 """A turn's rewards count until what is left of the discount is less than this, or the episode is over."""
-
-
-class Teacher:
-    """One scripted policy in every learner's place, each with its own memory.
-
-    Args:
-        teacher: its parameters.
-        config: the market.
-        count: how many places.
-        seed: of its random streams.
-    """
-
-    def __init__(self, teacher: PolicyConfig, config: MarketConfig, count: int, seed: int) -> None:
-        built = [teacher.build(config) for _ in range(count)]
-        self._policies = [policy for policy in built if isinstance(policy, CompiledPolicy)]
-        assert len(self._policies) == count
-        self._streams = [new_stream(seed, f"teacher_{number}") for number in range(count)]
-        self.begin(np.ones(count, np.bool_))
-
-    def begin(self, chosen: NDArray[np.bool_]) -> None:
-        """Forget the episode, in some places."""
-        for number in np.flatnonzero(chosen).tolist():
-            self._policies[number].reset(self._streams[number], np.zeros(MEMORY))
-
-    def act(self, observations: NDArray[np.float32]) -> NDArray[np.int64]:
-        """What it would do, a row a place."""
-        return np.stack([policy.act(seen) for policy, seen in zip(self._policies, observations, strict=True)])
 
 
 def returns_of(
@@ -80,7 +51,7 @@ def imitate(model: PPO, env: MarketVecEnv, teacher: PolicyConfig) -> float:
         teacher: parameters of a compiled policy.
     """
     policy = model.policy
-    taught = Teacher(teacher, env.config, env.num_envs, model.seed or 0)
+    taught = Replicas(teacher, env.config, env.num_envs, model.seed or 0)
     seen: list[NDArray[np.float32]] = []
     told: list[NDArray[np.int64]] = []
     sums: list[NDArray[np.float32]] = []

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +76,7 @@ class Schedule(BaseCallback):
     def __init__(self, training: Training, folder: Path, env: MarketVecEnv, standards: Standards = STANDARDS) -> None:
         super().__init__()
         self.training = training
-        # Who has an order to work begins at the bound.
-        self.standards = standards if training.task == "making" else replace(standards, most_near_bound=2.0)
+        self.standards = training.held_to(standards)
         self.folder = folder
         self.env = env
         self.purpose = checkpoint_purpose(training, env)

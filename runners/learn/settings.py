@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
@@ -20,6 +20,7 @@ from scripted_agents.policy import PolicyConfig
 from scripted_agents.populations import DEFAULT, Population, population
 from scripted_agents.recorded import load_tape, on_tape, part_of
 from scripted_agents.registry import KINDS, AnyPolicy
+from scripted_agents.standards import Standards
 
 COUNTED_BEFORE = {"noise", "maker", "momentum"}
 """Fields of trainings from before populations had names: how many of each there were in what is ``day6`` now."""
@@ -166,6 +167,10 @@ class Training:
     def rewarded(self) -> Reward:
         """What its learners are rewarded by."""
         return self.reward if self.task == "making" else training_reward(self.task)
+
+    def held_to(self, standards: Standards) -> Standards:
+        """What its policy is held to: who has an order to work begins at the bound, and leans until it is gone."""
+        return standards if self.task == "making" else replace(standards, most_near_bound=2.0, most_lean=1.0)
 
     def rivals(self) -> dict[str, PolicyConfig]:
         """What its policy is compared with in its own seat, by name."""

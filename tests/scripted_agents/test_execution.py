@@ -19,6 +19,7 @@ from market_env.rewards import ShortfallReward
 from runners import RunConfig
 from runners.audit.compare import audit
 from runners.experiment import execution as command
+from runners.experiment import orders
 from runners.experiment.seat import rows_of, seat_arm
 from runners.simulation.run import simulate
 from scripted_agents.execution import EXECUTION_ID, LOTS, TIMESTEPS, baselines, execution, shortfall_reward
@@ -194,7 +195,7 @@ def test_participation_takes_its_share_of_the_volume_and_closes_at_the_end() -> 
 def test_the_command_sets_every_policy_against_twap_seed_by_seed(
     tmp_path: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = command.executed("buy", 30, 80, "day6", [], range(8))
+    found = orders.executed("buy", 30, 80, "day6", [], range(8))
     assert list(found) == list(baselines())
     of = execution("buy", 30, 80, "day6")
     arms = {name: seat_arm(name, of.market, LEARNER, own, None, of.policies) for name, own in baselines(30, 80).items()}
