@@ -100,11 +100,11 @@ def await_rows(out: Path, process: subprocess.Popen[str], count: int) -> None:
         time.sleep(0.02)
 
 
-def workers() -> list[psutil.Process]:
-    """Those that play a block now."""
+def workers(task: str = "play_block") -> list[psutil.Process]:
+    """Those that run a task of this name now."""
     found = []
     for process in psutil.process_iter(["cmdline"]):
-        if any("play_block" in word for word in process.info["cmdline"] or ()):
+        if any(task in word for word in process.info["cmdline"] or ()):
             found.append(process)
     return found
 

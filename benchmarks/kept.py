@@ -46,6 +46,8 @@ COMMANDS = {
     "tape": ["benchmarks.rules", "tape"],
     "learning": ["benchmarks.learning"],
     "libraries": ["benchmarks.libraries"],
+    "ray": ["benchmarks.cluster", "speed"],
+    "ray_chaos": ["benchmarks.cluster", "chaos"],
     "masks": ["benchmarks.masks"],
     "null": ["benchmarks.experiments", "null"],
     "pairing": ["benchmarks.experiments", "pairing"],

@@ -8,6 +8,7 @@ at any moment goes on (``--resume FOLDER``) to the same weights as if it had not
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, make_dataclass
@@ -17,8 +18,13 @@ from typing import Annotated, Any
 import tyro
 
 from market_env.config import LEARNER_KIND, ConfigError, amend, to_json
+from runners.cluster.session import session, with_local
+from runners.cluster.trainings import on_ray
 from runners.command import command
+from runners.experiment.arms import parse_variation
+from runners.experiment.experiment import parse_seeds
 from runners.files.folder import fresh_folder
+from runners.learn import many
 from runners.learn.settings import CONFIG, RESULT, Training, stored_training
 from scripted_agents.registry import KINDS
 from scripted_agents.standards import STANDARDS, Standards
@@ -56,6 +62,16 @@ class Arguments:
     config.json, of which it takes these two. Flags go over it."""
     resume: Path | None = None
     """Folder of a training that was stopped, to go on with as it was."""
+    seeds: tuple[str, ...] = ()
+    """Train with several seeds, numbers or ranges such as 5..12, a folder each within --run-dir; the same command goes on with what was stopped."""
+    vary: Annotated[
+        tuple[str, ...], tyro.conf.UseAppendAction, tyro.conf.arg(metavar="NAME=VALUE,...", help_behavior_hint="")
+    ] = ()
+    """Train with several values of a setting, such as gamma=.9,.95 or reward.damping=0,.5, each with every seed; several cross."""
+    halve: int = 0
+    """How often the worse half of several trainings, by validation, is ended early: after 1/2**N of the turns first."""
+    ray: Annotated[str | None, tyro.conf.arg(metavar="[HOST:PORT]", help_behavior_hint="")] = None
+    """Train several on Ray, a processor each: --ray alone on this machine, or the address of a cluster's head."""
 
 
 @command
@@ -70,7 +86,8 @@ def main(argv: Sequence[str] | None = None, standards: Standards = STANDARDS) ->
     known.add_argument("--config", type=Path)
     known.add_argument("--resume", type=Path)
     known.add_argument("--population")
-    named = known.parse_known_args(argv)[0]
+    words = with_local(sys.argv[1:] if argv is None else argv)
+    named = known.parse_known_args(words)[0]
     resume, config = named.resume, named.config
     if resume is not None and config is not None:
         raise ConfigError("config: a training that goes on has its own; give --config or --resume")
@@ -79,9 +96,13 @@ def main(argv: Sequence[str] | None = None, standards: Standards = STANDARDS) ->
         raise ConfigError(f"population: {config} has a market of its own; give one or the other")
     begun_as = stored or (Training() if config is None else stored_training(config, or_run=True))
     default = Arguments(training=begun_as, config=config, resume=resume)
-    arguments = tyro.cli(Arguments, args=argv, default=default, prog="python -m runners.train")
+    arguments = tyro.cli(Arguments, args=words, default=default, prog="python -m runners.train")
     counts = {kind: count for kind, count in vars(arguments.counts).items() if count is not None}
     training = amend(arguments.training, counts={**arguments.training.counts, **counts})
+    if arguments.seeds or arguments.vary:
+        return train_several(training, arguments, standards)
+    if arguments.halve or arguments.ray is not None:
+        raise ConfigError("--halve, --ray: are for several trainings; give --seeds or --vary as well")
     if stored is not None:
         folder = resume
         given = to_json(training)
@@ -108,6 +129,45 @@ def main(argv: Sequence[str] | None = None, standards: Standards = STANDARDS) ->
         f"{'it had ended; ' if ended else ''}best liquidation gain on validation seeds {result['best']:,.0f}; "
         f"policy and checkpoint in {folder}"
     )
+    return 0
+
+
+def train_several(training: Training, arguments: Arguments, standards: Standards) -> int:
+    """Train with several seeds or settings; return the exit status."""
+    if arguments.resume is not None:
+        raise ConfigError("--resume: several trainings go on with the same command and --run-dir")
+    if not 0 <= arguments.halve < 20:
+        raise ConfigError(f"--halve: expected 0 to 19, got {arguments.halve}")
+    variations = dict(parse_variation(text) for text in arguments.vary)
+    trainings = many.crossed(training, parse_seeds(arguments.seeds), variations)
+    root = fresh_folder("trainings") if arguments.run_dir == FRESH else arguments.run_dir
+    legs = many.open_folders(trainings, root)
+    print(f"{len(legs)} trainings in {root}; to look at all of them: tensorboard --logdir {root}", flush=True)
+
+    def told(leg: many.Leg, result: dict[str, Any]) -> None:
+        best = "none kept" if result["best"] is None else f"{result['best']:,.0f}"
+        print(
+            f"{leg.name:<40}{result['timesteps']:>12,} turns  best {best:>10}  weights {result['weights'][:16]}",
+            flush=True,
+        )
+
+    try:
+        with contextlib.ExitStack() as stack:
+            executor: many.Executor = many.one_after_another
+            if arguments.ray is not None:
+                cluster = stack.enter_context(session(arguments.ray))
+                executor = on_ray(cluster, root)
+            found = many.train_all(legs, executor, standards, arguments.halve, told)
+            if arguments.ray is not None and (said := cluster.said()):
+                print(said, file=sys.stderr)
+    except KeyboardInterrupt:
+        print(f"\nstopped; the same command goes on, with --run-dir {root}", file=sys.stderr)
+        return 130
+    kept = [name for name, result in found.items() if result["best"] is not None]
+    if not kept:
+        raise ConfigError(f"trainings: no policy was kept: at no validation did one {standards.limits()}")
+    best = max(kept, key=lambda name: float(found[name]["best"]))
+    print(f"best liquidation gain on validation seeds {found[best]['best']:,.0f}: {root / best}")
     return 0
 
 

@@ -20,15 +20,12 @@ from runners.files.event_file import EventFile, experiment, layout, scalars, tex
 from runners.files.versions import versions_of
 from runners.files.whole import cannot_be_written
 from runners.learn import checkpoint, evaluation
-from runners.learn.settings import POLICY, Training
+from runners.learn.settings import PACKAGES, POLICY, Training
 from runners.learn.vec_env import MarketVecEnv
 from scripted_agents.freezing import freeze, frozen_parameters
 from scripted_agents.frozen_ppo import frozen_network, trained_for
 from scripted_agents.policy import CompiledPolicy
 from scripted_agents.standards import STANDARDS, Standards
-
-PACKAGES = ("stable-baselines3", "torch", "gymnasium", "numpy", "numba")
-"""Whose versions decide a training's weights."""
 
 MEASURES = ("gain", "liquidation_gain", "trading_turns", "near_bound")
 """What a validation measures, of the figures in :mod:`runners.learn.evaluation`."""
@@ -73,7 +70,14 @@ class BoardOutput(KVWriter):
 class Schedule(BaseCallback):
     """What happens between two updates: the league, validations, checkpoints, the progress bar."""
 
-    def __init__(self, training: Training, folder: Path, env: MarketVecEnv, standards: Standards = STANDARDS) -> None:
+    def __init__(
+        self,
+        training: Training,
+        folder: Path,
+        env: MarketVecEnv,
+        standards: Standards = STANDARDS,
+        until: int | None = None,
+    ) -> None:
         super().__init__()
         self.training = training
         self.standards = training.held_to(standards)
@@ -87,6 +91,9 @@ class Schedule(BaseCallback):
         self.league: list[NDArray[np.float64]] = []
         self.seconds = 0.0
         """Spent before this process."""
+        self.until = until
+        self.stopped: int | None = None
+        """Turns at which it has come to ``until`` before its end; its checkpoint is of that moment."""
         self._begun = time.perf_counter()
         self._bar: tqdm[Any] | None = None
 
@@ -114,7 +121,7 @@ class Schedule(BaseCallback):
                 output.describe(settings, self.folder.name, [f"validation/{name}" for name in MEASURES])
 
     def _on_step(self) -> bool:
-        return True
+        return self.stopped is None
 
     def _due(self, what: str, every: int) -> bool:
         if self.num_timesteps < self.next[what]:
@@ -131,7 +138,9 @@ class Schedule(BaseCallback):
             self.judge()
         # Stable-Baselines3 would write an update's figures with the next one's, and a checkpoint in between lose them.
         self.logger.dump(self.num_timesteps)
-        if self._due("checkpoint", self.training.checkpoint_every):
+        if self.until is not None and self.num_timesteps >= self.until:
+            self.stopped = self.num_timesteps
+        if self._due("checkpoint", self.training.checkpoint_every) or self.stopped is not None:
             self.save()
         if self.training.opponents:
             self._seat_opponents()

@@ -29,6 +29,9 @@ CONFIG, POLICY, RESULT = "config.json", "policy.zip", "training.json"
 """Files of a training's folder, beside its checkpoint and its TensorBoard files."""
 
 
+PACKAGES = ("stable-baselines3", "torch", "gymnasium", "numpy", "numba")
+"""Whose versions decide a training's weights."""
+
 Count = Annotated[int, Field(ge=1)]
 Part = Literal["training", "validation", "test"]
 PARTS: tuple[Part, ...] = get_args(Part)

@@ -27,8 +27,8 @@ from runners.files.whole import write_json
 from runners.learn import checkpoint
 from runners.learn.fast import FastPPO
 from runners.learn.imitation import imitate
-from runners.learn.schedule import PACKAGES, BoardOutput, Schedule
-from runners.learn.settings import CONFIG, RESULT, Training
+from runners.learn.schedule import BoardOutput, Schedule
+from runners.learn.settings import CONFIG, PACKAGES, RESULT, Training
 from runners.learn.vec_env import MarketVecEnv
 from scripted_agents.baselines import DoNothing
 from scripted_agents.standards import STANDARDS, Standards
@@ -87,6 +87,8 @@ def learn(model: PPO, schedule: Schedule, board: BoardOutput, resume: bool) -> N
     left = schedule.training.total_timesteps - model.num_timesteps
     if left > 0:
         model.learn(left, callback=schedule, reset_num_timesteps=not resume)
+        if schedule.stopped is not None:
+            return
     else:
         schedule.init_callback(model)
         schedule.num_timesteps = model.num_timesteps
@@ -97,7 +99,13 @@ def learn(model: PPO, schedule: Schedule, board: BoardOutput, resume: bool) -> N
     model.logger.dump(model.num_timesteps)
 
 
-def train(training: Training, folder: Path, resume: bool = False, standards: Standards = STANDARDS) -> dict[str, Any]:
+def train(
+    training: Training,
+    folder: Path,
+    resume: bool = False,
+    standards: Standards = STANDARDS,
+    until: int | None = None,
+) -> dict[str, Any]:
     """Train, and leave the best policy and what became of it in ``folder``; return the latter.
 
     Args:
@@ -105,12 +113,13 @@ def train(training: Training, folder: Path, resume: bool = False, standards: Sta
         folder: for everything that it writes.
         resume: whether to go on from the folder's checkpoint; without one it begins.
         standards: what a policy must meet to be kept, and the seeds that say so.
+        until: turns after which it stops at a checkpoint, to be resumed; None for its end.
 
     Raises:
         ConfigError: the checkpoint is damaged or of another training; no policy within its limits was found.
     """
     model, env = build(training)
-    schedule = Schedule(training, folder, env, standards)
+    schedule = Schedule(training, folder, env, standards, until)
     resume = resume and (folder / checkpoint.FILE).exists()
     if resume:
         schedule.go_on(*checkpoint.load(folder, model, env, schedule.purpose))
@@ -137,6 +146,8 @@ def train(training: Training, folder: Path, resume: bool = False, standards: Sta
         "best": schedule.best,
         "curve": schedule.curve,
     }
+    if schedule.stopped is not None:
+        return {**result, "timesteps": schedule.stopped}
     write_json(folder / RESULT, result)
     if schedule.best is None:
         raise ConfigError(

@@ -1,0 +1,71 @@
+"""Trainings on a cluster, a processor each: their folders, checkpoints among them, lie where all nodes reach them.
+
+A training that is lost with its worker or node goes on from its last checkpoint elsewhere, to the weights that it would have had. A node that has
+other versions or does not see the folder refuses.
+"""
+
+from __future__ import annotations
+
+import secrets
+import socket
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from market_env.config import ConfigError
+from runners.cluster.session import Cluster
+from runners.experiment.store import code_hash
+from runners.files.versions import versions_of
+from runners.learn.many import Executor, Leg, go_on
+from runners.learn.settings import PACKAGES
+from scripted_agents.standards import Standards
+
+
+def sources() -> dict[str, Any]:
+    """What decides a training's weights, beside its settings and the processor."""
+    return {"code": code_hash(), **versions_of(PACKAGES)}
+
+
+def train_leg(shared: tuple[Standards, dict[str, Any], Path], leg: Leg) -> dict[str, Any]:
+    """Train in a worker.
+
+    Args:
+        shared: standards, :func:`sources` of who asks, and a file that it has put beside the trainings' folders.
+        leg: what is trained.
+
+    Raises:
+        ConfigError: this worker would train another policy, or does not see the folder.
+    """
+    standards, expected, mark = shared
+    node = socket.gethostname()
+    if (own := sources()) != expected:
+        name = next(name for name in expected if own.get(name) != expected[name])
+        raise ConfigError(
+            f"--ray: node {node} has {name} {own.get(name)}, this process {expected[name]}: its weights could differ; "
+            "install the same on all nodes"
+        )
+    if not mark.exists():
+        raise ConfigError(
+            f"--run-dir: node {node} does not see {mark.parent}: expected a folder that all nodes share under one path"
+        )
+    return go_on(leg, standards)
+
+
+def on_ray(cluster: Cluster, root: Path) -> Executor:
+    """An executor that trains on a cluster.
+
+    Args:
+        cluster: it.
+        root: the folder of all trainings.
+    """
+
+    def play(legs: Sequence[Leg], standards: Standards) -> Iterator[tuple[int, dict[str, Any]]]:
+        mark = root.resolve() / f".seen-{secrets.token_hex(8)}"
+        mark.touch()
+        try:
+            whole = [Leg(leg.training, leg.folder.resolve(), leg.until) for leg in legs]
+            yield from cluster.run(train_leg, (standards, sources(), mark), whole)
+        finally:
+            mark.unlink(missing_ok=True)
+
+    return play

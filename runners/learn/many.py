@@ -1,0 +1,158 @@
+"""Several trainings at once: seeds and settings crossed, a folder each, and those that do worse ended early.
+
+A training's folder goes on from its last checkpoint, so whatever was stopped goes on, and ends with the weights that it would have had. Ending
+early is successive halving (Jamieson and Talwalkar 2016, "Non-stochastic best arm identification and hyperparameter optimization"): after a share of the
+turns the better half by validation goes on, and so on. It waits for all before it halves, so the same command gives the same
+trainings, whoever was faster.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from market_env.config import ConfigError, amend, parse_json, to_json
+from market_env.outside import read_json, shown
+from runners.files.folder import make_folder
+from runners.learn.settings import CONFIG, RESULT, Training, stored_training
+from scripted_agents.standards import Standards
+
+MOST = 10_000
+
+
+@dataclass(frozen=True)
+class Leg:
+    """A training to go on with, to its end or to so many turns."""
+
+    training: Training
+    folder: Path
+    until: int | None = None
+
+    @property
+    def name(self) -> str:
+        """Its folder's."""
+        return self.folder.name
+
+
+Executor = Callable[[Sequence[Leg], Standards], Iterator[tuple[int, dict[str, Any]]]]
+"""Plays legs, in any order, and gives each one's number and what became of it as it ends."""
+
+
+def crossed(training: Training, seeds: Sequence[int], variations: Mapping[str, Sequence[Any]]) -> dict[str, Training]:
+    """A training for each seed and each combination of settings, by a name for its folder.
+
+    Raises:
+        ConfigError: a setting is unknown, a value is bad, or they are too many.
+    """
+    found: dict[str, Training] = {}
+    for values in itertools.product(*variations.values()):
+        changed = training
+        for path, value in zip(variations, values, strict=True):
+            changed = _set(changed, path, value)
+        for seed in seeds or (training.seed,):
+            words = [f"{path}-{value}" for path, value in zip(variations, values, strict=True)]
+            name = "-".join([re.sub(r"[^A-Za-z0-9.,_+-]+", "_", word) for word in [*words, f"seed-{seed}"]])
+            found[name] = amend(changed, seed=seed)
+    if not 0 < len(found) <= MOST:
+        raise ConfigError(f"trainings: expected 1 to {MOST:,}, got {len(found):,}")
+    return found
+
+
+def _set(training: Training, path: str, value: Any) -> Training:
+    data = to_json(training)
+    *parents, name = path.split(".")
+    place: Any = data
+    for parent in parents:
+        place = place.get(parent) if isinstance(place, dict) else None
+    if not isinstance(place, dict) or name not in place or path == "seed":
+        known = [own for own in to_json(training) if own != "seed"]
+        raise ConfigError(f"--vary {shown(path)[1:-1]}: expected a setting of a training, one of {', '.join(known)}")
+    place[name] = value
+    try:
+        return parse_json(Training, json.dumps(data))
+    except ConfigError as error:
+        raise ConfigError(f"--vary {shown(path)[1:-1]}: {error}") from None
+
+
+def open_folders(trainings: Mapping[str, Training], root: Path) -> list[Leg]:
+    """A folder for each training; those that are there are of the same trainings.
+
+    Raises:
+        ConfigError: a folder holds something else.
+        RunFolderError: one cannot be made.
+    """
+    legs = [Leg(training, root / name) for name, training in trainings.items()]
+    for leg in legs:
+        if (leg.folder / CONFIG).exists():
+            stored = to_json(stored_training(leg.folder / CONFIG))
+            for name, given in to_json(leg.training).items():
+                if given != stored[name]:
+                    raise ConfigError(f"{name}: the training in {leg.folder} has {stored[name]!r}, got {given!r}")
+        elif leg.folder.exists() and (not leg.folder.is_dir() or any(leg.folder.iterdir())):
+            raise ConfigError(f"{leg.folder}: expected a training, an empty folder or none, found something else")
+    make_folder(root)
+    return legs
+
+
+def go_on(leg: Leg, standards: Standards) -> dict[str, Any]:
+    """Train a leg in this process; what became of it, also where no policy was kept."""
+    from runners.learn.training import train  # PyTorch takes seconds to import
+
+    try:
+        return train(leg.training, leg.folder, resume=True, standards=standards, until=leg.until)
+    except ConfigError:
+        if not (leg.folder / RESULT).exists():
+            raise
+        return dict(read_json(leg.folder / RESULT, str(leg.folder / RESULT)))
+
+
+def one_after_another(legs: Sequence[Leg], standards: Standards) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The executor of this process."""
+    for number, leg in enumerate(legs):
+        yield number, go_on(leg, standards)
+
+
+def rungs_of(total: int, halvings: int) -> list[int | None]:
+    """Turns after which half of the trainings ends; None for the end."""
+    return [max(1, total >> left) for left in range(halvings, 0, -1)] + [None]
+
+
+def train_all(
+    legs: Sequence[Leg],
+    executor: Executor,
+    standards: Standards,
+    halvings: int = 0,
+    told: Callable[[Leg, dict[str, Any]], None] = lambda leg, result: None,
+) -> dict[str, dict[str, Any]]:
+    """Train all, the better half of them further as often as is asked; what became of each, by its name.
+
+    Args:
+        legs: the trainings.
+        executor: who trains.
+        standards: what a policy must meet to be kept, and the seeds that say so.
+        halvings: how often the worse half ends: after the share 1 / 2**halvings of the turns first.
+        told: called as a training ends, or comes to a halving.
+
+    Raises:
+        ConfigError: a checkpoint is damaged, or a node of a cluster refused.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    left = list(legs)
+    for until in rungs_of(legs[0].training.total_timesteps, halvings):
+        own = [Leg(leg.training, leg.folder, until) for leg in left]
+        for number, result in executor(own, standards):
+            found[own[number].name] = result
+            told(own[number], result)
+        if until is not None:
+            # Those without a policy that may be kept come last; of equals the first stays.
+            order = sorted(
+                left, key=lambda leg: -value if (value := found[leg.name]["best"]) is not None else float("inf")
+            )
+            kept = {leg.name for leg in order[: -(-len(left) // 2)]}
+            left = [leg for leg in left if leg.name in kept]
+    return found

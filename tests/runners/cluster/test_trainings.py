@@ -1,0 +1,63 @@
+"""Trainings on Ray: the weights of this process, also where a worker and a node are killed on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from benchmarks.cluster import Nodes, workers
+from market_env.config import ConfigError
+from runners.cluster.trainings import sources, train_leg
+from runners.learn.many import Leg
+from runners.learn.settings import RESULT, Training
+from scripted_agents.standards import STANDARDS
+
+pytestmark = pytest.mark.long
+COMMAND = (
+    "--task", "sell", "--seeds", "1..3", "--total-timesteps", "12288", "--markets", "8", "--n-steps", "32", "--batch-size", "64",
+    "--validate-every", "4096", "--checkpoint-every", "1024",
+)  # fmt: skip
+
+
+def weights(root: Path) -> dict[str, str]:
+    """By training."""
+    return {path.parent.name: json.loads(path.read_text())["weights"] for path in sorted(root.glob(f"*/{RESULT}"))}
+
+
+def test_trainings_end_with_the_same_weights_whatever_is_killed(tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "runners.train", *COMMAND, "--run-dir"]
+    with Nodes() as nodes:
+        process = subprocess.Popen(
+            [*words, str(tmp_path / "ray"), "--ray", nodes.address], env=nodes.environment, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        while len(list((tmp_path / "ray").glob("*/checkpoint.pt"))) < 3 and process.poll() is None:
+            time.sleep(0.05)
+        met = workers("train_leg")
+        met[0].send_signal(signal.SIGKILL)
+        nodes.kill("node")
+        said = process.communicate()[1]
+        assert process.returncode == 0, said
+    assert len(met) == 3
+    assert "lost with a worker or node and run again" in said
+    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
+    subprocess.run([*words, str(tmp_path / "plain")], check=True, env=environment, stdout=subprocess.DEVNULL)
+    assert len(weights(tmp_path / "plain")) == 3
+    assert weights(tmp_path / "ray") == weights(tmp_path / "plain")
+    assert not list((tmp_path / "ray").glob(".seen-*"))
+
+
+def test_a_node_that_would_train_another_policy_or_sees_no_folder_refuses(tmp_path: Path) -> None:
+    leg = Leg(Training(), tmp_path / "seed-5")
+    with pytest.raises(ConfigError, match=r"has torch .*, this process 1.0: its weights could differ"):
+        train_leg((STANDARDS, {**sources(), "torch": "1.0"}, tmp_path), leg)
+    with pytest.raises(ConfigError, match=r"does not see .*: expected a folder that all nodes share"):
+        train_leg((STANDARDS, sources(), tmp_path / "mark"), leg)
+    assert not leg.folder.exists()
