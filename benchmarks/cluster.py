@@ -26,6 +26,7 @@ from runners.experiment.arms import Base, crossed
 from runners.experiment.execute import in_threads
 from runners.experiment.experiment import chosen
 from runners.experiment.jobs import Executor, Job
+from runners.experiment.store import Store
 
 TIMES = 20
 BLOCKS = (1, 4, 16)
@@ -165,6 +166,27 @@ def seconds(executor: Executor, jobs: list[Job]) -> float:
     return time.perf_counter() - begin
 
 
+def nothing(shared: None, task: int) -> int:
+    """A task that does nothing."""
+    return task
+
+
+def writing(count: int = 2_000) -> tuple[float, float]:
+    """Milliseconds to keep a row, and to read it again when work goes on or ends."""
+    (arm,) = crossed(Base.of("default", timesteps=5_000), {})
+    measures = chosen(MEASURES, [arm])
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder) / "found", [arm], range(count), measures)
+        jobs = store.missing()
+        begin = time.perf_counter()
+        for job in jobs:
+            store.keep(job, dict.fromkeys(MEASURES, 1.0 / 3.0))
+        middle = time.perf_counter()
+        assert store.results().height == count
+        end = time.perf_counter()
+    return (middle - begin) / count * 1e3, (end - middle) / count * 1e3
+
+
 def speed() -> int:
     """Measure; return the exit status."""
     jobs = jobs_of(64)
@@ -182,7 +204,13 @@ def speed() -> int:
                 took = seconds(on_ray(cluster, -(-len(jobs) // blocks)), jobs)
                 name = f"Ray, {blocks} block{'s' * (blocks > 1)}"
                 print(f"{name:>24}{took:>27.1f}{took / here:>8.2f}")
+            begin = time.perf_counter()
+            assert len(list(cluster.run(nothing, None, range(1_000)))) == 1_000
+            empty = time.perf_counter() - begin
         print(f"{'':>12}Ray's own start {start:.1f} s, its workers' first run {first:.1f} s, with compiled code there")
+    print(
+        f"a task that does nothing {empty:.1f} ms; a row kept in {writing()[0]:.2f} ms, read again in {writing()[1]:.2f} ms"
+    )
     return 0
 
 

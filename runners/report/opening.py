@@ -20,7 +20,9 @@ from runners.report.standing import all_standings
 from runners.report.story import Story
 from runners.report.style import (
     ASK,
+    BAD_INK,
     BID,
+    GOOD_INK,
     GREEN,
     INK,
     MUTED,
@@ -65,12 +67,12 @@ def summary(story: Story) -> Figure:
     rows(figure, (0.75, 0.66, 0.22, 0.19), " ", ["figure", "value"], figures[half:], (0.68, 0.32), 8)
     top = marked(
         figure, kinds_of_agents(figure, run), "Findings of this one run, and what many seeds say of them",
-        {True: ("seen", GREEN), False: ("not seen", ASK), None: ("open", MUTED)},
+        {True: ("seen", GOOD_INK), False: ("not seen", BAD_INK), None: ("open", MUTED)},
         [(finding.held, finding.text) for finding in story.findings],
         "seen, not seen: in this run, by the thresholds said; open: it cannot be judged. A claim holds, or not, over many seeds.",
     )  # fmt: skip
     marked(
-        figure, top - 0.022, "Checks", {True: ("passed", GREEN), False: ("FAILED", ASK), None: ("open", MUTED)},
+        figure, top - 0.022, "Checks", {True: ("passed", GOOD_INK), False: ("FAILED", BAD_INK), None: ("open", MUTED)},
         [(check.good, f"{check.name}: {check.text}") for check in story.checks],
     )  # fmt: skip
     added = [kind for kind in run.kinds if kind not in SEATS]
@@ -99,12 +101,12 @@ def heading(figure: Figure, story: Story) -> None:
     if not run.summary["complete"]:
         figure.text(
             0.04, 0.88, f"Incomplete: the run was cut off after {run.timesteps:,} of {run.market.timesteps:,} timesteps.",
-            fontsize=10.5, color=ASK, weight="bold",
+            fontsize=10.5, color=BAD_INK, weight="bold",
         )  # fmt: skip
     if story.missing:
         figure.text(
             0.45 * (not run.summary["complete"]) + 0.04, 0.88, f"Not whole: {'; '.join(story.missing)}. ",
-            fontsize=8.5, color=ASK, weight="bold",
+            fontsize=8.5, color=BAD_INK, weight="bold",
         )  # fmt: skip
 
 

@@ -14,13 +14,15 @@ from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
 from runners.files.run import Run
-from scripted_agents.kind import BLUE, BLUISH_GREEN, GREY, ORANGE, REDDISH_PURPLE
+from scripted_agents.kind import BLUE, BLUISH_GREEN, ORANGE, REDDISH_PURPLE
 from scripted_agents.registry import KINDS
 
 STYLE = str(Path(__file__).with_name("report.mplstyle"))
 """Matplotlib's style file of all figures: ``matplotlib.style.use(STYLE)``."""
 
-BID, ASK, GREEN, MUTED = BLUE, ORANGE, BLUISH_GREEN, GREY
+BID, ASK, GREEN, MUTED = BLUE, ORANGE, BLUISH_GREEN, "#6B6B6B"
+GOOD_INK, BAD_INK = "#00704F", "#B04A00"
+"""Green and orange for words on white, where the colours of areas are too light to read (WCAG's contrast of 4.5)."""
 INK, BAND = "#222222", "#D9D9D9"
 KIND_COLOURS = {name: kind.colour for name, kind in KINDS.items()}
 """The known kinds' colours, the same in every report."""

@@ -24,6 +24,7 @@ import polars as pl
 import pypdfium2
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -108,6 +109,38 @@ def overlapping(figure: Figure) -> list[tuple[str, str]]:
     ]
 
 
+def brightness(colour: Any) -> float:
+    """Relative luminance, 0 to 1 (WCAG 2.2)."""
+    parts = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in to_rgb(colour)]
+    return 0.2126 * parts[0] + 0.7152 * parts[1] + 0.0722 * parts[2]
+
+
+def faint(figure: Figure) -> list[tuple[str, float]]:
+    """Texts on their page's or panel's own ground, numbers and names of axes among them, of less than WCAG's contrast of 4.5."""
+    grounds = [(text, figure.get_facecolor()) for text in figure.texts]
+    for axes in figure.axes:
+        outside = [
+            axes.title,
+            axes._left_title,
+            axes.xaxis.label,
+            axes.yaxis.label,
+            *axes.get_xticklabels(),
+            *axes.get_yticklabels(),
+        ]
+        grounds += [(text, figure.get_facecolor()) for text in outside]
+        if not axes.images and not axes.patches and not axes.collections:
+            grounds += [(text, axes.get_facecolor()) for text in axes.texts if text.get_bbox_patch() is None]
+        if legend := axes.get_legend():
+            grounds += [(text, axes.get_facecolor()) for text in legend.get_texts()]
+    found = []
+    for text, ground in grounds:
+        if text.get_visible() and text.get_text().strip():
+            bright, dark = sorted((brightness(text.get_color()), brightness(ground)), reverse=True)
+            if (contrast := (bright + 0.05) / (dark + 0.05)) < 4.5:
+                found.append((text.get_text(), round(contrast, 2)))
+    return found
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_every_page_is_drawn_whole_titled_and_labelled(name: str, tmp_path: Path) -> None:
     arguments, config = RUNS[name]
@@ -123,6 +156,7 @@ def test_every_page_is_drawn_whole_titled_and_labelled(name: str, tmp_path: Path
         for title, figure in ((title, figure) for title, make in pages.items() for figure in make()):
             assert not overflowing(figure), title
             assert not overlapping(figure), title
+            assert not faint(figure), title
             texts = [text.get_text() for text in figure.findobj(Text)]
             assert not any("nan" in text.lower().split() for text in texts), title
             for axes in figure.axes:
