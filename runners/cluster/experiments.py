@@ -36,8 +36,8 @@ BLOCKS = 4
 
 OURS = {"market_env", "scripted_agents", "runners"}
 
-Asked = tuple["Arm", str, tuple["Measure", ...]]
-"""What jobs share: an arm, its key, and what is asked."""
+Asked = tuple["Arm", str, tuple["Measure", ...], dict[str, str]]
+"""What jobs share: an arm, its key, what is asked, and its models' hashes."""
 
 
 def sources() -> dict[str, Any]:
@@ -75,6 +75,11 @@ def play_block(shared: tuple[Sequence[Asked], dict[str, Any]], block: Sequence[t
             f"--ray: node {socket.gethostname()} has {name} {own.get(name)}, this process {expected[name]}: its rows could differ; "
             "install the same on all nodes"
         )
+    for number in {number for number, _ in block}:
+        arm, *_, models = asked[number]
+        if (found := arm.models()) != models:
+            name = next(name for name in models if found.get(name) != models[name])
+            raise ConfigError(f"--ray: node {socket.gethostname()} has another file as {name}; its rows would differ")
     jobs = [Job(*asked[number][:2], seed, asked[number][2]) for number, seed in block]
     places = {job: place for place, job in enumerate(jobs)}
     played = in_threads(jobs, 1)
@@ -106,7 +111,7 @@ def on_ray(cluster: Cluster, size: int | None = None) -> Executor:
             name = (job.key, tuple(measure.column for measure in job.measures))
             if name not in shared:
                 shared[name] = len(asked)
-                asked.append((job.arm, job.key, job.measures))
+                asked.append((job.arm, job.key, job.measures, job.arm.models()))
             numbered.append((shared[name], job.seed))
         carry_along(asked)
         most = size or max(SMALLEST, min(LARGEST, len(jobs) // (BLOCKS * cluster.processors)))
@@ -124,7 +129,7 @@ def carry_along(asked: Sequence[Asked]) -> None:
     """Let the modules of a user's own measures go with them, since they may lie where no worker finds them."""
     from ray import cloudpickle
 
-    own = {measure.figure.__module__ for _, _, measures in asked for measure in measures if measure.group == "own"}
+    own = {measure.figure.__module__ for _, _, measures, _ in asked for measure in measures if measure.group == "own"}
     for name in own:
         if name.partition(".")[0] not in OURS:
             cloudpickle.register_pickle_by_value(sys.modules[name])  # type: ignore[no-untyped-call]

@@ -52,16 +52,21 @@ class Arm:
     def key(self) -> str:
         """Hash of all that decides what it plays, models' bytes included: 16 hexadecimal digits."""
         data = self.describe()
-        return setting_key(data["market"], data["policies"], self._models())
+        return setting_key(data["market"], data["policies"], self.models())
 
     @property
     def place(self) -> str:
         """The same for episodes of any length."""
         data = self.describe()
         del data["market"]["timesteps"]
-        return setting_key(data["market"], data["policies"], self._models())
+        return setting_key(data["market"], data["policies"], self.models())
 
-    def _models(self) -> dict[str, str]:
+    def models(self) -> dict[str, str]:
+        """Hash of each model file that it names.
+
+        Raises:
+            ModelError: one cannot be read.
+        """
         models = {policy.model for policy in self.policies.values() if isinstance(policy, FrozenPPO)}
         return {model: sha256(locate(model)) for model in models}
 

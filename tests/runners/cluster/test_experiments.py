@@ -83,6 +83,15 @@ def test_a_node_with_other_sources_is_refused(cluster: Cluster, monkeypatch: pyt
             play_block(([], other), [])
 
 
+def test_a_model_that_is_another_on_a_node_is_refused() -> None:
+    (arm,) = crossed(Base.of("default", timesteps=20), {})
+    ((model, found),) = arm.models().items()
+    asked = (arm, arm.key, tuple(chosen(["spread"], [arm])))
+    with pytest.raises(ConfigError, match=f"has another file as {model}"):
+        play_block(([(*asked, {model: "0" * 64})], sources()), [(0, 1)])
+    assert play_block(([(*asked, {model: found})], sources()), [(0, 1)]).num_rows == 1
+
+
 def test_a_measure_of_ones_own_goes_along(tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(
         textwrap.dedent("""
