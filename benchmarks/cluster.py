@@ -84,6 +84,23 @@ class Nodes:
         self._process.stdin.flush()
         self._process.stdout.readline()
 
+    def workers(self) -> list[psutil.Process]:
+        """Those of its workers that run a task now."""
+        found = []
+        for process in psutil.Process(self._process.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if any("ray::at_node" in word for word in process.cmdline()):
+                    found.append(process)
+        return found
+
+    def kill_a_worker(self) -> bool:
+        """Kill one that runs a task; whether there was one."""
+        for worker in self.workers():
+            with contextlib.suppress(psutil.NoSuchProcess):
+                worker.send_signal(signal.SIGKILL)
+                return True
+        return False
+
     def begun(self, out: Path) -> subprocess.Popen[str]:
         """The experiment on this cluster, as its user starts it."""
         words = [sys.executable, "-m", "runners.experiment", *COMMAND, "--out", str(out), "--ray", self.address]
@@ -101,30 +118,12 @@ def await_rows(out: Path, process: subprocess.Popen[str], count: int) -> None:
         time.sleep(0.02)
 
 
-def workers(task: str = "play_block") -> list[psutil.Process]:
-    """Those that run a task of this name now."""
-    found = []
-    for process in psutil.process_iter(["cmdline"]):
-        if any(task in word for word in process.info["cmdline"] or ()):
-            found.append(process)
-    return found
-
-
-def kill_a_worker() -> bool:
-    """Kill one that plays; whether there was one."""
-    for worker in workers():
-        with contextlib.suppress(psutil.NoSuchProcess):
-            worker.send_signal(signal.SIGKILL)
-            return True
-    return False
-
-
 def disturbed(out: Path) -> tuple[str, bool]:
     """Play the experiment while a worker and then a node are killed; what was said of losses, and whether a worker was met."""
     with Nodes() as nodes:
         process = nodes.begun(out)
         await_rows(out, process, 1)
-        met = kill_a_worker()
+        met = nodes.kill_a_worker()
         await_rows(out, process, 13)
         nodes.kill("node")
         said = process.communicate()[1]

@@ -1,6 +1,6 @@
 """``python -m benchmarks.masks``: does it help a learner to be told which actions can have no effect?
 
-MaskablePPO of sb3-contrib, with the published policy's settings, trains in the default market over three seeds with ``action_masks()`` and without. What counts is the
+MaskablePPO of sb3-contrib, with the published policy's settings but a constant learning rate, trains in the default market over three seeds with ``action_masks()`` and without. What counts is the
 change in wealth on the validation seeds, played with masks where it learned with them, the best of its validations. Cost: three quarters of an hour on two cores.
 """
 

@@ -18,6 +18,7 @@ from typing import Annotated, Any
 import tyro
 
 from market_env.config import LEARNER_KIND, ConfigError, amend, to_json
+from market_env.outside import shown
 from runners.cluster.session import session, with_local
 from runners.cluster.trainings import on_ray
 from runners.command import command
@@ -138,11 +139,14 @@ def train_several(training: Training, arguments: Arguments, standards: Standards
         raise ConfigError("--resume: several trainings go on with the same command and --run-dir")
     if not 0 <= arguments.halve < 20:
         raise ConfigError(f"--halve: expected 0 to 19, got {arguments.halve}")
-    variations = dict(parse_variation(text) for text in arguments.vary)
+    variations: dict[str, list[Any]] = {}
+    for text in arguments.vary:
+        path, values = parse_variation(text)
+        if path in variations:
+            raise ConfigError(f"--vary {shown(path)[1:-1]}: expected each setting once")
+        variations[path] = values
     trainings = many.crossed(training, parse_seeds(arguments.seeds), variations)
     root = fresh_folder("trainings") if arguments.run_dir == FRESH else arguments.run_dir
-    legs = many.open_folders(trainings, root)
-    print(f"{len(legs)} trainings in {root}; to look at all of them: tensorboard --logdir {root}", flush=True)
 
     def told(leg: many.Leg, result: dict[str, Any]) -> None:
         best = "none kept" if result["best"] is None else f"{result['best']:,.0f}"
@@ -157,6 +161,8 @@ def train_several(training: Training, arguments: Arguments, standards: Standards
             if arguments.ray is not None:
                 cluster = stack.enter_context(session(arguments.ray))
                 executor = on_ray(cluster, root)
+            legs = many.open_folders(trainings, root)
+            print(f"{len(legs)} trainings in {root}; to look at all of them: tensorboard --logdir {root}", flush=True)
             found = many.train_all(legs, executor, standards, arguments.halve, told)
             if arguments.ray is not None and (said := cluster.said()):
                 print(said, file=sys.stderr)
@@ -165,7 +171,9 @@ def train_several(training: Training, arguments: Arguments, standards: Standards
         return 130
     kept = [name for name, result in found.items() if result["best"] is not None]
     if not kept:
-        raise ConfigError(f"trainings: no policy was kept: at no validation did one {standards.limits()}")
+        raise ConfigError(
+            f"trainings: no policy was kept: at no validation did one {training.held_to(standards).limits()}"
+        )
     best = max(kept, key=lambda name: float(found[name]["best"]))
     print(f"best liquidation gain on validation seeds {found[best]['best']:,.0f}: {root / best}")
     return 0

@@ -132,12 +132,7 @@ def shortfall_reward(side: Side = "sell", lots: int = LOTS, timesteps: int = TIM
 
 def training_reward(side: Side) -> ShortfallReward:
     """The published task's reward with what lets a training hear what its trading brings."""
-    return replace(
-        shortfall_reward(side),
-        benchmark="slices",
-        damping=float(__import__("os").environ.get("DAMP", "0.8")),
-        lateness_penalty=float(__import__("os").environ.get("LATE", "0.01")),
-    )
+    return replace(shortfall_reward(side), benchmark="slices", damping=0.8, lateness_penalty=0.01)
 
 
 class ExecutionVectorEnv(MarketVectorEnv):

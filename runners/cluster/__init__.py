@@ -1,1 +1,1 @@
-"""Experiments and trainings on Ray, on this machine or on a cluster: an optional extra that nothing else imports."""
+"""Experiments and trainings on Ray, on this machine or on a cluster: an optional extra, which commands alone import."""

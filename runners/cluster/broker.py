@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import os
 import pickle
+import shutil
 import sys
 import threading
 import traceback
@@ -18,12 +19,11 @@ from queue import SimpleQueue
 from typing import Any, BinaryIO
 
 import ray
-from ray import cloudpickle
 
 from market_env.config import ConfigError
 from runners.cluster.session import ANSWER, HEADER, LOCAL, LOOK, parse_address
 
-MOST_LOST = 10
+MOST_LOST = 5
 """Times that one task may be lost: whatever is lost that often takes its worker with it."""
 AHEAD = 2
 """Tasks that are begun for each processor."""
@@ -48,7 +48,7 @@ class EndedError(Exception):
 class Inbox(threading.Thread):
     """Reads what is asked, and notices when nobody asks any more."""
 
-    def __init__(self, source: BinaryIO) -> None:
+    def __init__(self, source: int) -> None:
         super().__init__(daemon=True)
         self._source = source
         self._messages: SimpleQueue[bytes | None] = SimpleQueue()
@@ -56,10 +56,21 @@ class Inbox(threading.Thread):
 
     def run(self) -> None:
         """Read to the end."""
-        while len(header := self._source.read(HEADER.size)) == HEADER.size:
-            self._messages.put(self._source.read(HEADER.unpack(header)[0]))
+        while (header := self._bytes(HEADER.size)) is not None:
+            message = self._bytes(HEADER.unpack(header)[0])
+            if message is None:
+                break
+            self._messages.put(message)
         self.over.set()
         self._messages.put(None)
+
+    def _bytes(self, count: int) -> bytes | None:
+        found = b""
+        while len(found) < count:
+            if not (part := os.read(self._source, min(count - len(found), 2**20))):
+                return None
+            found += part
+        return found
 
     def next(self) -> bytes:
         """The next message."""
@@ -92,10 +103,13 @@ def begin(address: str, folder: str) -> tuple[str, int]:
     """
     runtime = {"env_vars": ONE_THREAD}
     if address == LOCAL:
-        found: Any = ray.init(
-            address=LOCAL, num_cpus=len(os.sched_getaffinity(0)), include_dashboard=False, _node_ip_address="127.0.0.1",
-            _temp_dir=folder, log_to_driver=False, logging_level=logging.ERROR, object_store_memory=SHARED, runtime_env=runtime,
-        )  # fmt: skip
+        try:
+            found: Any = ray.init(
+                address=LOCAL, num_cpus=len(os.sched_getaffinity(0)), include_dashboard=False, _node_ip_address="127.0.0.1",
+                _temp_dir=folder, log_to_driver=False, logging_level=logging.ERROR, object_store_memory=SHARED, runtime_env=runtime,
+            )  # fmt: skip
+        except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+            raise ConfigError(f"--ray: Ray cannot start on this machine: {error}") from None
         return parse_address(found.address_info["gcs_address"])
     said = f"--ray {address}: expected the head of a Ray cluster"
     failed: list[Exception] = []
@@ -117,8 +131,10 @@ def begin(address: str, folder: str) -> tuple[str, int]:
         raise ConfigError(f"{said}, but what answers there is none, or refuses us{why}")
     try:
         ray.init(address=address, log_to_driver=False, logging_level=logging.ERROR, runtime_env=runtime)
-    except (ConnectionError, RuntimeError, ray.exceptions.RayError) as error:
-        raise ConfigError(f"{said}: {error}") from None
+    except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
+        raise ConfigError(f"{said}, and this machine to be a node of it: {error}") from None
+    if not ray.cluster_resources().get("CPU"):  # type: ignore[no-untyped-call]
+        raise ConfigError(f"--ray {address}: the cluster has no processor to play on")
     return parse_address(address)
 
 
@@ -128,34 +144,60 @@ def processors() -> int:
     return max(1, int(resources.get("CPU", 1)))
 
 
+def at_node(payload: bytes, task: bytes, expected: dict[str, Any]) -> tuple[bool, Any]:
+    """Run a task in a worker, if its node has the sources of who asks: whether it has, and the result as bytes or what is wrong.
+
+    It goes to a node by its value, since nothing of ours need be there, and loads nothing that came along before it has looked.
+    """
+    import importlib
+    import socket
+
+    from ray import cloudpickle
+
+    try:
+        looked = importlib.import_module("runners.cluster.sources")
+    except ImportError as error:
+        return False, f"--ray: node {socket.gethostname()} lacks this package: {error}; install the same on all nodes"
+    if (wrong := looked.differing(expected)) is not None:
+        return False, wrong
+    function, shared = cloudpickle.loads(payload)
+    return True, cloudpickle.dumps(function(shared, cloudpickle.loads(task)))  # type: ignore[no-untyped-call]
+
+
 def play(message: bytes, inbox: Inbox, outbox: Outbox, again: int) -> int:
     """Run what a message asks for, and say each result; return how many tasks were lost so far."""
-    function, shared, tasks = cloudpickle.loads(message)
-    remote = ray.remote(max_retries=0, num_cpus=1)(function)
-    what = ray.put(shared)
+    asked, expected, payload, tasks = pickle.loads(message)  # noqa: S301 (from our own process, by a pipe that nobody else has)
+    remote = ray.remote(max_retries=0, num_cpus=1)(at_node)
+    what = ray.put(payload)
     waiting = deque((number, 0) for number in range(len(tasks)))
     running: dict[Any, tuple[int, int]] = {}
     try:
         while waiting or running:
             while waiting and len(running) < AHEAD * processors():
                 number, lost = waiting.popleft()
-                running[remote.remote(what, tasks[number])] = (number, lost)
+                running[remote.remote(what, tasks[number], expected)] = (number, lost)
             done, _ = ray.wait(list(running), num_returns=1, timeout=LOOK)
             if inbox.over.is_set():
                 raise EndedError
             for reference in done:
                 number, lost = running.pop(reference)
                 try:
-                    outbox.say("result", number, ray.get(reference), again)
+                    same, found = ray.get(reference)
                 except LOST:
                     again += 1
                     if lost + 1 == MOST_LOST:
-                        raise ConfigError(f"--ray: a task was lost {MOST_LOST} times with its worker or node") from None
+                        raise ConfigError(
+                            f"--ray: task {number} of {len(tasks)} was lost {MOST_LOST} times with its worker or node"
+                        ) from None
                     waiting.append((number, lost + 1))
                 except ray.exceptions.RayTaskError as error:
                     if isinstance(error.cause, ConfigError):
                         raise ConfigError(str(error.cause)) from None
                     raise
+                else:
+                    if not same:
+                        raise ConfigError(found)
+                    outbox.say("result", asked, number, found, again)
         return again
     finally:
         for reference in running:
@@ -167,7 +209,7 @@ def main(arguments: list[str]) -> int:
     address, folder = arguments
     target = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what anything prints goes to the log
-    inbox, outbox = Inbox(sys.stdin.buffer), Outbox(target)
+    inbox, outbox = Inbox(sys.stdin.fileno()), Outbox(target)
     inbox.start()
     again = 0
     try:
@@ -190,7 +232,9 @@ def main(arguments: list[str]) -> int:
         return 0
     finally:
         ray.shutdown()
+        shutil.rmtree(folder, ignore_errors=True)  # also where who asked was killed
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    # At once: the thread that reads would hold the interpreter up.
+    os._exit(main(sys.argv[1:]))

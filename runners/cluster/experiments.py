@@ -3,7 +3,7 @@
 A task is a block of jobs, never one, since a run costs some tens of milliseconds to play and measure, and a task some milliseconds to send. A worker
 plays its block as :func:`runners.experiment.execute.in_threads` does in this process, so the rows are the same to the
 bit; one that has other code or other versions of what decides a row refuses. Rows are written by who asked, as they come. Compiling happens
-once a node, while its other workers wait.
+once a node, while its other workers wait for it before their first block.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ import fcntl
 import socket
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from contextlib import ExitStack, contextmanager, suppress
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -22,13 +22,13 @@ from market_env.engine.kernel import cache_root
 from runners.cluster.session import Cluster, session
 from runners.experiment.execute import in_threads
 from runners.experiment.jobs import Executor, Job, Row
-from runners.experiment.store import PACKAGES, code_hash
-from runners.files.versions import versions_of
 
 if TYPE_CHECKING:
     from runners.experiment.arms import Arm
     from runners.experiment.measures import Measure
 
+begun = False
+"""Whether this process has played a block."""
 LARGEST, SMALLEST = 64, 4
 """Jobs of a block, where nobody says how many; between, so many that each processor has some blocks."""
 BLOCKS = 4
@@ -40,59 +40,47 @@ Asked = tuple["Arm", str, tuple["Measure", ...], dict[str, str]]
 """What jobs share: an arm, its key, what is asked, and its models' hashes."""
 
 
-def sources() -> dict[str, Any]:
-    """What decides a row, beside the job."""
-    return {"code": code_hash(), **versions_of(PACKAGES)}
-
-
 @contextmanager
 def alone_on_node() -> Iterator[None]:
-    """Within, no other worker that shares this one's compiled code is within."""
+    """Within, in the first block of a worker, no other worker that shares its compiled code is in its first one."""
+    global begun
     root = cache_root()
-    if root is None:
-        yield
-        return
-    root.mkdir(parents=True, exist_ok=True)
-    with (root / ".ray-worker").open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with ExitStack() as stack:
+        if not begun and root is not None:
+            begun = True
+            with suppress(OSError):  # a folder that cannot be written or locked: each compiles what it lacks
+                root.mkdir(parents=True, exist_ok=True)
+                file = stack.enter_context((root / ".ray-worker").open("w"))
+                fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
-def play_block(shared: tuple[Sequence[Asked], dict[str, Any]], block: Sequence[tuple[int, int]]) -> pa.Table:
+def play_block(asked: Sequence[Asked], block: Sequence[tuple[int, int]]) -> pa.Table:
     """Play a block in a worker.
 
     Args:
-        shared: what jobs share, and :func:`sources` of who asks.
+        asked: what jobs share.
         block: for each job the number of what it shares, and its seed.
+
+    Returns:
+        A row a job, in the block's order, and a column a measure.
 
     Raises:
         ConfigError: this worker would make other rows.
     """
-    asked, expected = shared
-    if (own := sources()) != expected:
-        name = next(name for name in expected if own.get(name) != expected[name])
-        raise ConfigError(
-            f"--ray: node {socket.gethostname()} has {name} {own.get(name)}, this process {expected[name]}: its rows could differ; "
-            "install the same on all nodes"
-        )
     for number in {number for number, _ in block}:
         arm, *_, models = asked[number]
-        if (found := arm.models()) != models:
-            name = next(name for name in models if found.get(name) != models[name])
+        if (own := arm.models()) != models:
+            name = next(name for name in models if own.get(name) != models[name])
             raise ConfigError(f"--ray: node {socket.gethostname()} has another file as {name}; its rows would differ")
     jobs = [Job(*asked[number][:2], seed, asked[number][2]) for number, seed in block]
-    places = {job: place for place, job in enumerate(jobs)}
     played = in_threads(jobs, 1)
-    with alone_on_node():  # the first one compiles, in the node's first block
-        rows = [next(played)]
-    rows += played
+    with alone_on_node():
+        first, row = next(played)
+    found: dict[Job, Row] = {first: row, **dict(played)}
+    rows = [found[job] for job in jobs]
     names = sorted({measure.name for job in jobs for measure in job.measures})
-    return pa.table(
-        {
-            "job": pa.array([places[job] for job, _ in rows], pa.int32()),
-            **{name: pa.array([row.get(name) for _, row in rows], pa.float64()) for name in names},
-        }
-    )
+    return pa.table({name: pa.array([row.get(name) for row in rows], pa.float64()) for name in names})
 
 
 def on_ray(cluster: Cluster, size: int | None = None) -> Executor:
@@ -116,10 +104,9 @@ def on_ray(cluster: Cluster, size: int | None = None) -> Executor:
         carry_along(asked)
         most = size or max(SMALLEST, min(LARGEST, len(jobs) // (BLOCKS * cluster.processors)))
         blocks = [numbered[begin : begin + most] for begin in range(0, len(jobs), most)]
-        for number, table in cluster.run(play_block, (asked, sources()), blocks):
-            own = jobs[number * most :]
-            for row in table.to_pylist():
-                job = own[row["job"]]
+        for number, table in cluster.run(play_block, asked, blocks):
+            for place, row in enumerate(table.to_pylist(), number * most):
+                job = jobs[place]
                 yield job, {measure.name: row[measure.name] for measure in job.measures}
 
     return play

@@ -21,13 +21,15 @@ import struct
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from market_env.config import ConfigError
 from market_env.outside import shown
+from runners.cluster.sources import sources
 
 LOCAL = "local"
 """The address that means this machine."""
@@ -35,6 +37,11 @@ ANSWER = 5.0
 """Seconds that an address has to take a connection, and again to answer as Ray does."""
 LOOK = 2.0
 """Seconds without news after which the head is looked for."""
+TRIES = 3
+"""Times that the head is looked for before it counts as gone."""
+SHORT = 30
+"""Characters of a temporary folder's path at most."""
+SHORT_ROOT = Path(os.sep, "tmp")
 PATIENCE = 20.0
 """Seconds that Ray has to end by itself."""
 QUIET = {
@@ -42,6 +49,7 @@ QUIET = {
     "RAY_DEDUP_LOGS": "0",
     # Ray would end its process a minute after the head is gone; a session finds out sooner.
     "RAY_gcs_rpc_server_reconnect_timeout_s": "3600",
+    "RAY_gcs_server_request_timeout_seconds": "5",
 }
 HEADER = struct.Struct("=Q")
 """Before each message: its bytes."""
@@ -72,13 +80,24 @@ def parse_address(text: str) -> tuple[str, int]:
     return match[1].strip("[]"), int(match[2])
 
 
-def answers(host: str, port: int) -> bool:
+def answers(host: str, port: int, tries: int = 1) -> bool:
     """Whether somebody takes a connection there."""
-    try:
-        socket.create_connection((host, port), ANSWER).close()
-    except OSError:
-        return False
-    return True
+    for number in range(tries):
+        try:
+            socket.create_connection((host, port), ANSWER).close()
+        except OSError:
+            if number + 1 < tries:
+                time.sleep(LOOK / 2)
+        else:
+            return True
+    return False
+
+
+def short_folder() -> Path:
+    """A fresh temporary folder; the paths of Ray's sockets within it are bounded by the system."""
+    usual = Path(tempfile.gettempdir())
+    root = usual if len(str(usual)) <= SHORT or not SHORT_ROOT.is_dir() else SHORT_ROOT
+    return Path(tempfile.mkdtemp(prefix="market-ray-", dir=root))
 
 
 class Cluster:
@@ -92,33 +111,44 @@ class Cluster:
     def __init__(self, process: subprocess.Popen[bytes], log: Path) -> None:
         self._process, self._log = process, log
         self._head: tuple[str, int] | None = None
+        self._round = 0
         self.again = 0
         """Tasks that were lost with their worker or node, and run again."""
         host, port, self.processors = self._next("ready")
         self._head = host, port
 
-    def run(self, function: Callable[..., Any], shared: Any, tasks: Sequence[Any]) -> Iterator[tuple[int, Any]]:
+    def run(
+        self, function: Callable[..., Any], shared: Any, tasks: Sequence[Any], expected: Mapping[str, Any] | None = None
+    ) -> Iterator[tuple[int, Any]]:
         """Run ``function(shared, task)`` for every task, and give each one's number and result as it comes.
 
         Args:
             function: what workers run; it, ``shared``, tasks and results can be pickled by cloudpickle.
             shared: sent to every node once.
             tasks: one call each.
+            expected: what :func:`runners.cluster.sources.sources` is to be on a node, by default what it is here.
 
         Raises:
-            ConfigError: what a task raised; or one was lost too often, or the head is gone.
+            ConfigError: what a task raised; or one was lost too often, a node has other sources, or the head is gone.
         """
         from ray import cloudpickle
 
-        message: bytes = cloudpickle.dumps((function, shared, list(tasks)))  # type: ignore[no-untyped-call]
+        self._round += 1
+        asked = self._round
+        # What a node loads is sent as bytes, so that it can be looked at before anything of it is.
+        payload = cloudpickle.dumps((function, shared))  # type: ignore[no-untyped-call]
+        each = [cloudpickle.dumps(task) for task in tasks]  # type: ignore[no-untyped-call]
+        message = pickle.dumps((asked, dict(sources() if expected is None else expected), payload, each))
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # what became of it is said below
             self._process.stdin.write(HEADER.pack(len(message)) + message)
             self._process.stdin.flush()
-        for _ in tasks:
-            number, found, again = self._next("result")
-            self.again = again
-            yield number, found
+        left = len(each)
+        while left:
+            of, number, found, self.again = self._next("result")
+            if of == asked:  # else of a round that nobody heard to its end
+                left -= 1
+                yield number, cloudpickle.loads(found)
 
     def _next(self, kind: str) -> Any:
         """What the broker says next, which is to be of this kind."""
@@ -140,12 +170,12 @@ class Cluster:
         found = b""
         while len(found) < count:
             if not select.select([file], [], [], LOOK)[0]:
-                if self._head is not None and not answers(*self._head):
+                if self._head is not None and not answers(*self._head, TRIES):
                     raise ConfigError(self._gone())
                 continue
             part = os.read(file, count - len(found))
             if not part:
-                if self._head is not None and not answers(*self._head):
+                if self._head is not None and not answers(*self._head, TRIES):
                     raise ConfigError(self._gone())
                 self._process.wait()
                 raise RuntimeError(f"the process that spoke with Ray ended by itself:\n{self._log.read_text()[-4000:]}")
@@ -188,7 +218,7 @@ def session(address: str = LOCAL) -> Iterator[Cluster]:
         host, port = parse_address(address)
         if not answers(host, port):
             raise ConfigError(f"--ray {address}: expected the head of a Ray cluster, but nobody answers there")
-    folder = Path(tempfile.mkdtemp(prefix="market-ray-"))
+    folder = short_folder()
     log = folder / "broker.log"
     try:
         with log.open("wb") as file:

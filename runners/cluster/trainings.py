@@ -14,39 +14,24 @@ from typing import Any
 
 from market_env.config import ConfigError
 from runners.cluster.session import Cluster
-from runners.experiment.store import code_hash
-from runners.files.versions import versions_of
 from runners.learn.many import Executor, Leg, go_on
-from runners.learn.settings import PACKAGES
 from scripted_agents.standards import Standards
 
 
-def sources() -> dict[str, Any]:
-    """What decides a training's weights, beside its settings and the processor."""
-    return {"code": code_hash(), **versions_of(PACKAGES)}
-
-
-def train_leg(shared: tuple[Standards, dict[str, Any], Path], leg: Leg) -> dict[str, Any]:
+def train_leg(shared: tuple[Standards, Path], leg: Leg) -> dict[str, Any]:
     """Train in a worker.
 
     Args:
-        shared: standards, :func:`sources` of who asks, and a file that it has put beside the trainings' folders.
+        shared: standards, and a file that who asks has put beside the trainings' folders.
         leg: what is trained.
 
     Raises:
-        ConfigError: this worker would train another policy, or does not see the folder.
+        ConfigError: this worker does not see the folder.
     """
-    standards, expected, mark = shared
-    node = socket.gethostname()
-    if (own := sources()) != expected:
-        name = next(name for name in expected if own.get(name) != expected[name])
-        raise ConfigError(
-            f"--ray: node {node} has {name} {own.get(name)}, this process {expected[name]}: its weights could differ; "
-            "install the same on all nodes"
-        )
+    standards, mark = shared
     if not mark.exists():
         raise ConfigError(
-            f"--run-dir: node {node} does not see {mark.parent}: expected a folder that all nodes share under one path"
+            f"--run-dir: node {socket.gethostname()} does not see {mark.parent}: expected a folder that all nodes share under one path"
         )
     return go_on(leg, standards)
 
@@ -64,7 +49,7 @@ def on_ray(cluster: Cluster, root: Path) -> Executor:
         mark.touch()
         try:
             whole = [Leg(leg.training, leg.folder.resolve(), leg.until) for leg in legs]
-            yield from cluster.run(train_leg, (standards, sources(), mark), whole)
+            yield from cluster.run(train_leg, (standards, mark), whole)
         finally:
             mark.unlink(missing_ok=True)
 

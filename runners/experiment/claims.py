@@ -71,19 +71,17 @@ def planned(store: Store, arms: Sequence[str], measures: dict[str, list[Measure]
 
 def timed(executor: Executor, runs: int) -> Executor:
     """An executor that says how long all will take once some runs are there."""
-    probe = min(8, runs)
+    probe = min(max(8, runs // 20), runs)
     left = runs
     said = False
 
     def play_timed(jobs: Sequence[Job]) -> Iterator[tuple[Job, Row]]:
         nonlocal said, left
-        begun = 0.0
-        for number, done in enumerate(executor(jobs)):
+        begun = time.perf_counter()
+        for number, done in enumerate(executor(jobs), 1):
             yield done
             left -= 1
-            if number == 0:
-                begun = time.perf_counter()
-            elif number == probe and not said:
+            if number >= probe and not said:
                 said = True
                 seconds = (time.perf_counter() - begun) / number * left
                 print(
@@ -152,10 +150,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     folder, data = (
         (Path("docs"), Path("runners/report/claims.json")) if arguments.publish else (out, out / "claims.json")
     )
-    said = " ".join(["python -m runners.experiment claims", *(argv or ())])
+    said = " ".join(["python -m runners.experiment claims", *without_ray(argv or ())])
     for file in write(all_decided, folder, data, said):
         print(f"wrote {file}")
     return 0
+
+
+def without_ray(words: Sequence[str]) -> list[str]:
+    """A command line without where it was played, which decides nothing."""
+    plain, skipped = [], False
+    for word in with_local(words):
+        if not skipped and word != "--ray":
+            plain.append(word)
+        skipped = word == "--ray"
+    return plain
 
 
 def decided(store: Store, name: str, claims: Sequence[Claim]) -> Decided:

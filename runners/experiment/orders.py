@@ -13,7 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from market_env.config import LEARNER
+from market_env.config import LEARNER, ConfigError
+from market_env.outside import shown
 from runners.experiment.jobs import Job, Row
 from runners.experiment.seat import in_batch, seat_arm
 from runners.files.whole import whole_file
@@ -40,12 +41,19 @@ class Executed:
 
 
 def names_of(models: Sequence[str]) -> list[str]:
-    """Files' names, with their folders' where two have one name."""
-    names = [Path(model).name for model in models]
-    longer = [
-        str(Path(*Path(model).resolve().parts[-2:])) if names.count(Path(model).name) > 1 else "" for model in models
-    ]
-    return [own or name for own, name in zip(longer, names, strict=True)]
+    """Files' names, or as much more of their paths as tells them apart.
+
+    Raises:
+        ConfigError: a file is given twice.
+    """
+    whole = [Path(model).resolve() for model in models]
+    for length in range(1, max((len(path.parts) for path in whole), default=0) + 1):
+        names = [str(Path(*path.parts[-length:])) for path in whole]
+        if len(set(names)) == len(names):
+            return names
+    if whole:
+        raise ConfigError(f"--model: expected each file once, got {shown(list(models))}")
+    return []
 
 
 def executed(

@@ -44,9 +44,14 @@ VERSION = 1
 @functools.cache
 def code_hash() -> str:
     """Hash of all sources that decide a row: 16 hexadecimal digits."""
+    return hash_of(CODE)
+
+
+def hash_of(names: Sequence[str]) -> str:
+    """Hash of this project's sources in some files and folders: 16 hexadecimal digits."""
     root = Path(__file__).parents[2]
     found = hashlib.sha256()
-    for name in CODE:
+    for name in names:
         place = root / name
         for source in sorted((*place.rglob("*.py"), *place.rglob("*.json"))) if place.is_dir() else [place]:
             found.update(source.relative_to(root).as_posix().encode() + b"\0" + source.read_bytes() + b"\0")

@@ -412,7 +412,7 @@ def publish(
 
 
 def told_of(
-    trainings: Sequence[Trained], leans: Sequence[float], chosen: Trained, out: Path, standards: Standards
+    trainings: Sequence[Trained], leans: Sequence[float] | None, chosen: Trained, out: Path, standards: Standards
 ) -> dict[str, Any]:
     """What a card says of a policy's file and its trainings."""
     return {
@@ -421,9 +421,10 @@ def told_of(
         "training": to_json(chosen.training),
         "versions": chosen.result["versions"],
         "trainings": [
-            {"seed": trained.training.seed, "timesteps": trained.result["timesteps"], "lean": lean}
+            {"seed": trained.training.seed, "timesteps": trained.result["timesteps"]}
+            | ({} if leans is None else {"lean": leans[number]})
             | {key: trained.result[key] for key in ("seconds", "best", "weights", "curve")}
-            for trained, lean in zip(trainings, leans, strict=True)
+            for number, trained in enumerate(trainings)
         ],
         "validation_seeds": [standards.validation_seeds.start, standards.validation_seeds.stop - 1],
         "test_seeds": [standards.test_seeds.start, standards.test_seeds.stop - 1],

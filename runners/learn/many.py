@@ -8,8 +8,11 @@ trainings, whoever was faster.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import itertools
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,12 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from market_env.config import ConfigError, amend, parse_json, to_json
-from market_env.outside import read_json, shown
+from market_env.outside import shown
 from runners.files.folder import make_folder
-from runners.learn.settings import CONFIG, RESULT, Training, stored_training
+from runners.learn.settings import CONFIG, RESULT, Training, read_result, stored_training
 from scripted_agents.standards import Standards
 
 MOST = 10_000
+LONGEST = 120
+"""Characters of a folder's name."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +54,9 @@ def crossed(training: Training, seeds: Sequence[int], variations: Mapping[str, S
     Raises:
         ConfigError: a setting is unknown, a value is bad, or they are too many.
     """
+    count = math.prod(len(values) for values in variations.values()) * max(1, len(seeds))
+    if not 0 < count <= MOST:
+        raise ConfigError(f"trainings: expected 1 to {MOST:,}, got {count:,}")
     found: dict[str, Training] = {}
     for values in itertools.product(*variations.values()):
         changed = training
@@ -56,10 +64,11 @@ def crossed(training: Training, seeds: Sequence[int], variations: Mapping[str, S
             changed = _set(changed, path, value)
         for seed in seeds or (training.seed,):
             words = [f"{path}-{value}" for path, value in zip(variations, values, strict=True)]
-            name = "-".join([re.sub(r"[^A-Za-z0-9.,_+-]+", "_", word) for word in [*words, f"seed-{seed}"]])
+            whole = "-".join([*words, f"seed-{seed}"])
+            name = re.sub(r"[^A-Za-z0-9.,_+-]+", "_", whole)
+            if name != whole or len(name) > LONGEST:  # two may have become one
+                name = f"{name[:LONGEST]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
             found[name] = amend(changed, seed=seed)
-    if not 0 < len(found) <= MOST:
-        raise ConfigError(f"trainings: expected 1 to {MOST:,}, got {len(found):,}")
     return found
 
 
@@ -100,21 +109,26 @@ def open_folders(trainings: Mapping[str, Training], root: Path) -> list[Leg]:
 
 
 def go_on(leg: Leg, standards: Standards) -> dict[str, Any]:
-    """Train a leg in this process; what became of it, also where no policy was kept."""
-    from runners.learn.training import train  # PyTorch takes seconds to import
+    """Train a leg in this process; what became of it, also where it had ended before or no policy was kept."""
+    from runners.learn.training import NoPolicyError, train  # PyTorch takes seconds to import
 
-    try:
-        return train(leg.training, leg.folder, resume=True, standards=standards, until=leg.until)
-    except ConfigError:
-        if not (leg.folder / RESULT).exists():
-            raise
-        return dict(read_json(leg.folder / RESULT, str(leg.folder / RESULT)))
+    if not (leg.folder / RESULT).exists():
+        with contextlib.suppress(NoPolicyError):
+            return train(leg.training, leg.folder, resume=True, standards=standards, until=leg.until)
+    return read_result(leg.folder / RESULT)
 
 
 def one_after_another(legs: Sequence[Leg], standards: Standards) -> Iterator[tuple[int, dict[str, Any]]]:
     """The executor of this process."""
     for number, leg in enumerate(legs):
         yield number, go_on(leg, standards)
+
+
+def standing(result: Mapping[str, Any]) -> tuple[bool, float]:
+    """What trainings are ordered by: first those with a policy that may be kept, by its gain; then by the gain of the last validation."""
+    if result["best"] is not None:
+        return True, float(result["best"])
+    return False, float(result["curve"][-1]["liquidation_gain"])
 
 
 def rungs_of(total: int, halvings: int) -> list[int | None]:
@@ -139,8 +153,14 @@ def train_all(
         told: called as a training ends, or comes to a halving.
 
     Raises:
-        ConfigError: a checkpoint is damaged, or a node of a cluster refused.
+        ConfigError: nothing is validated before the first halving, a checkpoint is damaged, or a node of a cluster refused.
     """
+    for leg in legs:
+        if halvings and leg.training.total_timesteps >> halvings < leg.training.validate_every:
+            raise ConfigError(
+                f"--halve {halvings}: expected a validation before the first halving: validate_every at most "
+                f"{leg.training.total_timesteps >> halvings:,}, got {leg.training.validate_every:,}"
+            )
     found: dict[str, dict[str, Any]] = {}
     left = list(legs)
     for until in rungs_of(legs[0].training.total_timesteps, halvings):
@@ -149,10 +169,7 @@ def train_all(
             found[own[number].name] = result
             told(own[number], result)
         if until is not None:
-            # Those without a policy that may be kept come last; of equals the first stays.
-            order = sorted(
-                left, key=lambda leg: -value if (value := found[leg.name]["best"]) is not None else float("inf")
-            )
+            order = sorted(left, key=lambda leg: standing(found[leg.name]), reverse=True)  # of equals the first stays
             kept = {leg.name for leg in order[: -(-len(left) // 2)]}
             left = [leg for leg in left if leg.name in kept]
     return found

@@ -15,7 +15,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from market_env.config import LEARNER
+from market_env.config import LEARNER, to_json
 from market_env.engine.observe import INVENTORY
 from runners.experiment import orders
 from runners.learn.card import copy_policy, draw_curves, read_trainings, save, told_of, write
@@ -34,8 +34,6 @@ from scripted_agents.standards import STANDARDS, Standards
 
 PATHS = 64
 """Test seeds, at most, whose turns are looked at."""
-AGAINST = "peg"
-"""The best of the baselines on the tuning seeds."""
 
 
 def turns_of(
@@ -99,7 +97,8 @@ def publish(folders: Sequence[Path], out: Path, standards: Standards = STANDARDS
     market = len(of.market.offsets)
     offset, lots = (3, 4) if task == "sell" else (1, 2)
     card = {
-        **told_of(trainings, [0.0] * len(trainings), chosen, out, standards),
+        **told_of(trainings, None, chosen, out, standards),
+        "reward": to_json(chosen.training.rewarded()),
         "results": results,
         "turns": {
             "taking": float(((done[..., lots] > 0) & (done[..., offset] == market)).mean()),
@@ -124,10 +123,12 @@ def text_of(stem: str, card: Mapping[str, Any]) -> str:
         card[name] for name in ("training", "results", "validation_seeds", "test_seeds")
     )
     own = results[card["policy"]]
-    against = own["saved"][AGAINST]
+    baselines = [name for name in results if name != card["policy"]]
+    best = min(baselines, key=lambda name: results[name]["shortfall"]["mean"])
+    against = own["saved"][best]
     verdict = (
-        f"It costs less than the {AGAINST}." if against["low"] > 0 else f"It costs more than the {AGAINST}." if against["high"] < 0
-        else f"It cannot be told from the {AGAINST}."
+        f"It costs less than the {best}." if against["low"] > 0 else f"It costs more than the {best}." if against["high"] < 0
+        else f"It cannot be told from the {best}."
     )  # fmt: skip
 
     def cell(value: Mapping[str, Any], form: str = ".2f") -> str:
@@ -144,7 +145,9 @@ def text_of(stem: str, card: Mapping[str, Any]) -> str:
         f"| {run['seed']} | {run['timesteps']:,} | {run['seconds']:,} | {run['best']:,.0f} | {'published' if run['seed'] == training['seed'] else ''} | `{run['weights'][:16]}` |"
         for run in card["trainings"]
     )
-    settings = "\n".join(f"| `{name}` | `{value}` |" for name, value in training.items() if name != "reward")
+    settings = "\n".join(
+        f"| `{name}` | `{value}` |" for name, value in training.items() if name not in ("reward", "episode")
+    )
     versions = ", ".join(f"{name} {number}" for name, number in card["versions"].items())
     imitated = (
         "" if training["imitate"] is None else f" It began as an imitation of the scripted `{training['imitate']}`."
@@ -174,7 +177,7 @@ population.{imitated} Written by `python -m runners.card`; the same figures are 
 |---|---|---|---|---|
 {rows()}
 
-Against the {AGAINST}, the best of the baselines, it saves {cell(against, "+.2f")} ticks a lot. {verdict}
+Against the {best}, the best of the baselines, it saves {cell(against, "+.2f")} ticks a lot. {verdict}
 
 ![What is saved]({stem}_saved.png)
 
@@ -184,7 +187,7 @@ It gives a market order on {card["turns"]["taking"]:.1%} of its turns and a rest
 
 ## Settings
 
-Trained with `scripted_agents.execution.training_reward`, the task's reward less what the price itself does to equal slices of the order.
+Trained with the reward `{card["reward"]}` (`scripted_agents.execution.training_reward`).
 
 | argument | value |
 |---|---|
@@ -192,6 +195,5 @@ Trained with `scripted_agents.execution.training_reward`, the task's reward less
 
 ## Limits
 
-It was trained for this order against this population; another size, time or market is another task. What it saves rests on patience that the others' behaviour rewards: noise
-traders who take what rests inside the spread. The same arguments give the same weights on the same machine with the same packages.
+It was trained for this order against this population; another size, time or market is another task. The same arguments give the same weights on the same machine with the same packages.
 """

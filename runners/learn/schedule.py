@@ -218,5 +218,6 @@ def checkpoint_purpose(training: Training, env: MarketVecEnv) -> dict[str, Any]:
         **trained_for(market),
         "market": to_json(market),
         "scripted policies": hashlib.sha256(env.batch.policy_parameters().tobytes()).hexdigest(),
+        "rewarded": to_json(training.rewarded()),
         "versions": versions_of(PACKAGES),
     }

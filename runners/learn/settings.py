@@ -10,7 +10,16 @@ from typing import Annotated, Any, Literal, get_args
 import tyro
 from pydantic import Field
 
-from market_env.config import LEARNER_KIND, ConfigError, MarketConfig, amend, check_learners, checked, parse_json
+from market_env.config import (
+    LEARNER_KIND,
+    ConfigError,
+    MarketConfig,
+    amend,
+    check_learners,
+    checked,
+    parse_json,
+    to_json,
+)
 from market_env.outside import read_json, shown
 from market_env.rewards import Reward, WealthReward
 from runners.files.config import upgraded
@@ -35,6 +44,14 @@ PACKAGES = ("stable-baselines3", "torch", "gymnasium", "numpy", "numba")
 Count = Annotated[int, Field(ge=1)]
 Part = Literal["training", "validation", "test"]
 PARTS: tuple[Part, ...] = get_args(Part)
+
+
+EPISODE = 2_000
+
+
+def taught_by() -> WealthReward:
+    """What market making is taught by, unless another is asked for."""
+    return WealthReward(damping=0.5, inventory_penalty=0.02, excess_penalty=0.3, refusal_penalty=0.05, scale=230.0)
 
 
 @checked
@@ -71,7 +88,7 @@ class Training:
     """Turns between two selves that join the league."""
     total_timesteps: Count = 5_000_000
     """Learners' turns to train on."""
-    episode: Count = 2_000
+    episode: Count = EPISODE
     """Timesteps of a training episode."""
     markets: Count = 128
     """Markets that run side by side."""
@@ -91,11 +108,7 @@ class Training:
     """Weight of the entropy bonus."""
     hidden: Annotated[tuple[Count, ...], Field(min_length=1)] = (64, 64)
     """Units of each hidden layer, of policy and value alike."""
-    reward: WealthReward = field(
-        default_factory=lambda: WealthReward(
-            damping=0.5, inventory_penalty=0.02, excess_penalty=0.3, refusal_penalty=0.05, scale=230.0
-        )
-    )
+    reward: WealthReward = field(default_factory=taught_by)
     """The reward; its scale is one standard deviation of it under random actions in the default population."""
     validate_every: Count = 250_000
     """Turns between two validations."""
@@ -113,10 +126,12 @@ class Training:
                 "counts": bool(self.counts),
                 "market": self.market is not None,
                 "tape": self.tape is not None,
+                "episode": self.episode != EPISODE,
+                "reward": self.reward != taught_by(),
             }
             if name := next((name for name, given in alone.items() if given), None):
                 raise ValueError(
-                    f"{name}: the task {self.task} has a market of its own with one learner; give one or the other"
+                    f"{name}: the task {self.task} has a market, a reward and one learner of its own; give one or the other"
                 )
         if self.imitate is not None and self.imitate not in self.rivals():
             raise ValueError(f"imitate: expected one of {', '.join(self.rivals())}, got {shown(self.imitate)}")
@@ -185,11 +200,13 @@ class Training:
 
     def settings(self) -> dict[str, bool | str | float | int | None]:
         """Its hyperparameters by name."""
+        own = {name: value for name, value in asdict(self).items() if isinstance(value, (int, float, str))}
+        if self.task != "making":
+            del own["episode"]
         return {
-            "population": self.population,
-            **{name: value for name, value in asdict(self).items() if isinstance(value, (int, float))},
+            **own,
             **{f"agents/{kind}": count for kind, count in self.counts.items()},
-            **{f"reward/{name}": value for name, value in asdict(self.reward).items()},
+            **{f"reward/{name}": value for name, value in to_json(self.rewarded()).items()},
             "hidden": "x".join(map(str, self.hidden)),
         }
 
@@ -248,6 +265,20 @@ class Trained:
     result: dict[str, Any]
 
 
+def read_result(path: Path) -> dict[str, Any]:
+    """What a training wrote when it ended.
+
+    Raises:
+        ConfigError: it is no such thing; names the file.
+    """
+    result: dict[str, Any] = read_json(path, str(path))
+    try:
+        parse_json(Result, json.dumps(result))
+    except ConfigError as error:
+        raise ConfigError(f"{path}: expected the result of a training: {error}") from None
+    return result
+
+
 def read_training(folder: Path) -> Trained:
     """A training's settings and result.
 
@@ -257,11 +288,8 @@ def read_training(folder: Path) -> Trained:
     path = folder / RESULT
     if not path.exists():
         raise ConfigError(f"training {folder}: expected {RESULT}, which a training writes when it ends")
-    result = read_json(path, str(path))
-    try:
-        found = parse_json(Result, json.dumps(result))
-    except ConfigError as error:
-        raise ConfigError(f"{path}: expected the result of a training: {error}") from None
+    result = read_result(path)
+    found = parse_json(Result, json.dumps(result))
     if found.best is None:
         raise ConfigError(f"training {folder}: it kept no policy")
     return Trained(folder, found.training, result)

@@ -34,6 +34,10 @@ from scripted_agents.baselines import DoNothing
 from scripted_agents.standards import STANDARDS, Standards
 
 
+class NoPolicyError(ConfigError):
+    """A training ended without a policy that may be kept; its result is written."""
+
+
 def weights_hash(model: PPO) -> str:
     """SHA-256 of all weights, hexadecimal."""
     digest = hashlib.sha256()
@@ -150,7 +154,6 @@ def train(
         return {**result, "timesteps": schedule.stopped}
     write_json(folder / RESULT, result)
     if schedule.best is None:
-        raise ConfigError(
-            f"training: no policy was kept: at no validation did it {standards.limits().replace('their', 'its')}"
-        )
+        limits = schedule.standards.limits().replace("their", "its")
+        raise NoPolicyError(f"training: no policy was kept: at no validation did it {limits}")
     return result

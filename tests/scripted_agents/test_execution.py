@@ -203,7 +203,9 @@ def test_the_command_sets_every_policy_against_twap_seed_by_seed(
     costs = {name: [-row["liquidation_gain"] / 30 for row in own] for name, own in rows.items()}
     for name, own in found.items():
         assert own.shortfall.mean == pytest.approx(np.mean(costs[name]))
-        assert own.saved.mean == pytest.approx(np.mean(np.subtract(costs["TWAP"], costs[name])), abs=1e-9)
+        assert set(own.saved) == set(baselines()) - {name}
+        for other, saved in own.saved.items():
+            assert saved.mean == pytest.approx(np.mean(np.subtract(costs[other], costs[name])), abs=1e-9)
     assert found["nothing"].left.mean == 30.0
     assert found["TWAP"].left.mean == 0.0
     assert command.main(["--side", "buy", "--timesteps", "60", "--lots", "10", "--seeds", "1..8"]) == 0
@@ -211,6 +213,7 @@ def test_the_command_sets_every_policy_against_twap_seed_by_seed(
     assert all(name in shown for name in baselines())
     for arguments, said in itertools.chain(
         [(["--seeds", "1..3"], "at least 8"), (["--lots", "0"], "lots"), (["--json", "a.txt"], ".json")],
+        [(["--against", "best"], "against: expected one of nothing, TWAP")],
         [(["--model", "none.zip"], "none.zip"), (["--timesteps", "0"], "timesteps")],
     ):
         assert command.main(arguments) == 2
@@ -231,6 +234,15 @@ def test_a_peg_rests_is_never_later_than_its_patience_and_leaves_nothing(side: s
     )
     # With patience it earns what resting earns.
     assert np.mean([row["liquidation_gain"] for row in rows]) > np.mean([row["liquidation_gain"] for row in taken])
+
+
+def test_models_have_names_that_tell_them_apart() -> None:
+    assert orders.names_of([]) == []
+    assert orders.names_of(["runs/a/policy.zip", "runs/b/mine.zip"]) == ["policy.zip", "mine.zip"]
+    two = ["runs/a/seed-5/policy.zip", "runs/b/seed-5/policy.zip"]
+    assert orders.names_of(two) == ["a/seed-5/policy.zip", "b/seed-5/policy.zip"]
+    with pytest.raises(ConfigError, match="expected each file once"):
+        orders.names_of(["a.zip", "./a.zip"])
 
 
 def test_a_recorded_execution_audits_clean(tmp_path: object) -> None:

@@ -16,13 +16,12 @@ import pytest
 
 from benchmarks.cluster import COMMAND, Nodes, await_rows, disturbed, rows_in
 from market_env.config import ConfigError
-from runners.cluster import experiments
-from runners.cluster.experiments import executor_at, on_ray, play_block, sources
-from runners.cluster.session import Cluster, parse_address, session, with_local
+from runners.cluster.experiments import executor_at, on_ray, play_block
+from runners.cluster.session import Cluster, parse_address, session, short_folder, with_local
+from runners.cluster.sources import sources
 from runners.experiment.__main__ import main
 from runners.experiment.arms import Base, crossed
 from runners.experiment.experiment import chosen, run_experiment
-from runners.experiment.jobs import Job
 
 pytestmark = pytest.mark.long
 MEASURES = ["spread", "traded_lots", "facts.sign_acf_lag1"]
@@ -70,17 +69,39 @@ def test_ray_listens_on_the_loopback_address_alone(cluster: Cluster) -> None:
     assert set(listening) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 
 
-def test_a_node_with_other_sources_is_refused(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    (arm,) = crossed(Base.of("default", timesteps=20), {})
-    jobs = [Job(arm, arm.key, 1, tuple(chosen(["spread"], [arm])))]
-    for name in ("code", "numba"):
-        other = {**sources(), name: "0.0"}
-        monkeypatch.setattr(experiments, "sources", lambda other=other: other)
-        with pytest.raises(ConfigError, match=f"has {name} .*, this process 0.0"):
-            list(on_ray(cluster)(jobs))
-        monkeypatch.undo()
-        with pytest.raises(ConfigError, match=f"has {name}"):
-            play_block(([], other), [])
+def test_a_node_with_other_sources_is_refused(cluster: Cluster) -> None:
+    for name in ("code", "numba", "torch"):
+        with pytest.raises(ConfigError, match=f"has {name} .*, this process 0.0: what it makes could differ"):
+            list(cluster.run(play_block, [], [[]], {**sources(), name: "0.0"}))
+    with pytest.raises(ConfigError, match="has more None, this process 1"):
+        list(cluster.run(play_block, [], [[]], {**sources(), "more": "1"}))
+
+
+def ends_its_worker(shared: None, task: int) -> int:
+    os._exit(task)
+
+
+def slowly(shared: None, task: int) -> int:
+    return task
+
+
+def test_a_task_that_takes_its_worker_with_it_ends_the_command_and_not_the_session(cluster: Cluster) -> None:
+    with pytest.raises(ConfigError, match="task 0 of 1 was lost 5 times with its worker or node"):
+        list(cluster.run(ends_its_worker, None, [3]))
+    assert cluster.again >= 0
+    heard = cluster.run(slowly, None, range(5))
+    next(heard)
+    heard.close()  # nobody hears the rest, and the next round is not disturbed
+    assert sorted(cluster.run(slowly, None, [7, 8])) == [(0, 7), (1, 8)]
+
+
+def test_a_folder_of_a_long_name_is_none_for_sockets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = tmp_path / ("x" * 80)
+    long.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(long))
+    folder = short_folder()
+    assert len(str(folder)) < 40
+    folder.rmdir()
 
 
 def test_a_model_that_is_another_on_a_node_is_refused() -> None:
@@ -88,8 +109,8 @@ def test_a_model_that_is_another_on_a_node_is_refused() -> None:
     ((model, found),) = arm.models().items()
     asked = (arm, arm.key, tuple(chosen(["spread"], [arm])))
     with pytest.raises(ConfigError, match=f"has another file as {model}"):
-        play_block(([(*asked, {model: "0" * 64})], sources()), [(0, 1)])
-    assert play_block(([(*asked, {model: found})], sources()), [(0, 1)]).num_rows == 1
+        play_block([(*asked, {model: "0" * 64})], [(0, 1)])
+    assert play_block([(*asked, {model: found})], [(0, 1)]).num_rows == 1
 
 
 def test_a_measure_of_ones_own_goes_along(tmp_path: Path) -> None:
@@ -204,9 +225,9 @@ def test_nothing_of_ray_is_left(tmp_path: Path) -> None:
         psutil.wait_procs([own for own in psutil.process_iter() if str(folder) in " ".join(cmdline(own))], timeout=30)
         assert not [own for own in psutil.process_iter() if str(folder) in " ".join(cmdline(own))], how
         assert not (home / ".ray").exists()
+        assert not folder.exists(), how
         if how == "ends":
             assert process.returncode == 0
-            assert not folder.exists()
 
 
 def cmdline(process: psutil.Process) -> list[str]:

@@ -43,17 +43,32 @@ def test_a_bad_setting_is_named(path: str, value: Any, said: str) -> None:
 
 
 def test_the_better_half_goes_on() -> None:
-    legs = [many.Leg(replace(TINY, seed=seed, total_timesteps=800), Path(f"seed-{seed}")) for seed in range(5)]
-    gains = [3.0, None, 5.0, -1.0, 4.0]
+    legs = [
+        many.Leg(replace(TINY, seed=seed, total_timesteps=800, validate_every=100), Path(f"seed-{seed}"))
+        for seed in range(5)
+    ]
+    gains = [3.0, None, 5.0, None, 4.0]
+    last = [0.0, -7.0, 0.0, -6.0, 0.0]
     played: list[tuple[int | None, list[int]]] = []
 
     def executor(own: Sequence[many.Leg], standards: Standards) -> Iterator[tuple[int, dict[str, Any]]]:
         played.append((own[0].until, [leg.training.seed for leg in own]))
         for number, leg in reversed(list(enumerate(own))):
-            yield number, {"best": gains[leg.training.seed]}
+            seed = leg.training.seed
+            yield number, {"best": gains[seed], "curve": [{"liquidation_gain": last[seed]}]}
 
     many.train_all(legs, executor, LENIENT, 2)
     assert played == [(200, [0, 1, 2, 3, 4]), (400, [0, 2, 4]), (None, [2, 4])]
+    gains[:] = [None] * 5  # none that may be kept: the last validation decides
+    played.clear()
+    many.train_all(legs, executor, LENIENT, 1)
+    assert played[1] == (None, [0, 2, 4])
+    last[3] = 1.0
+    played.clear()
+    many.train_all(legs, executor, LENIENT, 2)
+    assert played[1:] == [(400, [0, 2, 3]), (None, [0, 3])]
+    with pytest.raises(ConfigError, match="expected a validation before the first halving"):
+        many.train_all([many.Leg(replace(TINY, validate_every=300), Path("x"))], executor, LENIENT, 3)
 
 
 @pytest.mark.long
@@ -75,6 +90,9 @@ def test_the_command_trains_several_goes_on_and_refuses_others(
 ) -> None:
     short = ["--total-timesteps", "512", "--markets", "4", "--n-steps", "32", "--batch-size", "64", "--episode", "40"]
     short += ["--validate-every", "256", "--checkpoint-every", "256", "--run-dir", str(tmp_path / "all")]
+    assert train.main([*short, "--seeds", "1", "--vary", "gamma=.9", "--vary", "gamma=.8"], LENIENT) == 2
+    assert "--vary gamma: expected each setting once" in capsys.readouterr().err
+    assert not (tmp_path / "all").exists()
     command = [*short, "--vary", "gamma=.9,.95", "--seeds", "1..2", "--halve", "1"]
     assert train.main(command, LENIENT) == 0
     first = [line for line in capsys.readouterr().out.splitlines() if "weights" in line]
@@ -95,6 +113,30 @@ def test_the_command_trains_several_goes_on_and_refuses_others(
     ):
         assert train.main(more, LENIENT) == 2
         assert said in capsys.readouterr().err
+
+
+def test_names_tell_all_apart_and_what_is_too_many_is_refused_at_once() -> None:
+    found = many.crossed(TINY, [1], {"imitate": ["maker", "noise"], "population": ["default"]})
+    assert len(found) == 2
+    long = many.crossed(TINY, [1, 2], {"hidden": [[64] * 40, [65] * 40]})
+    assert len(long) == 4
+    assert max(len(name) for name in long) < 140
+    with pytest.raises(ConfigError, match="expected 1 to 10,000, got 20,000"):
+        many.crossed(TINY, range(20_000), {})
+
+
+def test_what_is_varied_stands_on_the_hyperparameters_page() -> None:
+    plain = Training()
+    for path, value in (
+        ("imitate", "maker"),
+        ("task", "sell"),
+        ("gamma", 0.5),
+        ("reward.damping", 0.25),
+        ("hidden", [8]),
+    ):
+        ((_, changed),) = many.crossed(plain, [5], {path: [value]}).items()
+        name = path.replace(".", "/")
+        assert changed.settings()[name] != plain.settings().get(name)
 
 
 def test_rungs_halve_the_turns() -> None:

@@ -75,8 +75,7 @@ RUNS = {
 
 
 def overflowing(figure: Figure) -> list[str]:
-    """Texts that leave the page."""
-    figure.draw_without_rendering()
+    """Texts that leave the page, which was drawn."""
     renderer = FigureCanvasAgg(figure).get_renderer()
     width, height = figure.bbox.size
     ticks = {
@@ -95,8 +94,7 @@ def overflowing(figure: Figure) -> list[str]:
 
 
 def overlapping(figure: Figure) -> list[tuple[str, str]]:
-    """Pairs of the page's own texts and its panels' titles that lie on each other."""
-    figure.draw_without_rendering()
+    """Pairs of the page's own texts and its panels' titles that lie on each other; the page was drawn."""
     renderer = FigureCanvasAgg(figure).get_renderer()
     texts = [text for text in figure.texts if text.get_text().strip()]
     texts += [axes.title for axes in figure.axes] + [axes._left_title for axes in figure.axes]
@@ -154,6 +152,7 @@ def test_every_page_is_drawn_whole_titled_and_labelled(name: str, tmp_path: Path
             "comparison": lambda: [opening.comparison([story, story])],
         }
         for title, figure in ((title, figure) for title, make in pages.items() for figure in make()):
+            figure.draw_without_rendering()
             assert not overflowing(figure), title
             assert not overlapping(figure), title
             assert not faint(figure), title
