@@ -163,8 +163,22 @@ def test_the_environment_needs_only_what_a_plain_installation_has() -> None:
     assert foreign == required(None)
     assert required("all") == {"market-env"}
     users = {name.split(".")[0] for source in (ROOT / "runners").rglob("*.py") for name in imports(source)}
-    named = {name.replace("-", "_") for name in required(None) | required("report") | required("train")}
+    named = {
+        name.replace("-", "_") for name in required(None) | required("report") | required("train") | required("ray")
+    }
     assert users - set(sys.stdlib_module_names) - set(MAY_IMPORT) - {"jinja2", "PIL"} <= named
+
+
+def test_ray_is_known_in_one_room_and_imported_as_it_loads_by_its_own_process_alone() -> None:
+    users = {
+        str(source.relative_to(ROOT))
+        for source in (ROOT / "runners").rglob("*.py")
+        if any(name.split(".")[0] == "ray" for name in imports(source))
+    }
+    assert users == {f"runners/cluster/{name}.py" for name in ("broker", "experiments", "session")}
+    program = "import runners.cluster.experiments, runners.cluster.trainings, sys; print('ray' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.strip() == "False"
 
 
 def test_every_face_plays_where_no_extra_is_installed() -> None:
