@@ -102,8 +102,9 @@ def main(argv: Sequence[str] | None = None, standards: Standards = STANDARDS) ->
     training = amend(arguments.training, counts={**arguments.training.counts, **counts})
     if arguments.seeds or arguments.vary:
         return train_several(training, arguments, standards)
-    if arguments.halve or arguments.ray is not None:
-        raise ConfigError("--halve, --ray: are for several trainings; give --seeds or --vary as well")
+    for flag, given in (("--halve", arguments.halve), ("--ray", arguments.ray is not None)):
+        if given:
+            raise ConfigError(f"{flag}: is for several trainings; give --seeds or --vary as well")
     if stored is not None:
         folder = resume
         given = to_json(training)
@@ -161,6 +162,7 @@ def train_several(training: Training, arguments: Arguments, standards: Standards
             if arguments.ray is not None:
                 cluster = stack.enter_context(session(arguments.ray))
                 executor = on_ray(cluster, root)
+            many.check_halving(trainings.values(), arguments.halve)
             legs = many.open_folders(trainings, root)
             print(f"{len(legs)} trainings in {root}; to look at all of them: tensorboard --logdir {root}", flush=True)
             found = many.train_all(legs, executor, standards, arguments.halve, told)

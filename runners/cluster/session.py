@@ -205,7 +205,7 @@ def session(address: str = LOCAL) -> Iterator[Cluster]:
         ConfigError: Ray is not installed, the address is none, or nobody answers there.
     """
     if find_spec("ray") is None:
-        raise ConfigError("--ray needs ray, which is not installed: pip install 'market-env[ray]'")
+        raise ConfigError("--ray needs ray, which is not installed: pip install '.[ray]'")
     own = {}
     if address == LOCAL:
         # Where Ray is told that it forms no clusters, it keeps to the loopback address.

@@ -14,7 +14,7 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -74,7 +74,7 @@ def crossed(training: Training, seeds: Sequence[int], variations: Mapping[str, S
 
 def _set(training: Training, path: str, value: Any) -> Training:
     data = to_json(training)
-    *parents, name = path.split(".")
+    *parents, name = path.replace("-", "_").split(".")  # as flags are written, too
     place: Any = data
     for parent in parents:
         place = place.get(parent) if isinstance(place, dict) else None
@@ -136,6 +136,17 @@ def rungs_of(total: int, halvings: int) -> list[int | None]:
     return [max(1, total >> left) for left in range(halvings, 0, -1)] + [None]
 
 
+def check_halving(trainings: Iterable[Training], halvings: int) -> None:
+    """Raise a ConfigError unless each training is validated before the first halving."""
+    for training in trainings:
+        first = training.total_timesteps >> halvings
+        if halvings and first < training.validate_every:
+            raise ConfigError(
+                f"--halve {halvings}: expected a validation before the first halving: validate_every at most {first:,}, "
+                f"got {training.validate_every:,}"
+            )
+
+
 def train_all(
     legs: Sequence[Leg],
     executor: Executor,
@@ -155,12 +166,7 @@ def train_all(
     Raises:
         ConfigError: nothing is validated before the first halving, a checkpoint is damaged, or a node of a cluster refused.
     """
-    for leg in legs:
-        if halvings and leg.training.total_timesteps >> halvings < leg.training.validate_every:
-            raise ConfigError(
-                f"--halve {halvings}: expected a validation before the first halving: validate_every at most "
-                f"{leg.training.total_timesteps >> halvings:,}, got {leg.training.validate_every:,}"
-            )
+    check_halving([leg.training for leg in legs], halvings)
     found: dict[str, dict[str, Any]] = {}
     left = list(legs)
     for until in rungs_of(legs[0].training.total_timesteps, halvings):

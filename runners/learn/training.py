@@ -131,6 +131,7 @@ def train(
         make_folder(folder)
         write_json(folder / CONFIG, to_json(training))
         if training.imitate is not None:
+            tqdm.write(f"imitating {training.imitate} ...")
             agreement = imitate(model, env, training.rivals()[training.imitate])
             tqdm.write(f"begins as {training.imitate}: does what that would on {agreement:.1%} of its turns")
     # What a killed process wrote after its last checkpoint comes once more.

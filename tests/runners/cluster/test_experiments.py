@@ -182,7 +182,7 @@ def test_an_address_without_ray_is_one_clear_error(capsys: pytest.CaptureFixture
 def test_without_ray_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with (
-        pytest.raises(ConfigError, match=r"--ray needs ray, which is not installed: pip install 'market-env\[ray\]'"),
+        pytest.raises(ConfigError, match=r"--ray needs ray, which is not installed: pip install '.\[ray\]'"),
         executor_at("local"),
     ):
         pass

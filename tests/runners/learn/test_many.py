@@ -24,6 +24,8 @@ def test_seeds_and_settings_cross_and_each_has_a_name() -> None:
         (0.9, 5, 0.0), (0.9, 6, 0.0), (0.99, 5, 0.0), (0.99, 6, 0.0),
     ]  # fmt: skip
     assert many.crossed(TINY, [], {}) == {"seed-1": TINY}
+    ((_, flagged),) = many.crossed(TINY, [1], {"learning-rate": [0.5]}).items()
+    assert flagged.learning_rate == 0.5
     assert all("/" not in name for name in many.crossed(TINY, [1], {"population": ["default"], "tape": [None]}))
 
 
@@ -105,8 +107,8 @@ def test_the_command_trains_several_goes_on_and_refuses_others(
     assert "n_epochs: the training in" in capsys.readouterr().err
     for more, said in (
         (["--seeds", "1..2", "--resume", str(tmp_path)], "config.json"),
-        (["--halve", "1"], "--halve, --ray: are for several trainings"),
-        (["--ray"], "--halve, --ray: are for several trainings"),
+        (["--halve", "1"], "--halve: is for several trainings"),
+        (["--ray"], "--ray: is for several trainings"),
         (["--seeds", "1..2", "--halve", "-1"], "--halve: expected 0 to 19"),
         (["--seeds", "1..2", "--vary", "gamma"], "expected path=value"),
         (["--seeds", "2..1"], "seeds: expected a range"),
