@@ -156,6 +156,8 @@ class Cluster:
         if said[0] == "refused":
             raise ConfigError(said[1])
         if said[0] != kind:
+            if self._head is not None and not answers(*self._head, TRIES):
+                raise ConfigError(self._gone())  # of which Ray says many things
             raise RuntimeError(f"on Ray: {said[1]}")
         return said[1:]
 

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
-from benchmarks.cluster import Nodes
+from benchmarks.cluster import Nodes, await_files
 from market_env.config import ConfigError
 from runners.cluster.trainings import train_leg
 from runners.learn.many import Leg
@@ -38,14 +36,11 @@ def test_trainings_end_with_the_same_weights_whatever_is_killed(tmp_path: Path) 
             [*words, str(tmp_path / "ray"), "--ray", nodes.address], env=nodes.environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
-        while len(list((tmp_path / "ray").glob("*/checkpoint.pt"))) < 3 and process.poll() is None:
-            time.sleep(0.05)
-        met = nodes.workers()
-        met[0].send_signal(signal.SIGKILL)
+        await_files(tmp_path / "ray", process, 1, "*/checkpoint.pt")
+        nodes.kill_a_worker()
         nodes.kill("node")
         said = process.communicate()[1]
         assert process.returncode == 0, said
-    assert len(met) == 3
     assert "lost with a worker or node and run again" in said
     environment = {**os.environ, "CUDA_VISIBLE_DEVICES": ""}
     subprocess.run([*words, str(tmp_path / "plain")], check=True, env=environment, stdout=subprocess.DEVNULL)
