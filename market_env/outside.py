@@ -6,10 +6,12 @@ error that names the file. Cost: that of reading the file.
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import reprlib
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,35 @@ def read_bytes(path: Path, what: str, most: int) -> bytes:
     if len(content) > most:  # it has grown
         raise ConfigError(f"{what}: expected at most {most:,} bytes, found more")
     return content
+
+
+def read_lines(path: Path, what: str, longest: int) -> Iterator[tuple[str, bytes]]:
+    """The lines of a regular file that is added to, each with where it stands; what follows the last line's end is not one yet.
+
+    Args:
+        path: of the file.
+        what: what it is called in an error, its name included.
+        longest: largest line that is read, bytes.
+
+    Raises:
+        ConfigError: it cannot be read, is no regular file, or has a longer line.
+    """
+    try:
+        with open(path, "rb", opener=_at_once) as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise ConfigError(f"{what}: expected a regular file, found a device or a pipe")
+            for number in itertools.count(1):
+                line = file.readline(longest + 1)
+                if len(line) > longest:
+                    raise ConfigError(f"{what}, line {number:,}: expected at most {longest:,} bytes, found more")
+                if not line.endswith(b"\n"):
+                    return
+                yield f"{what}, line {number:,}", line
+    except (OSError, ValueError) as error:
+        if isinstance(error, ConfigError):
+            raise
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ConfigError(f"{what}: cannot be read: {reason}") from None
 
 
 def _integer(digits: str) -> int | str:

@@ -128,11 +128,11 @@ def play(
         raise ConfigError(f"--block: expected at most as many blocks as seeds, {len(store.seeds)}, got {of}")
     own = set(store.seeds[number - 1 :: of])
     jobs = [job for job in store.missing(wanted) if job.seed in own]
-    with tqdm(total=len(jobs), unit=" runs", disable=None if progress else True) as bar:
+    with tqdm(total=len(jobs), unit=" runs", disable=None if progress else True) as bar, store.keeping() as keep:
         rows: Any = iter(executor(jobs))
         with closing(rows):
             for job, row in rows:
-                store.keep(job, row)
+                keep(job, row)
                 bar.update()
 
 

@@ -1,29 +1,34 @@
 """An experiment's folder: what was played, a row a run.
 
-``experiment.json`` is written first: arms with their configurations, seeds, measures and versions. A run's row is one small file
-in ``rows/``, named by the arm's key and the seed, whole or absent; so interrupted work loses what was running, work that goes
-on plays what is missing, and several machines can fill one folder. ``results.parquet`` is all rows in the order of arms and seeds.
+``experiment.json`` is written first: arms with their configurations, seeds, measures and versions. A run's row is a line of JSON in
+``rows/``, where each process that plays has a file of its own and only ever adds to it: interrupted work loses what was
+running, work that goes on plays what is missing, and several machines can fill one folder. ``results.parquet`` is all rows in
+the order of arms and seeds. Cost: ``python -m benchmarks.cluster speed``, a row kept and a row read.
 """
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
+import json
 import math
-from collections.abc import Mapping, Sequence
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from market_env.config import ConfigError
-from market_env.outside import load_json, read_bytes, read_json, shown
+from market_env.outside import load_json, read_json, read_lines, shown
 from runners.experiment.arms import Arm
 from runners.experiment.jobs import Job, Row
 from runners.experiment.measures import Measure
 from runners.files.folder import make_folder
 from runners.files.versions import versions_of
-from runners.files.whole import whole_file, write_json
+from runners.files.whole import cannot_be_written, whole_file, write_json
 
 PACKAGES = ("market-env", "numpy", "numba", "scipy", "polars")
 """Whose versions decide a row."""
@@ -38,7 +43,9 @@ CODE = (
 )
 """What of this project decides a row."""
 LARGEST_ROW = 2**20
-VERSION = 1
+"""Bytes of a line."""
+MOST_FILES = 1_000_000
+VERSION = 2
 
 
 @functools.cache
@@ -167,25 +174,23 @@ class Store:
                 f"{where}: expected the arms {shown(list(self.keys))}, found {shown(list(known))}; give another --out"
             )
 
-    def _file(self, key: str, seed: int) -> Path:
-        return self.path / "rows" / f"{key}-{seed}.json"
-
-    def row(self, arm: str, seed: int) -> Row:
-        """What is known of a run; nothing if it was not played.
+    def _rows(self) -> dict[tuple[str, int], Row]:
+        """What is known of each run, by its arm's key and its seed.
 
         Raises:
-            ConfigError: its file is damaged.
+            ConfigError: a file is damaged.
         """
-        file = self._file(self.keys[arm], seed)
-        if not file.exists():
-            return {}
-        found = load_json(read_bytes(file, str(file), LARGEST_ROW), str(file))
-        try:
-            return {name: finite_or_none(value) for name, value in found.items()}
-        except (AttributeError, TypeError, ValueError, OverflowError):
-            raise ConfigError(
-                f"{file}: expected measures by name, each a number or null; remove it, and it is played again"
-            ) from None
+        keys, seeds = set(self.keys.values()), set(self.seeds)
+        columns = {measure.column: measure.column for measure in self.measures}  # one text of a name, not one a row
+        found: dict[tuple[str, int], Row] = {}
+        for file in sorted((self.path / "rows").glob("*.jsonl")):
+            for where, line in read_lines(file, str(file), LARGEST_ROW):
+                key, seed, row = _parsed(line, where)
+                if key in keys and seed in seeds:
+                    # Of a row that stands twice, because two played it at once, all is the same.
+                    known = found.setdefault((key, seed), {})
+                    known.update((columns[name], value) for name, value in row.items() if name in columns)
+        return found
 
     def missing(self, wanted: Mapping[str, Sequence[Measure]] | None = None) -> list[Job]:
         """The runs that are still to be played, by seed and then by arm, so that what is there is paired.
@@ -194,32 +199,70 @@ class Store:
             wanted: measures of each arm, where not all are asked of all.
         """
         jobs = []
+        rows = self._rows()
         for seed in self.seeds:
             for arm in self.arms:
                 own = self.measures if wanted is None else wanted[arm.name]
-                known = self.row(arm.name, seed)
+                known = rows.get((self.keys[arm.name], seed), {})
                 if left := tuple(measure for measure in own if measure.column not in known):
                     jobs.append(Job(arm, self.keys[arm.name], seed, left))
         return jobs
 
-    def keep(self, job: Job, row: Row) -> None:
-        """Keep a run's row, beside what was known of it.
+    @contextmanager
+    def keeping(self) -> Iterator[Callable[[Job, Row], None]]:
+        """Within, a function that keeps a run's row, in a file that no other process writes to.
+
+        A row is handed to the system in one piece before the function returns: it outlives this process.
 
         Raises:
             RunFolderError: it cannot be written.
         """
-        known = {measure.column: row[measure.name] for measure in job.measures}
-        write_json(self._file(job.key, job.seed), self.row(job.arm.name, job.seed) | known)
+        with ExitStack() as stack:
+            file: int | None = None
+
+            def keep(job: Job, row: Row) -> None:
+                nonlocal file
+                known = {measure.column: row[measure.name] for measure in job.measures}
+                line = json.dumps({"arm": job.key, "seed": job.seed, "row": known}, allow_nan=False).encode() + b"\n"
+                try:
+                    if file is None:
+                        file = self._own_file()
+                        stack.callback(os.close, file)
+                    if os.write(file, line) < len(line):
+                        raise OSError(errno.ENOSPC, "")
+                except OSError as error:
+                    raise cannot_be_written(self.path / "rows", error) from None
+
+            yield keep
+            if file is not None:
+                os.fsync(file)
+
+    def _own_file(self) -> int:
+        rows = self.path / "rows"
+        numbers = [int(path.stem) for path in rows.glob("*.jsonl") if path.stem.isdecimal()]
+        for number in range(max(numbers, default=0) + 1, MOST_FILES):
+            with suppress(FileExistsError):  # another process was quicker
+                return os.open(rows / f"{number:06d}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
+        raise OSError(errno.EMFILE, "")
 
     def results(self) -> pl.DataFrame:
         """All rows: ``arm``, ``seed``, ``config`` (the arm's key), then a column a measure; those of runs that were played."""
-        rows = []
-        for arm in self.arms:
-            for seed in self.seeds:
-                if known := self.row(arm.name, seed):
-                    rows.append([arm.name, seed, self.keys[arm.name], *(known.get(m.column) for m in self.measures)])
-        schema: dict[str, Any] = {"arm": pl.String, "seed": pl.Int64, "config": pl.String}
-        return pl.DataFrame(rows, schema | {m.name: pl.Float64 for m in self.measures}, orient="row")
+        known = self._rows()
+        played = [
+            (arm.name, seed, self.keys[arm.name])
+            for arm in self.arms
+            for seed in self.seeds
+            if (self.keys[arm.name], seed) in known
+        ]
+        columns = {
+            "arm": pl.Series([arm for arm, _, _ in played], dtype=pl.String),
+            "seed": pl.Series([seed for _, seed, _ in played], dtype=pl.Int64),
+            "config": pl.Series([key for _, _, key in played], dtype=pl.String),
+        }
+        for own in self.measures:
+            values = [known[key, seed].get(own.column) for _, seed, key in played]
+            columns[own.name] = pl.Series(values, dtype=pl.Float64)
+        return pl.DataFrame(columns)
 
     def write_results(self) -> pl.DataFrame:
         """Write ``results.parquet``; return it.
@@ -231,3 +274,17 @@ class Store:
         with whole_file(self.path / "results.parquet") as partial:
             found.write_parquet(partial)
         return found
+
+
+def _parsed(line: bytes, where: str) -> tuple[str, int, Row]:
+    """An arm's key, a seed and what is known of the run."""
+    found = load_json(line, where)
+    try:
+        row = {str(name): finite_or_none(value) for name, value in found["row"].items()}
+        if not isinstance(found["arm"], str) or type(found["seed"]) is not int:
+            raise TypeError
+        return found["arm"], found["seed"], row
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
+        raise ConfigError(
+            f"{where}: expected an arm, a seed, and measures by name, each a number or null; remove the line, and it is played again"
+        ) from None

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks.cluster import Nodes, await_files
+from benchmarks.cluster import Nodes, checkpoints_in, wait_for
 from market_env.config import ConfigError
 from runners.cluster.trainings import train_leg
 from runners.learn.many import Leg
@@ -36,7 +36,7 @@ def test_trainings_end_with_the_same_weights_whatever_is_killed(tmp_path: Path) 
             [*words, str(tmp_path / "ray"), "--ray", nodes.address], env=nodes.environment, text=True,
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
-        await_files(tmp_path / "ray", process, 1, "*/checkpoint.pt")
+        wait_for(1, checkpoints_in, tmp_path / "ray", process)
         nodes.kill_a_worker()
         nodes.kill("node")
         said = process.communicate()[1]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
+import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -15,13 +17,15 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from benchmarks.cluster import rows_in
 from market_env.config import ConfigError
 from runners.experiment.__main__ import main
 from runners.experiment.arms import Arm, Base, crossed
 from runners.experiment.execute import in_threads
-from runners.experiment.experiment import parse_block, parse_seeds, run_experiment
+from runners.experiment.experiment import chosen, parse_block, parse_seeds, run_experiment
 from runners.experiment.jobs import Job, Row
 from runners.experiment.measures import Seen, measure
+from runners.experiment.store import LARGEST_ROW, Store
 from runners.files.run import load_run
 from runners.files.whole import RunFolderError
 
@@ -35,6 +39,10 @@ def arms() -> list[Arm]:
 
 def results(path: Path) -> bytes:
     return (path / "results.parquet").read_bytes()
+
+
+def lines_in(file: Path) -> int:
+    return file.read_bytes().count(b"\n")
 
 
 @pytest.fixture(scope="module")
@@ -146,18 +154,19 @@ def test_killed_in_the_middle_and_gone_on_with_it_writes_the_same_file(tmp_path:
         command = [sys.executable, *COMMAND, "--out", str(tmp_path / name)]
         if name == "killed":
             process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-            while len(list((tmp_path / name / "rows").glob("*.json"))) < 5:
+            while rows_in(tmp_path / name) < 5:
                 assert process.poll() is None
                 os.sched_yield()
             process.send_signal(signal.SIGKILL)
             process.wait()
             assert not (tmp_path / name / "results.parquet").exists()
-            kept = {path.name: path.stat().st_mtime_ns for path in (tmp_path / name / "rows").glob("*.json")}
-            assert 5 <= len(kept) < 80
+            kept = rows_in(tmp_path / name)
+            assert 5 <= kept < 80
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         if name == "killed":  # what was there was not played again
-            assert all((tmp_path / name / "rows" / row).stat().st_mtime_ns == when for row, when in kept.items())
+            assert rows_in(tmp_path / name) == 80
+            assert lines_in(tmp_path / name / "rows" / "000002.jsonl") == 80 - kept
         assert "paired; differences are to maker=4" in done.stdout
     assert results(tmp_path / "killed") == results(tmp_path / "straight")
     for picture in ("arms.png", "differences.png", "experiment.pdf"):
@@ -176,7 +185,7 @@ def test_an_interrupt_keeps_what_was_played_and_says_how_to_go_on(tmp_path: Path
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     deadline = time.monotonic() + 120
-    while len(list((tmp_path / "run" / "rows").glob("*.json"))) < 3:
+    while rows_in(tmp_path / "run") < 3:
         assert process.poll() is None
         assert time.monotonic() < deadline
         os.sched_yield()
@@ -185,8 +194,8 @@ def test_an_interrupt_keeps_what_was_played_and_says_how_to_go_on(tmp_path: Path
     assert process.returncode == 130
     assert f"what was played is kept; go on with --out {tmp_path / 'run'}" in errors
     assert "Traceback" not in errors
-    for row in (tmp_path / "run" / "rows").glob("*.json"):
-        json.loads(row.read_text())
+    for row in (tmp_path / "run" / "rows" / "000001.jsonl").read_text().splitlines():
+        json.loads(row)
 
 
 @measure("mine", "lots", "a measure of this file's")
@@ -261,21 +270,67 @@ def test_rows_of_other_code_are_not_taken_for_ones_own(whole: Path, tmp_path: Pa
     [
         "",
         "[]",
-        '{"spread": NaN}',
-        '{"spread": 1e999}',
-        '{"spread": 1' + "0" * 400 + "}",
-        '{"spread": "x"}',
-        '{"spread": true}',
-        '{"spread"',
-        '{"spread": {}}',
+        '{"arm": "x", "seed": 1}',
+        '{"arm": ["x"], "seed": 1, "row": {}}',
+        '{"arm": "x", "seed": 1.5, "row": {}}',
+        '{"arm": "x", "seed": 1, "row": {"spread": NaN}}',
+        '{"arm": "x", "seed": 1, "row": {"spread": 1e999}}',
+        '{"arm": "x", "seed": 1, "row": {"spread": 1' + "0" * 400 + "}}",
+        '{"arm": "x", "seed": 1, "row": {"spread": "x"}}',
+        '{"arm": "x", "seed": 1, "row": {"spread": true}}',
+        '{"arm": "x", "seed": 1, "row": {"spread"',
+        '{"arm": "x", "seed": 1, "row": {"spread": {}}}',
+        "1" * (LARGEST_ROW + 1),
     ],
 )
-def test_a_damaged_row_is_one_error_that_names_its_file(content: str, tmp_path: Path) -> None:
+def test_a_damaged_row_is_one_error_that_names_its_line(content: str, tmp_path: Path) -> None:
     run_experiment(arms(), [1], tmp_path, MEASURES, progress=False)
-    row = next((tmp_path / "rows").iterdir())
-    row.write_text(content)
-    with pytest.raises(ConfigError, match=row.name):
+    file = tmp_path / "rows" / "000001.jsonl"
+    lines = file.read_text().splitlines()
+    file.write_text("\n".join([lines[0], content, *lines[1:], ""]))
+    with pytest.raises(ConfigError, match=f"{file.name}, line 2: "):
         run_experiment(arms(), [1], tmp_path, MEASURES, progress=False)
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(ConfigError, match=f"{file.name}: expected a regular file"):
+        run_experiment(arms(), [1], tmp_path, MEASURES, progress=False)
+
+
+def test_a_row_that_was_cut_off_is_played_again(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "cut")
+    file = tmp_path / "cut" / "rows" / "000001.jsonl"
+    file.write_bytes(file.read_bytes()[:-9])
+    run_experiment(arms(), range(1, 11), tmp_path / "cut", MEASURES, progress=False)
+    assert lines_in(file) == 19
+    assert lines_in(file.with_name("000002.jsonl")) == 1
+    assert results(tmp_path / "cut") == results(whole)
+
+
+def test_processes_that_play_the_same_at_once_do_not_meet(whole: Path, tmp_path: Path) -> None:
+    store = [Store(tmp_path, arms(), range(1, 11), chosen(MEASURES, arms())) for _ in range(2)]
+    with store[0].keeping() as first, store[1].keeping() as second:
+        for job, row in in_threads(store[0].missing()):
+            first(job, row)
+            second(job, row)
+    assert sorted(file.name for file in (tmp_path / "rows").iterdir()) == ["000001.jsonl", "000002.jsonl"]
+    assert rows_in(tmp_path) == 40
+    run_experiment(arms(), range(1, 11), tmp_path, MEASURES, progress=False)
+    assert rows_in(tmp_path) == 40
+    assert results(tmp_path) == results(whole)
+
+
+def test_a_full_disk_is_one_error_and_keeps_what_was_written(tmp_path: Path) -> None:
+    # A limit on how large a file of that process may be stands for the disk: what is over it is written in part.
+    command = [sys.executable, *COMMAND, "--seeds", "1..400", "--measure", *MEASURES, "--out", str(tmp_path / "run")]
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000)),
+    )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"error: {tmp_path / 'run' / 'rows'}: cannot be written: ")
+    assert 5 < rows_in(tmp_path / "run") < 800
 
 
 def test_a_folder_that_cannot_be_written_is_one_error(tmp_path: Path) -> None:
@@ -391,7 +446,7 @@ def test_a_bug_in_a_users_measure_is_a_traceback_and_keeps_what_was_played(tmp_p
     with pytest.raises(ZeroDivisionError) as found:
         run_experiment(crossed(BASE, {}), range(1, 9), tmp_path, [buggy], progress=False)
     assert found.value.__notes__ == ["in the measure buggy of seed 3"]
-    assert 1 <= len(list((tmp_path / "rows").iterdir())) < 8
+    assert 1 <= rows_in(tmp_path) < 8
 
 
 def test_what_is_set_goes_into_every_arm(tmp_path: Path) -> None:
