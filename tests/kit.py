@@ -165,59 +165,68 @@ def first_sides(entries: list[Entry]) -> dict[int, str]:
     return firsts
 
 
+class Records:
+    """Records as lists by field, read when first asked for: thousands of looks at single numbers, which numpy would box each time."""
+
+    def __init__(self, records: np.ndarray[Any, Any]) -> None:
+        self._records = records
+        self._lists: dict[str, list[int]] = {}
+
+    def __getitem__(self, name: str) -> list[int]:
+        if name not in self._lists:
+            self._lists[name] = self._records[name].tolist()
+        return self._lists[name]
+
+
 def resting(market: Market) -> dict[str, dict[int, list[tuple[int, str, int]]]]:
     """The book as the record holds it: by side and price the queue of (order id, owner, lots), walked by links."""
     record = market.records[0]
-    orders = record["orders"]
+    orders, heads = record["orders"], record["levels"]["head"]
     book: dict[str, dict[int, list[tuple[int, str, int]]]] = {"buy": {}, "sell": {}}
-    for level in record["levels"][record["levels"]["head"] != state.NONE]:
-        slot = int(level["head"])
-        queue = []
+    for first in heads[heads != state.NONE].tolist():
+        slot, queue = first, []
         while slot != state.NONE:
-            order = orders[slot]
-            queue.append(order)
-            slot = int(order["next"])
-        if queue:
-            side, price = state.SIDES[queue[0]["side"]], int(queue[0]["price"])
-            book[side][price] = [(int(o["id"]), market.agent_ids[o["agent"]], int(o["lots"])) for o in queue]
+            number, agent, _, _, lots, following, _ = orders[slot].item()
+            queue.append((number, market.agent_ids[agent], lots))
+            slot = following
+        side, price = state.SIDES[orders["side"][first]], int(orders["price"][first])
+        book[side][price] = queue
     return book
 
 
 def check_structure(market: Market) -> None:
     """The record's own rules: links, counters, totals, pool."""
     record = market.records[0]
-    orders, levels, agents = record["orders"], record["levels"], record["agents"][: len(market.agent_ids)]
-    open_slots = {int(slot) for slot in np.flatnonzero(orders["id"] >= 0)}
+    orders, owned, levels = Records(record["orders"]), Records(record["owned"]), record["levels"]
+    agents = record["agents"][: len(market.agent_ids)]
+    ids, prices, lots, following = orders["id"], orders["price"], orders["lots"], orders["next"]
+    open_slots = np.flatnonzero(record["orders"]["id"] >= 0).tolist()
     free_slots, slot = [], int(record["free"])
-    while slot != state.NONE and len(free_slots) < len(orders):
+    for _ in range(int(record["free_orders"])):
         free_slots.append(slot)
-        slot = int(orders["next"][slot])
+        slot = following[slot]
     assert slot == state.NONE
-    assert len(free_slots) == record["free_orders"]
-    assert len(set(free_slots)) == len(free_slots)
-    assert open_slots.isdisjoint(free_slots)
-    assert len(open_slots) + len(free_slots) == len(orders)
+    assert state.NONE not in free_slots
+    assert len(open_slots) + len(free_slots) == len({*free_slots, *open_slots}) == len(ids)
     in_queues: list[int] = []
     occupied = {state.BUY: 0, state.SELL: 0}
     empty = levels["head"] == state.NONE
     assert (levels["tail"][empty] == state.NONE).all()
     assert (levels["lots"][empty] == 0).all()
-    for number in np.flatnonzero(~empty):
-        level = levels[number]
-        slot, previous, total = int(level["head"]), state.NONE, 0
+    for number in np.flatnonzero(~empty).tolist():
+        shown, head, tail = levels[number].item()
+        slot, previous, total = head, state.NONE, 0
         while slot != state.NONE:
-            order = orders[slot]
-            assert int(order["prev"]) == previous
-            assert int(order["price"]) % len(levels) == number
-            assert order["lots"] > 0
+            assert orders["prev"][slot] == previous
+            assert prices[slot] % len(levels) == number
+            assert lots[slot] > 0
             in_queues.append(slot)
-            total += int(order["lots"])
-            previous, slot = slot, int(order["next"])
-        assert int(level["tail"]) == previous
-        assert int(level["lots"]) == total
-        if total:
-            occupied[int(orders[int(level["head"])]["side"])] += 1
-    assert sorted(in_queues) == sorted(open_slots)
+            total += lots[slot]
+            previous, slot = slot, following[slot]
+        assert tail == previous
+        assert shown == total
+        occupied[orders["side"][head]] += 1
+    assert sorted(in_queues) == open_slots
     assert (record["bid_levels"], record["ask_levels"]) == (occupied[state.BUY], occupied[state.SELL])
     book = resting(market)
     assert record["best_bid"] == max(book["buy"], default=0)
@@ -228,26 +237,25 @@ def check_structure(market: Market) -> None:
     for index, account in enumerate(agents):
         slot, previous = int(account["oldest"]), state.NONE
         while slot != state.NONE:
-            order = orders[slot]
-            assert (int(record["owned"][slot]["own_prev"]), int(order["agent"])) == (previous, index)
+            assert (owned["own_prev"][slot], orders["agent"][slot]) == (previous, index)
             own[index].append(slot)
-            previous, slot = slot, int(record["owned"][slot]["own_next"])
+            previous, slot = slot, owned["own_next"][slot]
         assert int(account["newest"]) == previous
         assert int(account["open_orders"]) == len(own[index]) <= int(account["max_open_orders"])
-        ids = [int(orders[slot]["id"]) for slot in own[index]]
-        assert ids == sorted(ids)
-        bids = [orders[slot] for slot in own[index] if orders[slot]["side"] == state.BUY]
-        asks = [orders[slot] for slot in own[index] if orders[slot]["side"] == state.SELL]
-        assert int(account["own_best_bid"]) in (max((int(o["price"]) for o in bids), default=0), state.STALE)
-        assert int(account["own_best_ask"]) in (min((int(o["price"]) for o in asks), default=0), state.STALE)
-        assert int(account["open_bid_lots"]) == sum(int(o["lots"]) for o in bids)
-        assert int(account["open_ask_lots"]) == sum(int(o["lots"]) for o in asks)
-        assert int(account["reserved"]) == sum(int(o["lots"]) * int(o["price"]) for o in bids)
+        numbers = [ids[slot] for slot in own[index]]
+        assert numbers == sorted(numbers)
+        bids = [(prices[slot], lots[slot]) for slot in own[index] if orders["side"][slot] == state.BUY]
+        asks = [(prices[slot], lots[slot]) for slot in own[index] if orders["side"][slot] == state.SELL]
+        assert int(account["own_best_bid"]) in (max((price for price, _ in bids), default=0), state.STALE)
+        assert int(account["own_best_ask"]) in (min((price for price, _ in asks), default=0), state.STALE)
+        assert int(account["open_bid_lots"]) == sum(count for _, count in bids)
+        assert int(account["open_ask_lots"]) == sum(count for _, count in asks)
+        assert int(account["reserved"]) == sum(count * price for price, count in bids)
         fee = max(0, int(account["maker_fee"]))
-        beyond = sum(int(o["lots"]) * fee for o in bids)
-        beyond += sum(int(o["lots"]) * max(0, fee - FEE_UNIT * int(o["price"])) for o in asks)
+        beyond = sum(count * fee for _, count in bids)
+        beyond += sum(count * max(0, fee - FEE_UNIT * price) for price, count in asks)
         assert int(account["reserved_fees"]) == beyond
-    assert sorted(slot for slots in own.values() for slot in slots) == sorted(open_slots)
+    assert sorted(slot for slots in own.values() for slot in slots) == open_slots
 
 
 def check_accounts(market: Market) -> None:
