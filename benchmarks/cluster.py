@@ -122,17 +122,16 @@ def wait_for(count: int, of: Callable[[Path], int], out: Path, process: subproce
         time.sleep(0.02)
 
 
-def disturbed(out: Path) -> str:
+def disturbed(nodes: Nodes, out: Path) -> str:
     """Play the experiment while a worker and then a node are killed; what was said of losses."""
-    with Nodes() as nodes:
-        process = nodes.begun(out)
-        wait_for(1, rows_in, out, process)
-        nodes.kill_a_worker()
-        wait_for(13, rows_in, out, process)
-        nodes.kill("node")
-        said = process.communicate()[1]
-        if process.returncode:
-            raise RuntimeError(said)
+    process = nodes.begun(out)
+    wait_for(1, rows_in, out, process)
+    nodes.kill_a_worker()
+    wait_for(13, rows_in, out, process)
+    nodes.kill("node")
+    said = process.communicate()[1]
+    if process.returncode:
+        raise RuntimeError(said)
     return next((line for line in said.splitlines() if "lost with a worker" in line), "")
 
 
@@ -146,7 +145,8 @@ def chaos() -> int:
         same, lost = 0, []
         for number in range(TIMES):
             out = Path(folder) / f"{number}"
-            said = disturbed(out)
+            with Nodes() as nodes:
+                said = disturbed(nodes, out)
             same += (out / "results.parquet").read_bytes() == expected
             lost.append(int(said.split()[0]) if said else 0)
     print(f"{TIMES} experiments of 48 runs on three nodes, a worker and then a node killed in each")

@@ -69,6 +69,7 @@ def ground(figure: Figure) -> str:
     return mpl.colors.to_hex(figure.axes[0].get_facecolor())
 
 
+@pytest.mark.usefixtures("two_pages")
 def test_the_book_is_dark_on_screen_and_white_for_paper(story: Story, path: Path) -> None:
     with mpl.rc_context(fname=report.STYLE):
         assert ground(book.heatmap(story)) == book.ON_DARK.ground.lower()
