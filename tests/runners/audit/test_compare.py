@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
+import multiprocessing
 import shutil
-import signal
-import subprocess
-import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,6 +14,7 @@ import numpy as np
 import polars as pl
 import pyarrow.parquet as pq
 import pytest
+from tqdm import tqdm
 
 import runners.report.__main__ as report_command
 from market_env.config import ConfigError
@@ -28,7 +27,6 @@ from runners.files.folder import file_hashes
 from runners.files.schema import TABLES
 from tests import kit
 
-ROOT = Path(__file__).parents[3]
 QUICK = ["--no-audit", "--no-report", "--no-tensorboard"]
 
 
@@ -233,27 +231,33 @@ def test_the_book_and_the_accounts_at_a_timestep_are_those_of_the_tables(
     assert "timestep: expected 0 to 509, which were recorded, got 510" in capsys.readouterr().err
 
 
+def simulated(words: list[str]) -> None:
+    tqdm.set_lock(threading.RLock())  # its own is shared between processes, and would outlive one that is killed
+    simulate.main(words)
+
+
 @pytest.mark.long
 def test_twenty_killed_processes_lose_at_most_the_unfinished_part(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rng = np.random.default_rng(1)
     with_parts = 0
+    processes = multiprocessing.get_context("forkserver")  # each from a clean one that has imported what a run needs
+    processes.set_forkserver_preload([__name__, "runners.simulation.run"])
     for number in range(20):
         path = tmp_path / f"run-{number}"
-        process = subprocess.Popen(
-            [sys.executable, str(ROOT / "run_simulation.py"), "--timesteps", "1500", "--ppo", "0", "--seed", str(number), "--run-dir", str(path), *QUICK],
-            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
+        words = ["--timesteps", "1500", "--ppo", "0", "--seed", str(number), "--run-dir", str(path), *QUICK]
+        process = processes.Process(target=simulated, args=(words,))
+        process.start()
         # At a random moment: after a random number of parts and a random number of looks at the folder.
         parts, looks = int(rng.integers(1, 4)), int(rng.integers(0, 30_000))
-        while process.poll() is None and len(list((path / "events").glob("part-*"))) < parts:
+        while process.is_alive() and len(list((path / "events").glob("part-*"))) < parts:
             pass
         for _ in range(looks):
-            if (path / "summary.json").exists() or process.poll() is not None:
+            if (path / "summary.json").exists() or not process.is_alive():
                 break
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        process.kill()
+        process.join()
         found = sorted((path / "events").glob("part-*.parquet"))
         assert len(found) >= parts
         with_parts += 1

@@ -10,7 +10,6 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
-import polars as pl
 import psutil
 import pytest
 
@@ -120,9 +119,7 @@ def test_a_model_that_is_another_on_a_node_is_refused() -> None:
     assert play_block([(*asked, {model: found})], [(0, 1)]).num_rows == 1
 
 
-def test_a_measure_of_ones_own_goes_along(
-    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_measure_of_ones_own_goes_along(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "mine.py").write_text(
         textwrap.dedent("""
             from runners.experiment.measures import measure
