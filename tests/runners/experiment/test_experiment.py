@@ -142,9 +142,9 @@ COMMAND = [
     "--vary",
     "maker=4,2",
     "--seeds",
-    "1..40",
+    "1..20",
     "--timesteps",
-    "1000",
+    "600",
 ]
 
 
@@ -161,12 +161,12 @@ def test_killed_in_the_middle_and_gone_on_with_it_writes_the_same_file(tmp_path:
             process.wait()
             assert not (tmp_path / name / "results.parquet").exists()
             kept = rows_in(tmp_path / name)
-            assert 5 <= kept < 80
+            assert 5 <= kept < 40
         done = subprocess.run(command, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         if name == "killed":  # what was there was not played again
-            assert rows_in(tmp_path / name) == 80
-            assert lines_in(tmp_path / name / "rows" / "000002.jsonl") == 80 - kept
+            assert rows_in(tmp_path / name) == 40
+            assert lines_in(tmp_path / name / "rows" / "000002.jsonl") == 40 - kept
         assert "paired; differences are to maker=4" in done.stdout
     assert results(tmp_path / "killed") == results(tmp_path / "straight")
     for picture in ("arms.png", "differences.png", "experiment.pdf"):
@@ -321,16 +321,16 @@ def test_processes_that_play_the_same_at_once_do_not_meet(whole: Path, tmp_path:
 
 def test_a_full_disk_is_one_error_and_keeps_what_was_written(tmp_path: Path) -> None:
     # A limit on how large a file of that process may be stands for the disk: what is over it is written in part.
-    command = [sys.executable, *COMMAND, "--seeds", "1..400", "--measure", *MEASURES, "--out", str(tmp_path / "run")]
+    command = [sys.executable, *COMMAND, "--seeds", "1..200", "--measure", *MEASURES, "--out", str(tmp_path / "run")]
     done = subprocess.run(
         command,
         capture_output=True,
         text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (40_000, 40_000)),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
     )
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith(f"error: {tmp_path / 'run' / 'rows'}: cannot be written: ")
-    assert 5 < rows_in(tmp_path / "run") < 800
+    assert 5 < rows_in(tmp_path / "run") < 400
 
 
 def test_a_folder_that_cannot_be_written_is_one_error(tmp_path: Path) -> None:
