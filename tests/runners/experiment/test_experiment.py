@@ -321,12 +321,23 @@ def test_processes_that_play_the_same_at_once_do_not_meet(whole: Path, tmp_path:
 
 def test_a_full_disk_is_one_error_and_keeps_what_was_written(tmp_path: Path) -> None:
     # A limit on how large a file of that process may be stands for the disk: what is over it is written in part.
-    command = [sys.executable, *COMMAND, "--seeds", "1..200", "--measure", *MEASURES, "--out", str(tmp_path / "run")]
+    command = [
+        sys.executable,
+        *COMMAND,
+        "--seeds",
+        "1..200",
+        "--timesteps",
+        "100",
+        "--measure",
+        *MEASURES,
+        "--out",
+        str(tmp_path / "run"),
+    ]
     done = subprocess.run(
         command,
         capture_output=True,
         text=True,
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000)),
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, 30_000)),
     )
     assert done.returncode == 2
     assert done.stderr.splitlines()[-1].startswith(f"error: {tmp_path / 'run' / 'rows'}: cannot be written: ")
