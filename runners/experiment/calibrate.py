@@ -44,6 +44,8 @@ TUNED = (
     "policies.informed.threshold=*0.5..*2",
 )
 """What is sought unless something else is asked for: parameters of the default population."""
+MOST_TRIALS = 10_000
+"""Of a generation."""
 HELD_OUT = STANDARDS.test_seeds[:32]
 
 
@@ -62,6 +64,8 @@ class Arguments(Rules):
     """Tick of the pair, currency units."""
     generations: int = 40
     """Generations of the search."""
+    trials: int | None = None
+    """Trials of a generation, which are played at once: 4 + 3 ln(parameters) by default; more for many processors."""
     seeds: tuple[str, ...] = ("1..6",)
     """Seeds that each trial plays."""
     seed: int = 1
@@ -83,6 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = tyro.cli(Arguments, args=words, default=default, prog="python -m runners.experiment calibrate")
     if arguments.generations < 1:
         raise ConfigError(f"--generations: expected at least 1, got {arguments.generations}")
+    if arguments.trials is not None and not 2 <= arguments.trials <= MOST_TRIALS:
+        raise ConfigError(f"--trials: expected 2 to {MOST_TRIALS:,}, got {arguments.trials:,}")
     if len(arguments.pair) not in (0, 2):
         raise ConfigError(f"--pair: expected a message and an order-book file, got {len(arguments.pair)} files")
     if not (arguments.tick_size > 0 and math.isfinite(arguments.tick_size)):
@@ -101,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     out = arguments.out or fresh_folder("calibration")
     with executor_at(arguments.ray) as executor:
-        search = Search(base, ranges, target, seeds, out, arguments.seed, executor)
+        search = Search(base, ranges, target, seeds, out, arguments.seed, executor, arguments.trials)
         return sought(search, arguments.generations, base, target, executor)
 
 

@@ -175,6 +175,8 @@ class Search:
         path: the folder; one of the same search goes on.
         seed: of the search.
         executor: who plays.
+        trials: of a generation, 4 + 3 ln(parameters) by default. They are played at once, so more of them keep more processors busy, and
+            a noisy loss wants more of them as well (Hansen 2016, section B.5).
 
     Raises:
         ConfigError: a parameter is none, an end of its range is refused, or the folder is another's.
@@ -189,6 +191,7 @@ class Search:
         path: Path,
         seed: int = 1,
         executor: Executor = in_threads,
+        trials: int | None = None,
     ) -> None:
         if not ranges or len({own.path for own in ranges}) < len(ranges):
             raise ConfigError("--tune: expected some parameters, each once")
@@ -201,7 +204,7 @@ class Search:
         start = np.array([own.share(1.0 if own.times else numbers_at(base, own.path)) for own in ranges])
         self._measures = tuple(measures_of(target))
         bounds = np.tile([0.0, 1.0], (len(ranges), 1))
-        self._search = CMA(mean=np.clip(start, 0.02, 0.98), sigma=0.2, bounds=bounds, seed=seed)
+        self._search = CMA(mean=np.clip(start, 0.02, 0.98), sigma=0.2, bounds=bounds, seed=seed, population_size=trials)
         self.start = self._changes(start)
         self._open(seed)
         self.trials: list[Trial] = []
@@ -222,6 +225,7 @@ class Search:
             "target": {"name": self.target.name, "centre": self.target.centre, "half_width": self.target.half_width},
             "seeds": self.seeds,
             "seed": seed,
+            "trials": self.size,
             "code": code_hash(),
             "versions": versions_of(PACKAGES),
         }

@@ -69,6 +69,34 @@ def planned(store: Store, arms: Sequence[str], measures: dict[str, list[Measure]
     return len(jobs)
 
 
+def opened(
+    claims: tuple[Claim, ...], arguments: Arguments, seeds: Sequence[int], out: Path
+) -> tuple[dict[str, tuple[Store, dict[str, list[Measure]]]], int]:
+    """Each population's folder and its arms' measures, and how many runs are to be played in all.
+
+    Raises:
+        ConfigError: none of the claims is about the populations, or a folder is another's.
+    """
+    stores = {}
+    runs = 0
+    for name in arguments.populations:
+        every = arms_of(name, arguments.timesteps)
+        names = wanted(claims, name)
+        arms = [arm for label, arm in every.items() if label in names]
+        if not arms:
+            continue
+        markets = [arm.market for arm in arms]
+        measures = {label: [find(own, markets) for own in chosen] for label, chosen in names.items()}
+        union = list({own.name: own for chosen in measures.values() for own in chosen}.values())
+        stores[name] = (Store(out / name, arms, seeds, union, shared=True), measures)
+        runs += planned(stores[name][0], [arm.name for arm in arms], measures, name)
+    if not stores:
+        raise ConfigError(
+            f"claims: none of {', '.join(claim.name for claim in claims)} is about {', '.join(arguments.populations)}"
+        )
+    return stores, runs
+
+
 def timed(executor: Executor, runs: int) -> Executor:
     """An executor that says how long all will take once some runs are there."""
     probe = min(max(8, runs // 20), runs)
@@ -111,26 +139,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = arguments.out or Path("runs") / f"claims-{code_hash()[:8]}"
     if len(set(arguments.populations)) < len(arguments.populations) or not arguments.populations:
         raise ConfigError(f"--populations: expected some, each once, got {arguments.populations}")
-    stores = {}
-    runs = 0
-    for name in arguments.populations:
-        every = arms_of(name, arguments.timesteps)
-        names = wanted(claims, name)
-        arms = [arm for label, arm in every.items() if label in names]
-        if not arms:
-            continue
-        markets = [arm.market for arm in arms]
-        measures = {label: [find(own, markets) for own in chosen] for label, chosen in names.items()}
-        union = list({own.name: own for chosen in measures.values() for own in chosen}.values())
-        stores[name] = (Store(out / name, arms, seeds, union, shared=True), measures)
-        runs += planned(stores[name][0], [arm.name for arm in arms], measures, name)
-    if not stores:
-        raise ConfigError(
-            f"claims: none of {', '.join(claim.name for claim in claims)} is about {', '.join(arguments.populations)}"
-        )
-    all_decided = []
     with executor_at(arguments.ray) as plain:
+        stores, runs = opened(claims, arguments, seeds, out)
         executor = timed(plain, -(-runs // block[1]))
+        all_decided = []
         for name, (store, measures) in stores.items():
             try:
                 play(store, measures, block=block, executor=executor)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -20,7 +21,15 @@ from runners.cluster.session import Cluster, parse_address, session, short_folde
 from runners.cluster.sources import sources
 from runners.experiment.__main__ import main, measures_of
 from runners.experiment.arms import Base, crossed
-from runners.experiment.experiment import chosen, run_experiment
+from runners.experiment.calibration import Search, Target, parse_range
+from runners.experiment.claims import Arguments as Claimed
+from runners.experiment.claims import opened, timed
+from runners.experiment.execute import in_threads
+from runners.experiment.experiment import chosen, play, run_experiment
+from runners.experiment.metaorder import Plan, arms_of
+from runners.experiment.metaorder import measures_of as measures_of_plan
+from runners.experiment.registry import claims_named
+from runners.experiment.store import Store
 
 pytestmark = pytest.mark.long
 MEASURES = ["spread", "traded_lots", "facts.sign_acf_lag1"]
@@ -53,6 +62,42 @@ def test_the_rows_are_those_of_this_process_whatever_the_blocks(
         assert rows_in(other) == rows_in(plain) == 20
         for name in ("results.parquet", "comparisons.json", "experiment.json"):
             assert (plain / name).read_bytes() == (other / name).read_bytes(), f"{other}: {name}"
+
+
+def test_claims_impact_and_a_calibration_are_those_of_this_process(cluster: Cluster, tmp_path: Path) -> None:
+    plan = Plan((4, 40), 60)
+    base = Base.of("default", 300)
+    ranges = [parse_range("market.value.jump=2..12"), parse_range("policies.maker.half_spread=*0.5..*2")]
+    target = Target(
+        "some", {"spread_ticks": 30.0, "volatility_1s_bp": 8.0}, {"spread_ticks": 1.0, "volatility_1s_bp": 0.2}
+    )
+    arguments = Claimed(populations=("day6",), timesteps=200)
+    found = []
+    for name, executor in (("here", in_threads), ("there", on_ray(cluster))):
+        impact = Store(tmp_path / name / "impact", arms_of("default", plan), range(1, 9), measures_of_plan(plan))
+        play(impact, executor=executor, progress=False)
+        stores, runs = opened(claims_named(["teleport"]), arguments, range(1, 9), tmp_path / name / "claims")
+        for store, measures in stores.values():
+            play(store, measures, executor=timed(executor, runs), progress=False)
+        search = Search(base, ranges, target, [1, 2], tmp_path / name / "search", executor=executor, trials=5)
+        best = search.run(3, lambda loss: None)
+        rows = [store.results() for store, _ in stores.values()]
+        found.append((impact.results(), rows, [best, *search.trials]))
+    assert found[0][0].equals(found[1][0])
+    assert all(here.equals(there) for here, there in zip(found[0][1], found[1][1], strict=True))
+    assert found[0][2] == found[1][2]
+    assert len(found[0][2]) == 16
+
+
+@pytest.mark.parametrize("words", [["claims", "teleport"], ["impact"], ["calibrate"], ["--seeds", "1..8"]])
+def test_each_command_takes_the_flag_and_leaves_nothing_where_it_is_wrong(
+    words: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([*words, "--out", str(tmp_path / "out"), "--ray", "somewhere"]) == 2
+    assert (
+        "expected nothing for this machine or HOST:PORT of a cluster's head, got 'somewhere'" in capsys.readouterr().err
+    )
+    assert not (tmp_path / "out").exists()
 
 
 def test_ray_listens_on_the_loopback_address_alone(cluster: Cluster) -> None:
@@ -149,12 +194,20 @@ def test_a_worker_and_a_node_are_killed_and_the_rows_are_the_same_and_after_the_
         assert (tmp_path / "disturbed" / "results.parquet").read_bytes() == (plain / "results.parquet").read_bytes()
         process = nodes.begun(left)
         wait_for(1, rows_in, left, process)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate()[1]
+        assert process.returncode == 130
+        assert f"what was played is kept; go on with --out {left}" in said
+        assert "Traceback" not in said
+        there = rows_in(left)
+        process = nodes.begun(left)
+        wait_for(there + 1, rows_in, left, process)
         nodes.kill("head")
         said = process.communicate()[1]
         assert process.returncode == 2
         assert f"error: the head of the Ray cluster at {nodes.address} is gone" in said
     assert "Traceback" not in said
-    assert 1 <= rows_in(left) < 48
+    assert there < rows_in(left) < 48
     assert main([*COMMAND, "--out", str(left)]) == 0
     assert rows_in(left) == 48
     assert (left / "results.parquet").read_bytes() == (plain / "results.parquet").read_bytes()
