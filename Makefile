@@ -26,12 +26,16 @@ run: $(RUNS) ## set up if needed, then run the measurement run (ARGS="--seed 2" 
 	$(BIN)/python run_simulation.py $(ARGS)
 
 .PHONY: test
-test: $(READY) ## set up if needed, then run all tests
-	$(BIN)/python -m pytest -n 2 --dist worksteal $(ARGS)
+test: $(READY) ## set up if needed, then run all tests but those of `make libraries`
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not libraries" $(ARGS)
+
+.PHONY: libraries
+libraries: $(READY) ## the tests of notebooks, of Ray, and of other libraries over the environment
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m libraries $(ARGS)
 
 .PHONY: quick
 quick: $(READY) ## the tests without the long ones
-	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not long" $(ARGS)
+	$(BIN)/python -m pytest -n 2 --dist worksteal -m "not long and not libraries" $(ARGS)
 
 .PHONY: lint
 lint: $(READY) ## style and types

@@ -20,7 +20,7 @@ CONFIG = MarketConfig(timesteps=12, agents=roster(ppo=2, noise=4, maker=1))
 SMALL = MarketConfig(timesteps=4, agents=roster(ppo=1, noise=2, maker=1, momentum=0))
 
 # Importing and using them warns of their own dependencies' ways.
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.libraries, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture

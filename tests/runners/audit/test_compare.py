@@ -246,7 +246,21 @@ def test_twenty_killed_processes_lose_at_most_the_unfinished_part(
     processes.set_forkserver_preload([__name__, "runners.simulation.run"])
     for number in range(20):
         path = tmp_path / f"run-{number}"
-        words = ["--timesteps", "1500", "--ppo", "0", "--seed", str(number), "--run-dir", str(path), *QUICK]
+        words = [
+            "--timesteps",
+            "1500",
+            "--ppo",
+            "0",
+            "--noise",
+            "4",
+            "--maker",
+            "2",
+            "--seed",
+            str(number),
+            "--run-dir",
+            str(path),
+            *QUICK,
+        ]
         process = processes.Process(target=simulated, args=(words,))
         process.start()
         # At a random moment: after a random number of parts and a random number of looks at the folder.

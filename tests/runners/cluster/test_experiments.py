@@ -31,7 +31,7 @@ from runners.experiment.metaorder import measures_of as measures_of_plan
 from runners.experiment.registry import claims_named
 from runners.experiment.store import Store
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.libraries]
 MEASURES = ["spread", "traded_lots", "facts.sign_acf_lag1"]
 
 

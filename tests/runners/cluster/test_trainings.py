@@ -17,7 +17,7 @@ from runners.learn.many import Leg
 from runners.learn.settings import RESULT, Training
 from scripted_agents.standards import STANDARDS
 
-pytestmark = pytest.mark.long
+pytestmark = [pytest.mark.long, pytest.mark.libraries]
 COMMAND = (
     "--task", "sell", "--seeds", "1..3", "--total-timesteps", "6144", "--markets", "8", "--n-steps", "32", "--batch-size", "64",
     "--validate-every", "2048", "--checkpoint-every", "512",
