@@ -29,6 +29,8 @@ PATIENCE = 60.0
 """Seconds without progress after which it is given up."""
 BEAT = 5.0
 """Seconds between two signs of life."""
+PROGRAM = "import gc; gc.disable(); from runners.report.beside import serve; serve()"
+"""It ends soon, and makes millions of objects and no cycles: importing alone takes a fifth less without looking for them."""
 
 
 class Task(NamedTuple):
@@ -77,7 +79,7 @@ class Second:
         if not LONG <= timesteps <= LONGEST or cores() < 2:
             return
         # -P, and our own paths: the code that this process runs, wherever it was started from.
-        command = [sys.executable, "-P", "-m", "runners.report.beside"]
+        command = [sys.executable, "-P", "-c", PROGRAM]
         paths = os.pathsep.join(path or str(Path.cwd()) for path in sys.path)
         with contextlib.suppress(OSError):
             # In a session of its own: Ctrl-C is for the first process, which ends this one.

@@ -11,9 +11,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from market_env.engine.kernel import kernel
+
 Floats = NDArray[np.float64]
 
 DRAWS = 1_000
+AT_ONCE = 50
+"""Draws whose picks are held at once."""
 MOST_BLOCKS = 5_000
 LEVEL = 0.95
 
@@ -44,7 +48,8 @@ def block_means(values: Floats, groups: NDArray[np.int64], count: int, block: in
     sums[place, groups[known]] = values[known]
     counts[place, groups[known]] = 1.0
     with np.errstate(invalid="ignore", divide="ignore"):
-        means: Floats = block_sums(sums, block) / block_sums(counts, block)
+        drawn = block_sums(np.column_stack([sums, counts]), block)
+        means: Floats = drawn[:, :count] / drawn[:, count:]
     return means
 
 
@@ -60,7 +65,19 @@ def block_sums(rows: Floats, block: int) -> Floats:
     sums = total[block:] - total[:-block]  # of the block that begins at each row
     rng = np.random.default_rng(0)
     pieces = -(-size // block)
-    return np.stack([sums[rng.integers(0, size, pieces)].sum(axis=0) for _ in range(DRAWS)])
+    found = np.zeros((DRAWS, rows.shape[1]))
+    for some in np.split(found, DRAWS // AT_ONCE):
+        add_picked(sums, rng.integers(0, size, (AT_ONCE, pieces)), some)
+    return found
+
+
+@kernel
+def add_picked(sums: Floats, picks: NDArray[np.int64], found: Floats) -> None:
+    """Add to each row of ``found`` the rows of ``sums`` that its row of ``picks`` names."""
+    for draw in range(picks.shape[0]):
+        for piece in range(picks.shape[1]):
+            for column in range(sums.shape[1]):
+                found[draw, column] += sums[picks[draw, piece], column]
 
 
 def interval(draws: Floats, mean: float, blocks: int) -> Interval:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import pickle
 import sys
@@ -59,7 +58,6 @@ def serve() -> None:
             compile_half(task)
     threading.Thread(target=answers.beat, daemon=True).start()
     threading.Thread(target=end_with_the_first, daemon=True).start()
-    gc.disable()  # it ends soon, and makes millions of objects and no cycles
     with contextlib.suppress(BrokenPipeError):
         if task.audit:
             answers.give(compare.result_of(compare.audit(task.run), task.run))
@@ -86,7 +84,3 @@ def compile_half(half: Warming) -> None:
     for function in half.policies:
         _ = function.address
     derive(half.market, market.drain())
-
-
-if __name__ == "__main__":
-    serve()

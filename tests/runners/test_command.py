@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 from collections.abc import Sequence
 
@@ -61,3 +62,17 @@ def test_a_request_to_terminate_ends_with_one_line_and_leaves_the_handler_as_it_
     assert body([]) == 130
     assert capsys.readouterr().err == "interrupted\n"
     assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_while_a_command_runs_dead_cycles_are_looked_for_rarely() -> None:
+    seen: list[tuple[int, int, int]] = []
+
+    @command
+    def body() -> int:
+        seen.append(gc.get_threshold())
+        raise ConfigError("x")
+
+    before = gc.get_threshold()
+    assert body() == 2
+    assert seen[0][0] >= 10 * before[0]
+    assert gc.get_threshold() == before

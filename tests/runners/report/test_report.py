@@ -565,7 +565,7 @@ def test_a_second_process_is_our_own_code_wherever_it_starts_ends_with_us_and_is
         other.ask(task)
         assert other.answer()["differ"] == 0
     # It says nothing of its own, and ends well, though threads of it read and write.
-    command = [sys.executable, "-m", "runners.report.beside"]
+    command = [sys.executable, "-c", second.PROGRAM]
     asked = pickle.dumps(second.Task(path, audit=True, report=True))
     beside_us = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=ROOT
