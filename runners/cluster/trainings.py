@@ -9,6 +9,7 @@ from __future__ import annotations
 import secrets
 import socket
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def on_ray(cluster: Cluster, root: Path) -> Executor:
         mark = root.resolve() / f".seen-{secrets.token_hex(8)}"
         mark.touch()
         try:
-            whole = [Leg(leg.training, leg.folder.resolve(), leg.until) for leg in legs]
+            whole = [replace(leg, folder=leg.folder.resolve()) for leg in legs]
             yield from cluster.run(train_leg, (standards, mark), whole)
         finally:
             mark.unlink(missing_ok=True)

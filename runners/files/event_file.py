@@ -13,7 +13,7 @@ import secrets
 import socket
 import struct
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -179,15 +179,19 @@ def layout(categories: Mapping[str, Mapping[str, Iterable[str]]]) -> Summary:
     return Summary(value=[value])
 
 
-def experiment(listed: Mapping[str, bool | int | float | str | None], metrics: Iterable[str]) -> Summary:
-    """What the HPARAMS page compares runs by: hyperparameters with their types, and tags of the metrics.
+def experiment(
+    listed: Mapping[str, bool | int | float | str | None], metrics: Iterable[str], differing: Collection[str] = ()
+) -> Summary:
+    """What the HPARAMS page compares runs by: hyperparameters with their types, those that differ first, and tags of the metrics.
 
     TensorBoard's own way to say a type is a domain, which would be the values of one run.
     """
     types = {bool: api_pb2.DATA_TYPE_BOOL, str: api_pb2.DATA_TYPE_STRING}
     found = api_pb2.Experiment(
         hparam_infos=[
-            api_pb2.HParamInfo(name=name, type=types.get(type(value), api_pb2.DATA_TYPE_FLOAT64))
+            api_pb2.HParamInfo(
+                name=name, type=types.get(type(value), api_pb2.DATA_TYPE_FLOAT64), differs=name in differing
+            )
             for name, value in listed.items()
         ],
         metric_infos=[api_pb2.MetricInfo(name=api_pb2.MetricName(tag=tag)) for tag in metrics],

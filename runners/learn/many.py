@@ -15,7 +15,7 @@ import json
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +37,8 @@ class Leg:
     training: Training
     folder: Path
     until: int | None = None
+    differing: tuple[str, ...] = ()
+    """Names of settings in which the others have other ones."""
 
     @property
     def name(self) -> str:
@@ -95,7 +97,10 @@ def open_folders(trainings: Mapping[str, Training], root: Path) -> list[Leg]:
         ConfigError: a folder holds something else.
         RunFolderError: one cannot be made.
     """
-    legs = [Leg(training, root / name) for name, training in trainings.items()]
+    settings = [training.settings() for training in trainings.values()]
+    names = dict.fromkeys(name for own in settings for name in own)
+    differing = tuple(name for name in names if len({own.get(name) for own in settings}) > 1)
+    legs = [Leg(training, root / name, differing=differing) for name, training in trainings.items()]
     for leg in legs:
         if (leg.folder / CONFIG).exists():
             stored = to_json(stored_training(leg.folder / CONFIG))
@@ -114,7 +119,9 @@ def go_on(leg: Leg, standards: Standards) -> dict[str, Any]:
 
     if not (leg.folder / RESULT).exists():
         with contextlib.suppress(NoPolicyError):
-            return train(leg.training, leg.folder, resume=True, standards=standards, until=leg.until)
+            return train(
+                leg.training, leg.folder, resume=True, standards=standards, until=leg.until, differing=leg.differing
+            )
     return read_result(leg.folder / RESULT)
 
 
@@ -170,7 +177,7 @@ def train_all(
     found: dict[str, dict[str, Any]] = {}
     left = list(legs)
     for until in rungs_of(legs[0].training.total_timesteps, halvings):
-        own = [Leg(leg.training, leg.folder, until) for leg in left]
+        own = [replace(leg, until=until) for leg in left]
         for number, result in executor(own, standards):
             found[own[number].name] = result
             told(own[number], result)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +38,17 @@ class BoardOutput(KVWriter):
     Args:
         folder: of the event files.
         purge_step: see :class:`EventFile`.
+        differing: names of settings in which trainings beside this one have others; the HPARAMS page shows them first.
     """
 
-    def __init__(self, folder: Path, purge_step: int | None = None) -> None:
+    def __init__(self, folder: Path, purge_step: int | None = None, differing: Collection[str] = ()) -> None:
         self._file = EventFile(folder, purge_step)
+        self._differing = differing
 
     def describe(self, settings: dict[str, Any], name: str, metrics: list[str]) -> None:
         """Write what a training starts with: its settings as text and as hyperparameters, and the layout."""
         self._file.add(text("run/config", "\n".join(f"{name}: {value}" for name, value in settings.items())), 0)
-        self._file.add(experiment(settings, metrics), 0)
+        self._file.add(experiment(settings, metrics, self._differing), 0)
         self._file.add(hparams_pb({n: v for n, v in settings.items() if v is not None}, trial_id=name), 0)
         self._file.add(layout({"Validation": {tag.rpartition("/")[2]: [tag] for tag in metrics}}), 0)
 

@@ -10,6 +10,7 @@ matrix products (``python -m benchmarks train``).
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -109,6 +110,7 @@ def train(
     resume: bool = False,
     standards: Standards = STANDARDS,
     until: int | None = None,
+    differing: Collection[str] = (),
 ) -> dict[str, Any]:
     """Train, and leave the best policy and what became of it in ``folder``; return the latter.
 
@@ -118,6 +120,7 @@ def train(
         resume: whether to go on from the folder's checkpoint; without one it begins.
         standards: what a policy must meet to be kept, and the seeds that say so.
         until: turns after which it stops at a checkpoint, to be resumed; None for its end.
+        differing: names of settings in which trainings beside this one have others.
 
     Raises:
         ConfigError: the checkpoint is damaged or of another training; no policy within its limits was found.
@@ -135,7 +138,7 @@ def train(
             agreement = imitate(model, env, training.rivals()[training.imitate])
             tqdm.write(f"begins as {training.imitate}: does what that would on {agreement:.1%} of its turns")
     # What a killed process wrote after its last checkpoint comes once more.
-    board = BoardOutput(folder / "tensorboard", model.num_timesteps + 1 if resume else None)
+    board = BoardOutput(folder / "tensorboard", model.num_timesteps + 1 if resume else None, differing)
     try:
         learn(model, schedule, board, resume)
     except BaseException:

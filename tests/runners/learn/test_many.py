@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tensorboard.plugins.hparams import metadata as hparams
 
 from market_env.config import ConfigError
 from runners import train
 from runners.learn import many, training
 from runners.learn.settings import RESULT, Training
 from scripted_agents.standards import Standards
-from tests.runners.learn.test_training import LENIENT, TINY
+from tests.runners.learn.test_training import LENIENT, TINY, EventAccumulator
 
 
 def test_seeds_and_settings_cross_and_each_has_a_name() -> None:
@@ -100,6 +101,10 @@ def test_the_command_trains_several_goes_on_and_refuses_others(
     first = [line for line in capsys.readouterr().out.splitlines() if "weights" in line]
     assert len(first) == 6
     assert len(list((tmp_path / "all").glob(f"*/{RESULT}"))) == 2
+    for board in (tmp_path / "all").glob("*/tensorboard"):
+        found = EventAccumulator(str(board)).Reload().SummaryMetadata(hparams.EXPERIMENT_TAG).plugin_data.content
+        infos = hparams.parse_experiment_plugin_data(found).hparam_infos
+        assert {info.name for info in infos if info.differs} == {"gamma", "seed"}
     assert train.main(command, LENIENT) == 0
     again = [line for line in capsys.readouterr().out.splitlines() if "weights" in line]
     assert again[-2:] == first[-2:]
