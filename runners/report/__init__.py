@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 from matplotlib.backends.backend_pdf import PdfPages
@@ -24,6 +26,9 @@ from runners.report import agents, book, market, opening, reality, worth
 from runners.report.story import Story
 from runners.report.style import MUTED, STYLE, empty
 from runners.report.style import page as blank
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 PAGES: dict[str, Callable[[Story], Figure]] = {
     "summary": opening.summary,
@@ -126,15 +131,21 @@ def draw_pictures(path: Path, names: Sequence[str]) -> list[Path]:
     """Draw the finished PDF's pages, by name, as pictures: a tenth of the time that matplotlib takes to draw them anew."""
     import pypdfium2
 
-    pictures = []
-    with contextlib.closing(pypdfium2.PdfDocument(path / "report.pdf")) as document:
+    def save(picture: Path, image: Image) -> Path:
+        with whole_file(picture) as beside:
+            image.save(beside, format="png", compress_level=3)
+        return picture
+
+    saved = []
+    with (
+        contextlib.closing(pypdfium2.PdfDocument(path / "report.pdf")) as document,
+        ThreadPoolExecutor(1) as pool,  # one is compressed while the next one is drawn
+    ):
         for name, page in zip(names, document, strict=True):
             picture = path / ("heatmap.png" if name == "heatmap" else f"figures/{name}.png")
             image = page.render(scale=(HEATMAP_DOTS if name == "heatmap" else DOTS) / 72).to_pil()
-            with whole_file(picture) as beside:
-                image.save(beside, format="png", compress_level=3)
-            pictures.append(picture)
-    return pictures
+            saved.append(pool.submit(save, picture, image))
+        return [each.result() for each in saved]
 
 
 def pages_of(story: Story) -> list[str]:
