@@ -5,7 +5,7 @@ import sys
 
 if __name__ == "__main__":
     try:
-        gc.disable()  # what is imported stays: looking for dead cycles in it takes an eighth of the time
+        gc.disable()  # what is imported stays (runners.command.collecting_rarely)
         from runners.simulate import main
 
         gc.enable()

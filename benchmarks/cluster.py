@@ -100,9 +100,9 @@ class Nodes:
             with contextlib.suppress(psutil.NoSuchProcess):
                 worker.send_signal(signal.SIGKILL)
 
-    def begun(self, out: Path) -> subprocess.Popen[str]:
-        """The experiment on this cluster, as its user starts it."""
-        words = [sys.executable, "-m", "runners.experiment", *COMMAND, "--out", str(out), "--ray", self.address]
+    def begun(self, out: Path, *more: str) -> subprocess.Popen[str]:
+        """The experiment on this cluster, as its user starts it, with some more words."""
+        words = [sys.executable, "-m", "runners.experiment", *COMMAND, *more, "--out", str(out), "--ray", self.address]
         return subprocess.Popen(words, env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 

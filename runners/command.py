@@ -33,10 +33,10 @@ def one_line(error: BaseException) -> str:
 
 @contextmanager
 def collecting_rarely() -> Iterator[None]:
-    """Within, cycles of dead objects are looked for a hundred times more rarely.
+    """Within, cycles of dead objects are looked for a hundred times more rarely than by Python itself.
 
-    Modules and drawings are millions of objects and few such cycles; looking for them takes a seventh of a run's time, and
-    as rarely as this some tens of MiB more are held.
+    Modules and drawings are millions of objects and few such cycles; looking for them takes a seventh of a run's time. What makes large
+    ones, as a model is, collects by itself.
     """
     before = gc.get_threshold()
     gc.set_threshold(RARELY, *before[1:])

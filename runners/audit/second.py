@@ -30,7 +30,7 @@ PATIENCE = 60.0
 BEAT = 5.0
 """Seconds between two signs of life."""
 PROGRAM = "import gc; gc.disable(); from runners.report.beside import serve; serve()"
-"""It ends soon, and makes millions of objects and no cycles: importing alone takes a fifth less without looking for them."""
+"""It ends soon, and makes millions of objects and no cycles to look for (:func:`runners.command.collecting_rarely`)."""
 
 
 class Task(NamedTuple):

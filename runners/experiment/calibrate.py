@@ -44,8 +44,8 @@ TUNED = (
     "policies.informed.threshold=*0.5..*2",
 )
 """What is sought unless something else is asked for: parameters of the default population."""
-MOST_TRIALS = 10_000
-"""Of a generation."""
+LEAST_TRIALS, MOST_TRIALS = 4, 1_000
+"""Of a generation: fewer are no search."""
 HELD_OUT = STANDARDS.test_seeds[:32]
 
 
@@ -87,8 +87,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = tyro.cli(Arguments, args=words, default=default, prog="python -m runners.experiment calibrate")
     if arguments.generations < 1:
         raise ConfigError(f"--generations: expected at least 1, got {arguments.generations}")
-    if arguments.trials is not None and not 2 <= arguments.trials <= MOST_TRIALS:
-        raise ConfigError(f"--trials: expected 2 to {MOST_TRIALS:,}, got {arguments.trials:,}")
+    if arguments.trials is not None and not LEAST_TRIALS <= arguments.trials <= MOST_TRIALS:
+        raise ConfigError(f"--trials: expected {LEAST_TRIALS} to {MOST_TRIALS:,}, got {arguments.trials:,}")
     if len(arguments.pair) not in (0, 2):
         raise ConfigError(f"--pair: expected a message and an order-book file, got {len(arguments.pair)} files")
     if not (arguments.tick_size > 0 and math.isfinite(arguments.tick_size)):

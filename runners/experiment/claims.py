@@ -139,8 +139,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     out = arguments.out or Path("runs") / f"claims-{code_hash()[:8]}"
     if len(set(arguments.populations)) < len(arguments.populations) or not arguments.populations:
         raise ConfigError(f"--populations: expected some, each once, got {arguments.populations}")
+    stores, runs = opened(claims, arguments, seeds, out)
     with executor_at(arguments.ray) as plain:
-        stores, runs = opened(claims, arguments, seeds, out)
         executor = timed(plain, -(-runs // block[1]))
         all_decided = []
         for name, (store, measures) in stores.items():

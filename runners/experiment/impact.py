@@ -128,8 +128,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.picture and (arguments.picture.suffix != ".png" or not arguments.picture.parent.is_dir()):
         raise ConfigError(f"--picture: expected a .png file in a folder that is there, got {arguments.picture}")
     out = arguments.out or Path("runs") / f"impact-{arguments.population}"
+    store = Store(out, arms_of(arguments.population, plan), seeds, measures_of(plan))
     with executor_at(arguments.ray) as executor:
-        store = Store(out, arms_of(arguments.population, plan), seeds, measures_of(plan))
         play(store, executor=executor)
     found = impacts(store.write_results(), seeds, plan)
     law = law_of(found)

@@ -8,16 +8,16 @@ the order of arms and seeds. Cost: ``python -m benchmarks.cluster speed``, a row
 
 from __future__ import annotations
 
-import errno
 import functools
 import hashlib
+import itertools
 import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import polars as pl
 
@@ -44,7 +44,6 @@ CODE = (
 """What of this project decides a row."""
 LARGEST_ROW = 2**20
 """Bytes of a line."""
-MOST_FILES = 1_000_000
 VERSION = 2
 
 
@@ -85,7 +84,7 @@ class Store:
     """An experiment's folder.
 
     Args:
-        path: the folder; made if it is not there.
+        path: the folder; looked at here, made and written by :meth:`keeping`.
         arms: what is played.
         seeds: of each arm.
         measures: what is asked of each run.
@@ -94,7 +93,6 @@ class Store:
     Raises:
         ConfigError: the folder holds something else, or another experiment: other arms under the same names, or rows made by
             other code or versions, or, unless it is shared, other arms at all.
-        RunFolderError: it cannot be written.
     """
 
     def __init__(
@@ -112,12 +110,6 @@ class Store:
         self.seeds = list(seeds)
         self.measures = list(measures)
         self._check(shared)
-        make_folder(path)
-        write_json(path / "experiment.json", self.describe())
-        make_folder(path / "rows")
-        make_folder(path / "arms")
-        for arm in arms:
-            write_json(path / "arms" / f"{self.keys[arm.name]}.json", arm.describe())
 
     def describe(self) -> dict[str, Any]:
         """What ``experiment.json`` holds."""
@@ -186,10 +178,14 @@ class Store:
         for file in sorted((self.path / "rows").glob("*.jsonl")):
             for where, line in read_lines(file, str(file), LARGEST_ROW):
                 key, seed, row = _parsed(line, where)
-                if key in keys and seed in seeds:
-                    # Of a row that stands twice, because two played it at once, all is the same.
+                asked = {columns[name]: value for name, value in row.items() if name in columns}
+                if asked and key in keys and seed in seeds:
                     known = found.setdefault((key, seed), {})
-                    known.update((columns[name], value) for name, value in row.items() if name in columns)
+                    for name, value in asked.items():
+                        if known.setdefault(name, value) != value:
+                            raise ConfigError(
+                                f"{where}: its {name} is {value}, and {known[name]} in another row of the same run; remove one of them"
+                            )
         return found
 
     def missing(self, wanted: Mapping[str, Sequence[Measure]] | None = None) -> list[Job]:
@@ -212,38 +208,43 @@ class Store:
     def keeping(self) -> Iterator[Callable[[Job, Row], None]]:
         """Within, a function that keeps a run's row, in a file that no other process writes to.
 
-        A row is handed to the system in one piece before the function returns: it outlives this process.
+        A row is handed to the system before the function returns: it outlives this process. At the end all are on the disk.
 
         Raises:
             RunFolderError: it cannot be written.
         """
-        with ExitStack() as stack:
-            file: int | None = None
-
-            def keep(job: Job, row: Row) -> None:
-                nonlocal file
-                known = {measure.column: row[measure.name] for measure in job.measures}
-                line = json.dumps({"arm": job.key, "seed": job.seed, "row": known}, allow_nan=False).encode() + b"\n"
-                try:
-                    if file is None:
-                        file = self._own_file()
-                        stack.callback(os.close, file)
-                    if os.write(file, line) < len(line):
-                        raise OSError(errno.ENOSPC, "")
-                except OSError as error:
-                    raise cannot_be_written(self.path / "rows", error) from None
-
-            yield keep
-            if file is not None:
-                os.fsync(file)
-
-    def _own_file(self) -> int:
+        make_folder(self.path)
+        write_json(self.path / "experiment.json", self.describe())
         rows = self.path / "rows"
-        numbers = [int(path.stem) for path in rows.glob("*.jsonl") if path.stem.isdecimal()]
-        for number in range(max(numbers, default=0) + 1, MOST_FILES):
-            with suppress(FileExistsError):  # another process was quicker
-                return os.open(rows / f"{number:06d}.jsonl", os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o666)
-        raise OSError(errno.EMFILE, "")
+        make_folder(rows)
+        make_folder(self.path / "arms")
+        for arm in self.arms:
+            write_json(self.path / "arms" / f"{self.keys[arm.name]}.json", arm.describe())
+        file: BinaryIO | None = None
+
+        def keep(job: Job, row: Row) -> None:
+            nonlocal file
+            known = {measure.column: row[measure.name] for measure in job.measures}
+            line = json.dumps({"arm": job.key, "seed": job.seed, "row": known}, allow_nan=False).encode() + b"\n"
+            try:
+                file = file or _own_file(rows)
+                written = 0
+                while written < len(
+                    line
+                ):  # a disk that is about to be full takes a part, and says why it takes no more
+                    written += file.write(line[written:])
+            except OSError as error:
+                raise cannot_be_written(rows, error) from None
+
+        try:
+            yield keep
+        finally:
+            if file is not None:
+                try:
+                    with file:
+                        os.fsync(file.fileno())
+                except OSError as error:
+                    raise cannot_be_written(rows, error) from None
 
     def results(self) -> pl.DataFrame:
         """All rows: ``arm``, ``seed``, ``config`` (the arm's key), then a column a measure; those of runs that were played."""
@@ -274,6 +275,15 @@ class Store:
         with whole_file(self.path / "results.parquet") as partial:
             found.write_parquet(partial)
         return found
+
+
+def _own_file(rows: Path) -> BinaryIO:
+    """A new file, unbuffered, of the first number that nobody has."""
+    numbers = [int(path.stem) for path in rows.glob("*.jsonl") if path.stem.isdecimal()]
+    for number in itertools.count(max(numbers, default=0) + 1):
+        with suppress(FileExistsError):  # another process was quicker
+            return cast("BinaryIO", (rows / f"{number:06d}.jsonl").open("xb", buffering=0))
+    raise AssertionError
 
 
 def _parsed(line: bytes, where: str) -> tuple[str, int, Row]:

@@ -9,6 +9,7 @@ trainings, whoever was faster.
 from __future__ import annotations
 
 import contextlib
+import gc
 import hashlib
 import itertools
 import json
@@ -129,6 +130,7 @@ def one_after_another(legs: Sequence[Leg], standards: Standards) -> Iterator[tup
     """The executor of this process."""
     for number, leg in enumerate(legs):
         yield number, go_on(leg, standards)
+        gc.collect()  # a model is a cycle, and large
 
 
 def standing(result: Mapping[str, Any]) -> tuple[bool, float]:

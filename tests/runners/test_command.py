@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import signal
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ import numpy as np
 import pytest
 
 from market_env.config import ConfigError
-from runners.command import LONGEST, command
+from runners.command import LONGEST, RARELY, command
 
 
 def raising(error: BaseException) -> int:
@@ -64,7 +65,9 @@ def test_a_request_to_terminate_ends_with_one_line_and_leaves_the_handler_as_it_
     assert signal.getsignal(signal.SIGTERM) is before
 
 
-def test_while_a_command_runs_dead_cycles_are_looked_for_rarely() -> None:
+def test_while_a_command_runs_dead_cycles_are_looked_for_rarely(request: pytest.FixtureRequest) -> None:
+    request.addfinalizer(functools.partial(gc.set_threshold, *gc.get_threshold()))
+    gc.set_threshold(700, 10, 10)
     seen: list[tuple[int, int, int]] = []
 
     @command
@@ -72,7 +75,6 @@ def test_while_a_command_runs_dead_cycles_are_looked_for_rarely() -> None:
         seen.append(gc.get_threshold())
         raise ConfigError("x")
 
-    before = gc.get_threshold()
     assert body() == 2
-    assert seen[0][0] >= 10 * before[0]
-    assert gc.get_threshold() == before
+    assert seen == [(RARELY, 10, 10)]
+    assert gc.get_threshold() == (700, 10, 10)

@@ -11,6 +11,7 @@ import textwrap
 from collections.abc import Iterator
 from pathlib import Path
 
+import polars as pl
 import psutil
 import pytest
 
@@ -59,9 +60,25 @@ def test_the_rows_are_those_of_this_process_whatever_the_blocks(
     for number in range(1, 11):
         run_experiment(arms, range(1, 11), tmp_path / "ten", MEASURES, block=(number, 10), progress=False)
     for other in (tmp_path / "ray", tmp_path / "ten"):
-        assert rows_in(other) == rows_in(plain) == 20
-        for name in ("results.parquet", "comparisons.json", "experiment.json"):
-            assert (plain / name).read_bytes() == (other / name).read_bytes(), f"{other}: {name}"
+        here, there = (
+            {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+            for folder in (plain, other)
+        )
+        lines = [
+            sorted(line for path in list(found) if path.parent.name == "rows" for line in found.pop(path).splitlines())
+            for found in (here, there)
+        ]
+        assert here == there, other
+        assert lines[0] == lines[1], other
+        assert len(lines[0]) == 20
+
+
+def test_the_flag_alone_plays_on_this_machine(tmp_path: Path) -> None:
+    words = ["--seeds", "1..8", "--timesteps", "60", "--measure", "spread"]
+    assert main([*words, "--out", str(tmp_path / "here")]) == 0
+    assert main([*words, "--out", str(tmp_path / "ray"), "--ray"]) == 0
+    here, there = (tmp_path / name / "results.parquet" for name in ("here", "ray"))
+    assert here.read_bytes() == there.read_bytes()
 
 
 def test_claims_impact_and_a_calibration_are_those_of_this_process(cluster: Cluster, tmp_path: Path) -> None:
@@ -188,11 +205,12 @@ def test_a_worker_and_a_node_are_killed_and_the_rows_are_the_same_and_after_the_
     tmp_path: Path,
 ) -> None:
     plain, left = tmp_path / "plain", tmp_path / "left"
+    longer = ["--seeds", "1..64"]  # so that it has not ended by then
     assert main([*COMMAND, "--out", str(plain)]) == 0
     with Nodes() as nodes:
-        disturbed(nodes, tmp_path / "disturbed")
+        assert "lost with a worker or node and run again" in disturbed(nodes, tmp_path / "disturbed")
         assert (tmp_path / "disturbed" / "results.parquet").read_bytes() == (plain / "results.parquet").read_bytes()
-        process = nodes.begun(left)
+        process = nodes.begun(left, *longer)
         wait_for(1, rows_in, left, process)
         process.send_signal(signal.SIGINT)
         said = process.communicate()[1]
@@ -200,17 +218,18 @@ def test_a_worker_and_a_node_are_killed_and_the_rows_are_the_same_and_after_the_
         assert f"what was played is kept; go on with --out {left}" in said
         assert "Traceback" not in said
         there = rows_in(left)
-        process = nodes.begun(left)
+        process = nodes.begun(left, *longer)
         wait_for(there + 1, rows_in, left, process)
         nodes.kill("head")
         said = process.communicate()[1]
         assert process.returncode == 2
         assert f"error: the head of the Ray cluster at {nodes.address} is gone" in said
     assert "Traceback" not in said
-    assert there < rows_in(left) < 48
-    assert main([*COMMAND, "--out", str(left)]) == 0
-    assert rows_in(left) == 48
-    assert (left / "results.parquet").read_bytes() == (plain / "results.parquet").read_bytes()
+    assert there < rows_in(left) < 128
+    assert main([*COMMAND, *longer, "--out", str(left)]) == 0
+    assert rows_in(left) == 128
+    rows = pl.read_parquet(left / "results.parquet")
+    assert rows.filter(pl.col("seed") <= 24).equals(pl.read_parquet(plain / "results.parquet"))
 
 
 def test_an_address_without_ray_is_one_clear_error(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

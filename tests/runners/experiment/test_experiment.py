@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import re
@@ -306,10 +307,14 @@ def test_a_row_that_was_cut_off_is_played_again(whole: Path, tmp_path: Path) -> 
     assert results(tmp_path / "cut") == results(whole)
 
 
-def test_processes_that_play_the_same_at_once_do_not_meet(whole: Path, tmp_path: Path) -> None:
+def test_processes_that_play_the_same_at_once_do_not_meet(
+    whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = [Store(tmp_path, arms(), range(1, 11), chosen(MEASURES, arms())) for _ in range(2)]
-    with store[0].keeping() as first, store[1].keeping() as second:
-        for job, row in in_threads(store[0].missing()):
+    jobs = store[0].missing()
+    with monkeypatch.context() as patched, store[0].keeping() as first, store[1].keeping() as second:
+        patched.setattr(Path, "glob", lambda *_: iter(()))  # as if each had looked before the other had a file
+        for job, row in in_threads(jobs):
             first(job, row)
             second(job, row)
     assert sorted(file.name for file in (tmp_path / "rows").iterdir()) == ["000001.jsonl", "000002.jsonl"]
@@ -317,6 +322,41 @@ def test_processes_that_play_the_same_at_once_do_not_meet(whole: Path, tmp_path:
     run_experiment(arms(), range(1, 11), tmp_path, MEASURES, progress=False)
     assert rows_in(tmp_path) == 40
     assert results(tmp_path) == results(whole)
+
+
+def test_rows_of_one_run_join_and_two_that_differ_are_refused(whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "twice")
+    file = tmp_path / "twice" / "rows" / "000001.jsonl"
+    first = json.loads(file.read_text().splitlines()[0])
+    store = Store(tmp_path / "twice", arms(), range(1, 11), chosen(MEASURES, arms()))
+    part = {"spread": first["row"]["spread"]}
+    for row in (part, {}, {"of another experiment": 1.0}):
+        file.with_name("999999.jsonl").write_text(json.dumps(first | {"row": row}) + "\n")
+        assert store.results().equals(pl.read_parquet(whole / "results.parquet"))
+    file.with_name("999999.jsonl").write_text(json.dumps(first | {"row": {"spread": part["spread"] + 1}}) + "\n")
+    with pytest.raises(
+        ConfigError, match=r"999999.jsonl, line 1: its spread is .*, and .* in another row of the same run"
+    ):
+        store.results()
+    file.with_name("999999.jsonl").write_text(json.dumps(first | {"seed": 11, "row": {}}) + "\n")
+    more = Store(tmp_path / "twice", arms(), range(1, 12), chosen(MEASURES, arms()))
+    assert more.results().height == 20  # nothing is known of that run
+    with more.keeping() as keep:
+        for job, row in in_threads(more.missing()):
+            keep(job, row)
+    assert lines_in(file.with_name("1000000.jsonl")) == 2
+    assert more.results().height == 22
+
+
+def test_a_disk_that_fails_at_the_end_is_one_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(file: int) -> None:
+        if Path(f"/proc/self/fd/{file}").readlink().suffix == ".jsonl":
+            raise OSError(errno.EDQUOT, "")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(RunFolderError, match="rows: cannot be written: Disk quota exceeded"):
+        run_experiment(arms(), [1], tmp_path, MEASURES, progress=False)
+    assert rows_in(tmp_path) == 2
 
 
 def test_a_full_disk_is_one_error_and_keeps_what_was_written(tmp_path: Path) -> None:
@@ -394,6 +434,8 @@ def test_a_folder_that_cannot_be_written_is_one_error(tmp_path: Path) -> None:
         (["calibrate", "--seeds", "1000000"], "expected others than those held out"),
         (["calibrate", "--timesteps", "900"], "--timesteps: expected at least 1,800"),
         (["calibrate", "--generations", "0"], "--generations: expected at least 1"),
+        (["calibrate", "--trials", "3"], "--trials: expected 4 to 1,000, got 3"),
+        (["calibrate", "--trials", "1001"], "--trials: expected 4 to 1,000, got 1,001"),
     ],
 )  # fmt: skip
 def test_bad_input_is_one_line_before_anything_is_played(
