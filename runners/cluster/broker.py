@@ -29,6 +29,8 @@ AHEAD = 2
 """Tasks that are begun for each processor."""
 SHARED = 80 * 2**20
 """Bytes of Ray's shared memory on this machine, nearly the fewest that it takes: results are small."""
+OPEN = "r"
+"""Ray's own folder within ours: Ray lets everybody write there, ours lets nobody else in."""
 ONE_THREAD = dict.fromkeys(("NUMBA_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 """Of a worker: there is one for each processor."""
 LOST = (
@@ -106,7 +108,7 @@ def begin(address: str, folder: str) -> tuple[str, int]:
         try:
             found: Any = ray.init(
                 address=LOCAL, num_cpus=len(os.sched_getaffinity(0)), include_dashboard=False, _node_ip_address="127.0.0.1",
-                _temp_dir=folder, log_to_driver=False, logging_level=logging.ERROR, object_store_memory=SHARED, runtime_env=runtime,
+                _temp_dir=f"{folder}/{OPEN}", log_to_driver=False, logging_level=logging.ERROR, object_store_memory=SHARED, runtime_env=runtime,
             )  # fmt: skip
         except (OSError, ValueError, RuntimeError, ray.exceptions.RayError) as error:
             raise ConfigError(f"--ray: Ray cannot start on this machine: {error}") from None

@@ -98,6 +98,8 @@ def open_folders(trainings: Mapping[str, Training], root: Path) -> list[Leg]:
         ConfigError: a folder holds something else.
         RunFolderError: one cannot be made.
     """
+    if root.exists() and (not root.is_dir() or (any(root.iterdir()) and not any(root.glob(f"*/{CONFIG}")))):
+        raise ConfigError(f"{root}: expected trainings, an empty folder or none, found something else")
     settings = [training.settings() for training in trainings.values()]
     names = dict.fromkeys(name for own in settings for name in own)
     differing = tuple(name for name in names if len({own.get(name) for own in settings}) > 1)

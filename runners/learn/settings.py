@@ -87,7 +87,7 @@ class Training:
     snapshot_every: Count = 500_000
     """Turns between two selves that join the league."""
     total_timesteps: Count = 5_000_000
-    """Learners' turns to train on."""
+    """Learners' turns to train on; what it takes to an update, markets times n_steps times learners, is played to its end."""
     episode: Count = EPISODE
     """Timesteps of a training episode."""
     markets: Count = 128

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import textwrap
@@ -117,7 +118,7 @@ def test_each_command_takes_the_flag_and_leaves_nothing_where_it_is_wrong(
     assert not (tmp_path / "out").exists()
 
 
-def test_ray_listens_on_the_loopback_address_alone(cluster: Cluster) -> None:
+def test_ray_listens_on_the_loopback_address_alone_and_its_folder_is_nobody_elses(cluster: Cluster) -> None:
     broker = psutil.Process(cluster._process.pid)
     own = {process.pid for process in broker.children(recursive=True)} | {broker.pid}
     listening = [
@@ -125,6 +126,7 @@ def test_ray_listens_on_the_loopback_address_alone(cluster: Cluster) -> None:
         for found in psutil.net_connections("inet")
         if found.pid in own and found.status == psutil.CONN_LISTEN
     ]
+    assert stat.S_IMODE(cluster._log.parent.stat().st_mode) == 0o700  # whatever Ray makes of its folder within
     assert len(listening) > 2
     assert set(listening) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
 

@@ -110,7 +110,13 @@ def test_the_command_trains_several_goes_on_and_refuses_others(
     assert again[-2:] == first[-2:]
     assert train.main([*command, "--n-epochs", "2"], LENIENT) == 2
     assert "n_epochs: the training in" in capsys.readouterr().err
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "summary.json").write_text("{}")
     for more, said in (
+        (
+            ["--seeds", "1..2", "--run-dir", str(tmp_path / "other")],
+            "other: expected trainings, an empty folder or none",
+        ),
         (["--seeds", "1..2", "--resume", str(tmp_path)], "config.json"),
         (["--halve", "1"], "--halve: is for several trainings"),
         (["--ray"], "--ray: is for several trainings"),
