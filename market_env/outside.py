@@ -138,3 +138,12 @@ def read_json(path: Path, where: str, most: int = LARGEST_JSON) -> dict[str, Any
     if not isinstance(found, dict):
         raise ConfigError(f"{where}: expected a JSON object, got {type(found).__name__}")
     return found
+
+
+def leaves(found: Any, wanted: Any, name: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """Two nested objects' values side by side, each with its path; "absent" where one has none."""
+    if isinstance(found, dict) and isinstance(wanted, dict):
+        for key in sorted(found.keys() | wanted.keys()):
+            yield from leaves(found.get(key, "absent"), wanted.get(key, "absent"), f"{name}.{key}".lstrip("."))
+    else:
+        yield name, found, wanted

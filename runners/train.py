@@ -100,6 +100,8 @@ def main(argv: Sequence[str] | None = None, standards: Standards = STANDARDS) ->
     arguments = tyro.cli(Arguments, args=words, default=default, prog="python -m runners.train")
     counts = {kind: count for kind, count in vars(arguments.counts).items() if count is not None}
     training = amend(arguments.training, counts={**arguments.training.counts, **counts})
+    if "--seeds" in words and not arguments.seeds:
+        raise ConfigError("--seeds: expected some, got none")
     if arguments.seeds or arguments.vary:
         return train_several(training, arguments, standards)
     for flag, given in (("--halve", arguments.halve), ("--ray", arguments.ray is not None)):
@@ -156,6 +158,10 @@ def train_several(training: Training, arguments: Arguments, standards: Standards
             flush=True,
         )
 
+    def halved(going_on: Sequence[many.Leg], ended: Sequence[many.Leg]) -> None:
+        names = ", ".join(leg.name for leg in ended)
+        print(f"halved: {len(going_on)} go on; ended early: {names}", flush=True)
+
     try:
         with contextlib.ExitStack() as stack:
             executor: many.Executor = many.one_after_another
@@ -165,7 +171,7 @@ def train_several(training: Training, arguments: Arguments, standards: Standards
             many.check_halving(trainings.values(), arguments.halve)
             legs = many.open_folders(trainings, root)
             print(f"{len(legs)} trainings in {root}; to look at all of them: tensorboard --logdir {root}", flush=True)
-            found = many.train_all(legs, executor, standards, arguments.halve, told)
+            found = many.train_all(legs, executor, standards, arguments.halve, told, halved)
             if arguments.ray is not None and (said := cluster.said()):
                 print(said, file=sys.stderr)
     except KeyboardInterrupt:

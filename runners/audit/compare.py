@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from market_env.actions import COMPONENTS
 from market_env.config import ConfigError, parse_json
-from market_env.outside import read_json
+from market_env.outside import leaves, read_json
 from market_env.rewards import DEFAULT_REWARD, WealthReward
 from runners.audit.figures import Figures
 from runners.audit.rebuild import Event, Piece, Replay
@@ -237,19 +237,11 @@ def compare_summary(rebuilt: Replay, figures: Figures, path: Path) -> None:
     }
     if rebuilt.config.tape is not None and expected["complete"]:
         expected["tape"] = rebuilt.tape or recorded.get("tape")  # which only the rules can tell
-    for name, found, wanted in _leaves(recorded, expected, ""):
+    for name, found, wanted in leaves(recorded, expected):
         rebuilt.checked["summary.json"] += 1
         close = isinstance(found, float) and isinstance(wanted, float) and math.isclose(found, wanted, rel_tol=1e-12)
         if (found != wanted or isinstance(found, bool) != isinstance(wanted, bool)) and not close:
             rebuilt.differ("summary.json", None, None, name, found, wanted)
-
-
-def _leaves(found: Any, wanted: Any, name: str) -> Iterator[tuple[str, Any, Any]]:
-    if isinstance(found, dict) and isinstance(wanted, dict):
-        for key in sorted(found.keys() | wanted.keys()):
-            yield from _leaves(found.get(key, "absent"), wanted.get(key, "absent"), f"{name}.{key}".lstrip("."))
-    else:
-        yield name, found, wanted
 
 
 def audit(path: Path) -> Replay:

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, cast
 import polars as pl
 
 from market_env.config import ConfigError
-from market_env.outside import load_json, read_json, read_lines, shown
+from market_env.outside import leaves, load_json, read_json, read_lines, shown
 from runners.experiment.arms import Arm
 from runners.experiment.jobs import Job, Row
 from runners.experiment.measures import Measure
@@ -158,13 +158,29 @@ class Store:
             if isinstance(arms, list)
             else {}
         )
-        for name, key in self.keys.items():
-            if known.get(name, key) != key:
-                raise ConfigError(f"{where}: its arm {shown(name)} is another configuration; give another --out")
+        for arm in self.arms:
+            if known.get(arm.name, self.keys[arm.name]) != self.keys[arm.name]:
+                apart = self._apart(arm, known[arm.name])
+                raise ConfigError(
+                    f"{where}: its arm {shown(arm.name)} is another configuration{apart}; give another --out"
+                )
         if not shared and set(known) != set(self.keys):
             raise ConfigError(
                 f"{where}: expected the arms {shown(list(self.keys))}, found {shown(list(known))}; give another --out"
             )
+
+    def _apart(self, arm: Arm, key: object) -> str:
+        """The first setting in which the folder's arm of that key is another one than an arm; nothing where it cannot be told."""
+        if not isinstance(key, str) or not key.isalnum():
+            return ""
+        file = self.path / "arms" / f"{key}.json"
+        try:
+            found = read_json(file, str(file))
+        except ConfigError:
+            return ""
+        mine = arm.describe()
+        apart = next(((path, own, here) for path, own, here in leaves(found, mine) if own != here), None)
+        return f" ({shown(apart[0])[1:-1]}: {shown(apart[1])}, here {shown(apart[2])})" if apart else ""
 
     def _rows(self) -> dict[tuple[str, int], Row]:
         """What is known of each run, by its arm's key and its seed.

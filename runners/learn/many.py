@@ -164,6 +164,7 @@ def train_all(
     standards: Standards,
     halvings: int = 0,
     told: Callable[[Leg, dict[str, Any]], None] = lambda leg, result: None,
+    halved: Callable[[Sequence[Leg], Sequence[Leg]], None] = lambda going_on, ended: None,
 ) -> dict[str, dict[str, Any]]:
     """Train all, the better half of them further as often as is asked; what became of each, by its name.
 
@@ -173,6 +174,7 @@ def train_all(
         standards: what a policy must meet to be kept, and the seeds that say so.
         halvings: how often the worse half ends: after the share 1 / 2**halvings of the turns first.
         told: called as a training ends, or comes to a halving.
+        halved: called after each halving with those that go on and those that have ended.
 
     Raises:
         ConfigError: nothing is validated before the first halving, a checkpoint is damaged, or a node of a cluster refused.
@@ -188,5 +190,7 @@ def train_all(
         if until is not None:
             order = sorted(left, key=lambda leg: standing(found[leg.name]), reverse=True)  # of equals the first stays
             kept = {leg.name for leg in order[: -(-len(left) // 2)]}
+            ended = [leg for leg in left if leg.name not in kept]
             left = [leg for leg in left if leg.name in kept]
+            halved(left, ended)
     return found

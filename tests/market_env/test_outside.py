@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from market_env.outside import ConfigError, load_json, read_bytes, read_json, shown
+from market_env.outside import ConfigError, load_json, read_bytes, read_json, read_lines, shown
 
 
 @pytest.mark.parametrize("device", ["/dev/zero", "/dev/null", "/dev/random"])
@@ -66,3 +66,17 @@ def test_what_was_given_is_shown_in_part() -> None:
     assert shown("abc") == "'abc'"
     for value in ("x" * 10**6, list(range(10**6)), {n: n for n in range(10**5)}, 10**4_000, [["x" * 500] * 50] * 50):
         assert len(shown(value)) <= 300
+
+
+def test_lines_are_read_up_to_the_last_one_that_has_ended(tmp_path: Path) -> None:
+    file = tmp_path / "lines"
+    file.write_bytes(b"one\n\nthree\nhalf")
+    assert list(read_lines(file, "x", 6)) == [("x, line 1", b"one\n"), ("x, line 2", b"\n"), ("x, line 3", b"three\n")]
+    with pytest.raises(ConfigError, match="x, line 3: expected at most 5 bytes, found more"):
+        list(read_lines(file, "x", 5))
+    with pytest.raises(ConfigError, match="x: expected a regular file, found a device or a pipe"):
+        list(read_lines(Path("/dev/zero"), "x", 5))
+    with pytest.raises(ConfigError, match="x: cannot be read: No such file"):
+        list(read_lines(tmp_path / "none", "x", 5))
+    with pytest.raises(ConfigError, match="x: cannot be read: Is a directory"):
+        list(read_lines(tmp_path, "x", 5))

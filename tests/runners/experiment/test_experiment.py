@@ -241,7 +241,11 @@ def test_another_experiments_folder_is_left_as_it_is(whole: Path, tmp_path: Path
         return 2.0
 
     for others, measures, said in (
-        (crossed(Base.of("day6", 201), {"maker": [4, 2]}), MEASURES, "its arm 'maker=4' is another configuration"),
+        (
+            crossed(Base.of("day6", 201), {"maker": [4, 2]}),
+            MEASURES,
+            r"its arm 'maker=4' is another configuration \(market.timesteps: 200, here 201\)",
+        ),
         (crossed(BASE, {"noise": [5, 6]}), MEASURES, "expected the arms"),
     ):
         with pytest.raises(ConfigError, match=said):
@@ -466,6 +470,7 @@ def test_more_blocks_than_seeds_are_refused(tmp_path: Path) -> None:
         ("arms", [{"name": []}, 3]),
         ("arms", "x"),
         ("arms", [{"name": {}, "key": 1}]),
+        ("arms", [{"name": "maker=4", "key": "../../experiment"}]),
         ("experiment", []),
         ("code", 10**400),
     ],

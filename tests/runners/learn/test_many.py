@@ -98,8 +98,13 @@ def test_the_command_trains_several_goes_on_and_refuses_others(
     assert not (tmp_path / "all").exists()
     command = [*short, "--vary", "gamma=.9,.95", "--seeds", "1..2", "--halve", "1"]
     assert train.main(command, LENIENT) == 0
-    first = [line for line in capsys.readouterr().out.splitlines() if "weights" in line]
+    printed = capsys.readouterr().out.splitlines()
+    first = [line for line in printed if "weights" in line]
     assert len(first) == 6
+    (halved,) = [line for line in printed if line.startswith("halved: 2 go on; ended early: ")]
+    assert {line.split()[0] for line in first[4:]} | set(halved.rpartition(": ")[2].split(", ")) == {
+        f"gamma-{gamma}-seed-{seed}" for gamma in (0.9, 0.95) for seed in (1, 2)
+    }
     assert len(list((tmp_path / "all").glob(f"*/{RESULT}"))) == 2
     for board in (tmp_path / "all").glob("*/tensorboard"):
         found = EventAccumulator(str(board)).Reload().SummaryMetadata(hparams.EXPERIMENT_TAG).plugin_data.content
@@ -123,6 +128,7 @@ def test_the_command_trains_several_goes_on_and_refuses_others(
         (["--seeds", "1..2", "--halve", "-1"], "--halve: expected 0 to 19"),
         (["--seeds", "1..2", "--vary", "gamma"], "expected path=value"),
         (["--seeds", "2..1"], "seeds: expected a range"),
+        (["--seeds", "--vary", "gamma=.9"], "--seeds: expected some, got none"),
     ):
         assert train.main(more, LENIENT) == 2
         assert said in capsys.readouterr().err
