@@ -71,7 +71,16 @@ class BoardOutput(KVWriter):
 
 
 class Schedule(BaseCallback):
-    """What happens between two updates: the league, validations, checkpoints, the progress bar."""
+    """What happens between two updates: the league, validations, checkpoints, the progress bar.
+
+    Args:
+        training: its settings.
+        folder: for everything that it writes.
+        env: where the model plays.
+        standards: what a policy must meet to be kept.
+        until: turns after which it stops at a checkpoint; None for its end.
+        label: what its validations begin with on the screen, where several train.
+    """
 
     def __init__(
         self,
@@ -80,8 +89,10 @@ class Schedule(BaseCallback):
         env: MarketVecEnv,
         standards: Standards = STANDARDS,
         until: int | None = None,
+        label: str = "",
     ) -> None:
         super().__init__()
+        self.label = label
         self.training = training
         self.standards = training.held_to(standards)
         self.folder = folder
@@ -196,7 +207,7 @@ class Schedule(BaseCallback):
                 raise cannot_be_written(self.folder / POLICY, error) from None
         low, high = point["interval"]
         tqdm.write(
-            f"{self.num_timesteps:>10,} turns  validation: liquidation gain {point['liquidation_gain']:7,.0f} "
+            f"{self.label}{self.num_timesteps:>10,} turns  validation: liquidation gain {point['liquidation_gain']:7,.0f} "
             f"[{low:,.0f}, {high:,.0f}]  trading turns {point['trading_turns']:6.1%}  "
             f"near bound {point['near_bound']:6.2%}"
             f"{'  kept' if kept else '' if self.standards.within(point) else '  beyond the limits'}"

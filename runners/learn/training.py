@@ -126,7 +126,7 @@ def train(
         ConfigError: the checkpoint is damaged or of another training; no policy within its limits was found.
     """
     model, env = build(training)
-    schedule = Schedule(training, folder, env, standards, until)
+    schedule = Schedule(training, folder, env, standards, until, f"{folder.name}  " if differing else "")
     resume = resume and (folder / checkpoint.FILE).exists()
     if resume:
         schedule.go_on(*checkpoint.load(folder, model, env, schedule.purpose))

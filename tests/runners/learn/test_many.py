@@ -101,6 +101,7 @@ def test_the_command_trains_several_goes_on_and_refuses_others(
     printed = capsys.readouterr().out.splitlines()
     first = [line for line in printed if "weights" in line]
     assert len(first) == 6
+    assert sum(line.startswith("gamma-0.9-seed-1  ") and "validation: " in line for line in printed) > 0
     (halved,) = [line for line in printed if line.startswith("halved: 2 go on; ended early: ")]
     assert {line.split()[0] for line in first[4:]} | set(halved.rpartition(": ")[2].split(", ")) == {
         f"gamma-{gamma}-seed-{seed}" for gamma in (0.9, 0.95) for seed in (1, 2)
