@@ -5,7 +5,6 @@ Cost: some minutes for all.
 
 from __future__ import annotations
 
-import subprocess
 import sys
 import tempfile
 import time
@@ -15,6 +14,7 @@ from dataclasses import replace
 import numpy as np
 from scipy import stats
 
+from benchmarks.before import HERE, spend
 from benchmarks.sections import run_sections
 from market_env.config import AgentConfig, Every, amend
 from market_env.market import Market
@@ -29,13 +29,6 @@ from scripted_agents.registry import build
 from scripted_agents.rollout import run_compiled
 from scripted_agents.standards import STANDARDS
 
-ONE = """
-import resource, subprocess, sys, time
-begun = time.perf_counter()
-subprocess.run(sys.argv[1:], check=True, stdout=subprocess.DEVNULL)
-print(time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024)
-"""
-"""A process that starts one command: seconds, and peak memory."""
 EXPERIMENTS, SEEDS, TIMESTEPS = 200, 16, 300
 MEASURE = "traded_lots"
 
@@ -152,20 +145,9 @@ def speed() -> None:
         f"playing alone takes {playing:.1f} s of it ({playing / used:.0%}), measuring the rest; {used / wall:.1f} processors busy"
     )
     for count in (64, 1_000):
-        took, peak = whole_command(count)
-        print(f"the command with {count:,} seeds: {took:.1f} s, its peak memory {peak:.0f} MiB")
-
-
-def whole_command(seeds: int) -> tuple[float, float]:
-    """Seconds and peak memory, MiB, of an experiment of one arm as its user starts it."""
-    with tempfile.TemporaryDirectory() as folder:
-        words = ["--seeds", f"1..{seeds}", "--out", f"{folder}/found"]
-        done = subprocess.run(
-            [sys.executable, "-c", ONE, sys.executable, "-m", "runners.experiment", *words],
-            check=True, text=True, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
-        )  # fmt: skip
-    took, peak = map(float, done.stdout.split())
-    return took, peak
+        with tempfile.TemporaryDirectory() as folder:
+            spent = spend(HERE, ["-m", "runners.experiment", "--seeds", f"1..{count}", "--out", f"{folder}/found"])
+        print(f"the command with {count:,} seeds: {spent.seconds:.1f} s, its peak memory {spent.mebibytes:.0f} MiB")
 
 
 SECTIONS: dict[str, Callable[[], None]] = {"null": null, "pairing": pairing, "speed": speed}

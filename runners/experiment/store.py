@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import itertools
 import json
 import math
 import os
@@ -244,10 +243,9 @@ class Store:
             line = json.dumps({"arm": job.key, "seed": job.seed, "row": known}, allow_nan=False).encode() + b"\n"
             try:
                 file = file or _own_file(rows)
+                # A disk that is about to be full takes a part first, and then says why it takes no more.
                 written = 0
-                while written < len(
-                    line
-                ):  # a disk that is about to be full takes a part, and says why it takes no more
+                while written < len(line):
                     written += file.write(line[written:])
             except OSError as error:
                 raise cannot_be_written(rows, error) from None
@@ -295,11 +293,11 @@ class Store:
 
 def _own_file(rows: Path) -> BinaryIO:
     """A new file, unbuffered, of the first number that nobody has."""
-    numbers = [int(path.stem) for path in rows.glob("*.jsonl") if path.stem.isdecimal()]
-    for number in itertools.count(max(numbers, default=0) + 1):
+    number = max((int(path.stem) for path in rows.glob("*.jsonl") if path.stem.isdecimal()), default=0)
+    while True:
+        number += 1
         with suppress(FileExistsError):  # another process was quicker
             return cast("BinaryIO", (rows / f"{number:06d}.jsonl").open("xb", buffering=0))
-    raise AssertionError
 
 
 def _parsed(line: bytes, where: str) -> tuple[str, int, Row]:
