@@ -23,6 +23,7 @@ from market_env.engine import ahead, masks, observe, step, turn
 from market_env.engine.kernel import entry, kernel, parallel_kernel
 from market_env.engine.soundness import check_records
 from market_env.engine.state import (
+    LINE,
     NONE,
     NOT_BEGUN,
     OUT_OF_RANGE,
@@ -122,6 +123,15 @@ def step_market(market, events, decisions, seen, acted, players):
 
 
 @kernel
+def fetch_rows(i, arrays):
+    """Ask for what is kept of market ``i``'s learners beside its record."""
+    for number in range(arrays.learners.shape[1]):
+        ahead.fetch(arrays.seen[i, number], 0, SEEN_LINES)
+        ahead.fetch(arrays.infos[i, number], 0, INFO_LINES)
+        ahead.fetch(arrays.outcomes[i, number], 0, OUTCOME_LINES)
+
+
+@kernel
 def look(market, i, arrays):
     """A step of market ``i`` has ended: let its learners look."""
     if arrays.statuses[i] == OUT_OF_RANGE:
@@ -175,15 +185,11 @@ def begin_markets(markets, events, chosen, keys, arrays):
 def step_markets(markets, events, chosen, decisions, arrays):
     """A step in every chosen market, and look."""
     statuses = arrays.statuses  # as above
-    last = len(markets) - 1
     for i in numba.prange(len(markets)):
         if chosen[i]:
-            if last >= FEW:
-                # In stages, since each says where the next one's memory lies.
-                ahead.fetch_head(markets[min(i + 4, last)])
-                ahead.fetch_tables(markets[min(i + 3, last)])
-                ahead.fetch_agents(markets[min(i + 2, last)])
-                ahead.fetch_orders(markets[min(i + 1, last)])
+            if len(markets) > FEW:
+                ahead.fetch_next(markets, i)
+                fetch_rows(min(i + 1, len(markets) - 1), arrays)
             statuses[i] = step_market(
                 markets[i], events, decisions[i], arrays.seen[i], arrays.acted[i], players_of(arrays, i)
             )
@@ -207,8 +213,10 @@ def market_bytes(config: MarketConfig, learners: int = 1, capacity: Capacity | N
 
 APART = 128
 """Bytes between two threads' work space."""
-FEW = 128
+FEW = 64
 """Markets that the caches hold: with no more, memory is not asked for ahead."""
+
+SEEN_LINES, INFO_LINES, OUTCOME_LINES = (-(-kind.itemsize // LINE) for kind in (SEEN, observe.INFO, OUTCOME))
 
 STATE = ("records", "observations", "infos", "outcomes", "finished", "begun", "_seen")
 """Arrays of a batch that are its state; what else it holds is work space."""
@@ -239,6 +247,13 @@ def several(config: MarketConfig | Sequence[MarketConfig] | None) -> list[Market
                     f"{getattr(configs[0], name)}, got {getattr(other, name)}"
                 )
     return configs
+
+
+def on_lines(count: int, kind: np.dtype[np.void]) -> NDArray[np.void]:
+    """Zeroed rows that begin with a cache line."""
+    room = np.zeros(count * kind.itemsize + LINE, np.uint8)
+    start = -room.ctypes.data % LINE
+    return room[start : start + count * kind.itemsize].view(kind)
 
 
 class Batch:
@@ -291,7 +306,8 @@ class Batch:
         # As bytes, so that the padding is copied too, and with the very dtype object that the kernels are compiled for.
         fresh = np.stack([configure(each, capacity).view(np.uint8) for each in self.distinct])
         self._fresh = fresh.reshape(-1).view(market_dtype(capacity))
-        self.records = self._dealt(fresh).reshape(-1).view(market_dtype(capacity))
+        self.records = on_lines(markets, market_dtype(capacity))
+        self.records.view(np.uint8).reshape(markets, -1)[:] = self._dealt(fresh)
         """The markets' records, shape (markets,)."""
         self.observations = np.zeros((*shape, observations.SIZE), np.float32)
         """What each learner sees: float32 of shape (markets, learners, SIZE)."""

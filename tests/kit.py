@@ -238,6 +238,7 @@ def check_structure(market: Market) -> None:
         slot, previous = int(account["oldest"]), state.NONE
         while slot != state.NONE:
             assert (owned["own_prev"][slot], orders["agent"][slot]) == (previous, index)
+            assert (owned["price"][slot], owned["side"][slot]) == (prices[slot], orders["side"][slot])
             own[index].append(slot)
             previous, slot = slot, owned["own_next"][slot]
         assert int(account["newest"]) == previous

@@ -1,6 +1,6 @@
 """Whose turn is next: one clock for each agent or Hawkes group, in a binary heap.
 
-A clock knows its next arrival (time and agent). The earliest opens a turn and draws its successor from its
+The heap holds each clock's next arrival (time and agent). The earliest opens a turn and draws its successor from its
 agent's clock stream, or from the group's, so clocks never disturb each other. Equal times go by a hash of (run
 key, timestep, agent), which costs no draw. Cost: O(log clocks) a turn, O(clocks) a piece of news.
 
@@ -19,7 +19,7 @@ from __future__ import annotations
 import numpy as np
 
 from market_env.engine import value
-from market_env.engine.kernel import kernel
+from market_env.engine.kernel import inline_kernel, kernel
 from market_env.engine.state import CLOCK_EVERY, CLOCK_HAWKES, CLOCK_POISSON, NONE
 from market_env.engine.streams import exponential, integer, mix, uniform
 
@@ -32,17 +32,18 @@ INFINITE = np.inf
 
 @kernel
 def start_clock(market, index):
-    """Bring a clock, its stream just seeded, to its first arrival at or after time 0."""
-    clock = market.clocks[index]
+    """Bring a clock, its stream just seeded, to its first arrival at or after time 0, at its own place in the heap."""
+    clock, arrival = market.clocks[index], market.heap[index]
     clock.count = 0
     clock.excitation[:] = 0.0
-    clock.agent = market.members[clock.first_member]
-    own_stream = market.agents[clock.agent].clock_stream
+    arrival.clock = index
+    arrival.agent = market.members[clock.first_member]
+    own_stream = market.agents[arrival.agent].clock_stream
     if clock.process == CLOCK_EVERY:
         clock.start = clock.phase if clock.phase >= 0.0 else uniform(own_stream) * clock.period
-        clock.time = clock.start
+        arrival.time = clock.start
     elif clock.process == CLOCK_POISSON:
-        clock.time = exponential(own_stream) / clock.rate
+        arrival.time = exponential(own_stream) / clock.rate
     else:
         slowest, quiet = clock.decay[0], 1.0
         for part in range(clock.parts):
@@ -50,36 +51,37 @@ def start_clock(market, index):
             quiet -= clock.branching[part]
             clock.excitation[part] = clock.rate * clock.branching[part]
         clock.since = -BURN_IN / (slowest * quiet)
-        draw_hawkes(market, clock)
-        while clock.time < 0.0:
-            next_hawkes(market, clock)
+        draw_hawkes(market, clock, arrival)
+        while arrival.time < 0.0:
+            next_hawkes(market, clock, arrival)
 
 
 @kernel
-def next_arrival(market, clock):
-    """Move a clock to its next arrival."""
+def next_arrival(market, arrival):
+    """Move a clock on: its arrival becomes the next one."""
+    clock = market.clocks[arrival.clock]
     clock.count += 1
     if clock.process == CLOCK_EVERY:
-        clock.time = clock.start + clock.count * clock.period
+        arrival.time = clock.start + clock.count * clock.period
     elif clock.process == CLOCK_POISSON:
-        clock.time += exponential(market.agents[clock.agent].clock_stream) / clock.rate
+        arrival.time += exponential(market.agents[arrival.agent].clock_stream) / clock.rate
     else:
-        next_hawkes(market, clock)
+        next_hawkes(market, clock, arrival)
 
 
 @kernel
-def next_hawkes(market, clock):
+def next_hawkes(market, clock, arrival):
     """The arrival of a Hawkes group is there: let it set off others, and draw the next."""
     for part in range(clock.parts):
         clock.excitation[part] = (
             clock.excitation[part] * np.exp(-clock.decay[part] * clock.wait) + clock.branching[part] * clock.decay[part]
         )
-    clock.since = clock.time
-    draw_hawkes(market, clock)
+    clock.since = arrival.time
+    draw_hawkes(market, clock, arrival)
 
 
 @kernel
-def draw_hawkes(market, clock):
+def draw_hawkes(market, clock, arrival):
     """Draw waiting time and member of a Hawkes group's next arrival."""
     quiet = 1.0
     for part in range(clock.parts):
@@ -92,17 +94,18 @@ def draw_hawkes(market, clock):
             if left > 0.0:
                 wait = min(wait, -np.log(left) / clock.decay[part])
     clock.wait = wait
-    clock.time = clock.since + wait
+    arrival.time = clock.since + wait
     member = integer(clock.stream, clock.size)
-    clock.agent = market.members[clock.first_member + member] if member < clock.members else NONE
+    arrival.agent = market.members[clock.first_member + member] if member < clock.members else NONE
 
 
 @kernel
 def set_off(market, time):
     """A piece of news is out: groups that react to it have their next arrival drawn anew."""
     touched = False
-    for index in range(market.clock_count):
-        clock = market.clocks[index]
+    for place in range(market.clock_count):
+        arrival = market.heap[place]
+        clock = market.clocks[arrival.clock]
         told = 0.0
         for part in range(clock.parts):
             told += clock.news[part]
@@ -115,44 +118,51 @@ def set_off(market, time):
                 + clock.news[part] * clock.decay[part]
             )
         clock.since = time
-        draw_hawkes(market, clock)
+        draw_hawkes(market, clock, arrival)
     if touched:
         build_heap(market)
 
 
 @kernel
-def tie(market, clock):
-    """The hash that orders this arrival among others at the same time."""
-    timestep = np.uint64(np.int64(clock.time))
-    owner = clock.name if clock.agent == NONE else market.agents[clock.agent].name
+def tie(market, clock, agent, time):
+    """The hash that orders an arrival among others at the same time."""
+    timestep = np.uint64(np.int64(time))
+    owner = market.clocks[clock].name if agent == NONE else market.agents[agent].name
     return mix(market.key ^ mix(timestep) ^ owner)
 
 
 @kernel
-def earlier(market, a, b):
-    """Whether clock ``a`` arrives before clock ``b``."""
-    first, second = market.clocks[a], market.clocks[b]
-    if first.time != second.time:
-        return first.time < second.time
-    return tie(market, first) < tie(market, second)
+def goes_by_tie(market, clock, agent, other, time):
+    """Whether the arrival of a clock is before another one at the same time."""
+    return tie(market, clock, agent, time) < tie(market, other.clock, other.agent, time)
+
+
+@inline_kernel
+def earlier(market, first, second):
+    """Whether an arrival is before another one."""
+    if first.time == second.time:
+        return goes_by_tie(market, first.clock, first.agent, second, first.time)
+    return first.time < second.time
 
 
 @kernel
 def sift_down(market, place):
     """Restore the heap below ``place``."""
     count = market.clock_count
-    moving = market.heap[place]
+    heap = market.heap
+    time, agent, clock = heap[place].time, heap[place].agent, heap[place].clock
     while True:
         child = 2 * place + 1
         if child >= count:
             break
-        if child + 1 < count and earlier(market, market.heap[child + 1], market.heap[child]):
-            child += 1
-        if not earlier(market, market.heap[child], moving):
+        if child + 1 < count:
+            child += earlier(market, heap[child + 1], heap[child])
+        below = heap[child]
+        if below.time > time or (below.time == time and goes_by_tie(market, clock, agent, below, time)):
             break
-        market.heap[place] = market.heap[child]
+        heap[place].time, heap[place].agent, heap[place].clock = below.time, below.agent, below.clock
         place = child
-    market.heap[place] = moving
+    heap[place].time, heap[place].agent, heap[place].clock = time, agent, clock
 
 
 @kernel
@@ -160,7 +170,6 @@ def start_clocks(market):
     """Start every clock and build the heap."""
     for index in range(market.clock_count):
         start_clock(market, index)
-        market.heap[index] = index
     build_heap(market)
 
 
@@ -188,8 +197,8 @@ def take_arrival(market, until):
     itself, and nobody acts then.
     """
     while True:
-        clock = market.clocks[market.heap[0]]
-        arrives = clock.time if market.clock_count > 0 else INFINITE
+        arrival = market.heap[0]
+        arrives = arrival.time if market.clock_count > 0 else INFINITE
         due = min(arrives, until)
         if market.value.rate > 0.0 and market.value.next <= due and market.value.next < market.end:
             value.release(market.value, market.first_price)
@@ -200,8 +209,8 @@ def take_arrival(market, until):
             return INFINITE
         if until <= arrives:
             return until
-        time, agent = clock.time, clock.agent
-        next_arrival(market, clock)
+        time, agent = arrival.time, arrival.agent
+        next_arrival(market, arrival)
         sift_down(market, 0)
         if agent != NONE and (market.agents[agent].open_orders > 0 or on_duty(market.agents[agent], time)):
             market.acting = agent

@@ -38,6 +38,8 @@ def clear(market):
         owned.time = 0.0
         owned.own_next = NONE
         owned.own_prev = NONE
+        owned.price = 0
+        owned.side = 0
     market.free = 0
     market.free_orders = capacity
     for level in range(len(market.levels)):
@@ -95,7 +97,7 @@ def rest(market, agent, side, price, lots, order_id, time):
     level.tail = slot
     level.lots += lots
     bid = side == BUY
-    own(market, agent, slot, bid, price, time)
+    own(market, agent, slot, side, price, time)
     best_bid, best_ask = market.best_bid, market.best_ask
     better_ask = price if (price < best_ask) | (best_ask == 0) else best_ask
     market.best_bid = max(price, best_bid) if bid else best_bid
@@ -106,7 +108,7 @@ def rest(market, agent, side, price, lots, order_id, time):
 
 
 @inline_kernel
-def own(market, agent, slot, bid, price, time):
+def own(market, agent, slot, side, price, time):
     """Put the order in a slot at the end of its owner's list."""
     owner = market.agents[np.uint32(agent)]
     oldest, newest = owner.oldest, owner.newest
@@ -116,9 +118,12 @@ def own(market, agent, slot, bid, price, time):
     owned.time = time
     owned.own_next = NONE
     owned.own_prev = newest
+    owned.price = price
+    owned.side = side
     owner.oldest = slot if first else oldest
     owner.newest = slot
     owner.open_orders += 1
+    bid = side == BUY
     best_bid, best_ask = owner.own_best_bid, owner.own_best_ask
     better_ask = price if (best_ask != STALE) & ((price < best_ask) | (best_ask == 0)) else best_ask
     better_bid = price if (best_bid != STALE) & (price > best_bid) else best_bid
@@ -224,12 +229,12 @@ def own_best(market, account):
         ask = 0
         slot = account.oldest
         while slot != NONE:
-            order = market.orders[slot]
-            if order.side == BUY:
-                bid = max(bid, order.price)
-            elif ask == 0 or order.price < ask:
-                ask = order.price
-            slot = market.owned[slot].own_next
+            owned = owned_at(market, slot)
+            if owned.side == BUY:
+                bid = max(bid, owned.price)
+            elif ask == 0 or owned.price < ask:
+                ask = owned.price
+            slot = owned.own_next
     return bid, ask
 
 

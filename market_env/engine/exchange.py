@@ -136,10 +136,10 @@ def shown_at_best(market, agent, side):
     lots = book.level_of(market, price).lots
     slot = market.agents[agent].oldest
     while slot != NONE:
-        order = market.orders[slot]
-        if order.side != side and order.price == price:
-            lots -= order.lots
-        slot = market.owned[slot].own_next
+        owned = book.owned_at(market, slot)
+        if owned.side != side and owned.price == price:
+            lots -= book.order_at(market, slot).lots
+        slot = owned.own_next
     return lots
 
 
@@ -181,8 +181,8 @@ def reject(market, events, agent, side, price, lots, reason):
 @kernel
 def cancel(market, events, slot, reason):
     """Take a resting order out of the book and free what it reserved."""
-    order = market.orders[slot]
-    accounts.release(market.agents[order.agent], order.side, order.price, order.lots)
+    order = book.order_at(market, slot)
+    accounts.release(market.agents[np.uint32(order.agent)], order.side, order.price, order.lots)
     log(market, events, KIND_CANCEL, order.agent, order.id, order.side, order.price, order.lots, NONE, NONE, reason)
     book.remove(market, slot)
 
@@ -201,8 +201,8 @@ def cancel_own(market, events, agent, which):
     """Carry out the ``cancel`` component of an action."""
     slot = market.agents[agent].oldest
     while slot != NONE:
-        following = market.owned[slot].own_next
-        side = market.orders[slot].side
+        owned = book.owned_at(market, slot)
+        following, side = owned.own_next, owned.side
         if (
             which in (CANCEL_ALL, CANCEL_OLDEST)
             or (which == CANCEL_BIDS and side == BUY)

@@ -78,7 +78,8 @@ PARTS: tuple[tuple[str, ...], ...] = (
     ("imbalance_5", "depth_mid"),
     ("spread", "imbalance", "microprice"),
     RETURN_FEATURES,
-    ("volatility_fast", "volatility_slow", "volume_fast", "activity_fast"),
+    ("volatility_fast", "volatility_slow"),
+    ("volume_fast", "activity_fast"),
     ("flow_fast", "flow_slow"),
     ("inventory", "open_bid_lots", "open_ask_lots", "open_orders"),
     ("inventory_lots", "cash"),
@@ -87,7 +88,7 @@ PARTS: tuple[tuple[str, ...], ...] = (
     ("waited", "time_left", "under_way", "halted"),
 )
 """Features that are made together. A policy that says what it reads is given those parts alone."""
-LADDER, DEPTH, TOUCH, PAST, AVERAGES, FLOW, ACCOUNT, MEANS, OWN_ORDERS, OWN_SIGNAL, REST = (
+LADDER, DEPTH, TOUCH, PAST, VOLATILITY, ACTIVITY, FLOW, ACCOUNT, MEANS, OWN_ORDERS, OWN_SIGNAL, REST = (
     1 << part for part in range(len(PARTS))
 )
 ALL = (1 << len(PARTS)) - 1
@@ -229,10 +230,15 @@ def observe_past(market, out):
 
 
 @kernel
-def observe_averages(market, out):
-    """Write volatility and activity."""
+def observe_volatility(market, out):
+    """Write volatility."""
     out[VOLATILITY_FAST] = min(np.sqrt(market.variance[0]) / TICKS, 1.0)
     out[VOLATILITY_SLOW] = min(np.sqrt(market.variance[1]) / TICKS, 1.0)
+
+
+@kernel
+def observe_activity(market, out):
+    """Write volume and activity."""
     out[VOLUME_FAST] = min(np.log(1.0 + market.volume[0]) / LOG_LOTS, 1.0)
     out[ACTIVITY_FAST] = market.activity / (market.activity + TURNS)
 
@@ -295,8 +301,10 @@ def observe(market, agent, outcome, out, parts):
         observe_touch(market, out)
     if parts & PAST:
         observe_past(market, out)
-    if parts & AVERAGES:
-        observe_averages(market, out)
+    if parts & VOLATILITY:
+        observe_volatility(market, out)
+    if parts & ACTIVITY:
+        observe_activity(market, out)
     if parts & FLOW:
         observe_flow(market, out)
     if parts & ACCOUNT:
@@ -376,7 +384,7 @@ def describe(market, agent, outcome, row):
     row.open_ask_lots = account.open_ask_lots
     row.maker_lots = int(outcome.maker_lots)
     row.taker_lots = int(outcome.taker_lots)
-    row.messages_under_way = market.delays[agent].messages
+    row.messages_under_way = market.delays[agent].messages if market.delayed else 0
     row.halted = market.halted
     rejected = outcome.rejected
     row.rejected_price_band = rejected[REASON_PRICE_BAND]

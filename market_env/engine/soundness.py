@@ -137,29 +137,27 @@ def arrivals_hold(market, marks):
         return True  # no clock was ever started
     marks[: market.clock_count] = 0
     for i in range(market.clock_count):
-        place = market.heap[i]
-        if place < 0 or place >= market.clock_count or marks[place] != 0:
+        arrival = market.heap[i]
+        if arrival.clock < 0 or arrival.clock >= market.clock_count or marks[arrival.clock] != 0:
             return False
-        marks[place] = 1
+        marks[arrival.clock] = 1
         # The clock of the turn under way has been moved on to its next arrival.
-        clock = market.clocks[i]
-        if not (market.finished or market.time <= clock.time) or not 0.0 <= clock.time <= LARGEST_TIME:
+        clock = market.clocks[arrival.clock]
+        if not (market.finished or market.time <= arrival.time) or not 0.0 <= arrival.time <= LARGEST_TIME:
             return False
         if not 0 <= clock.count <= MOST_COUNTED or not 0.0 <= clock.start <= LARGEST_TIME:
             return False
         if not abs(clock.since) <= LARGEST_TIME or not 0.0 <= clock.wait <= LARGEST_TIME:
             return False
-        if clock.process == CLOCK_HAWKES and (clock.since > market.time or clock.since + clock.wait != clock.time):
+        if clock.process == CLOCK_HAWKES and (clock.since > market.time or clock.since + clock.wait != arrival.time):
             return False
         for part in range(clock.parts):
             if not 0.0 <= clock.excitation[part] <= MOST_EXCITED * (clock.rate + clock.decay[part]):
                 return False
-        if i and arrivals.earlier(market, place, market.heap[(i - 1) // 2]):
-            return False
-        known = clock.agent == NONE and clock.size > clock.members
+        known = arrival.agent == NONE and clock.size > clock.members
         for member in range(clock.first_member, clock.first_member + clock.members):
-            known |= market.members[member] == clock.agent
-        if not known:
+            known |= market.members[member] == arrival.agent
+        if not known or (i and arrivals.earlier(market, arrival, market.heap[(i - 1) // 2])):
             return False
     return True
 
@@ -288,7 +286,10 @@ def own_orders_hold(market, marks):
             order = market.orders[slot]
             if order.id < 0 or order.id >= market.next_order_id or order.agent != i:
                 return False
-            if market.owned[slot].own_prev != before or order.lots <= 0 or order.price < 1:
+            owned = market.owned[slot]
+            if owned.own_prev != before or order.lots <= 0 or order.price < 1:
+                return False
+            if owned.price != order.price or owned.side != order.side:
                 return False
             fees += accounts.fees_reserved(agent, order.side, order.price) * order.lots
             if order.side == BUY:
@@ -299,7 +300,7 @@ def own_orders_hold(market, marks):
                 best_ask = order.price if best_ask == 0 else min(best_ask, order.price)
                 ask_lots += order.lots
             count += 1
-            before, slot = slot, market.owned[slot].own_next
+            before, slot = slot, owned.own_next
         if agent.own_best_bid not in (best_bid, STALE) or agent.own_best_ask not in (best_ask, STALE):
             return False
         if agent.newest != before or agent.open_orders != count or count > agent.max_open_orders:

@@ -5,7 +5,7 @@ record with nested tables. A snapshot is a copy of the record, a batch is many r
 memory and restoring need no code. Kernels take a row.
 
 Capacities are part of the dtype and compile anew when they change, so there are a few presets. The record of a market of up
-to 32 agents takes 89 KiB (``python -m benchmarks scale``), 126 where messages can be under way. Prices are ticks, quantities
+to 32 agents takes 95 KiB (``python -m benchmarks scale``), 132 where messages can be under way. Prices are ticks, quantities
 lots, cash tick-lots, times timesteps.
 """
 
@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -88,8 +88,17 @@ ORDER = np.dtype(
 )  # fmt: skip
 """A resting order: what matching and depth read of it, half a cache line."""
 
-OWNED = np.dtype([("time", "f8"), ("own_next", "i4"), ("own_prev", "i4")], align=True)
-"""The rest of a resting order, by the same slot: time of acceptance, and neighbours in its owner's list, older first."""
+OWNED = np.dtype(
+    [
+        ("time", "f8"),      # of acceptance
+        ("own_next", "i4"),  # in its owner's list, older first
+        ("own_prev", "i4"),
+        ("price", "i4"),     # as the order's, so that a walk along the list reads nothing else
+        ("side", "i4"),
+    ],
+    align=True,
+)  # fmt: skip
+"""The rest of a resting order, by the same slot: what its owner's list knows of it."""
 
 LEVEL = np.dtype([("lots", "i8"), ("head", "i4"), ("tail", "i4")], align=True)
 """A price level: total resting lots and the ends of its queue. Price p stands at p modulo the number of levels."""
@@ -212,9 +221,30 @@ SEEN = np.dtype(
 )
 """How an agent stood when it last looked: an outcome is the difference to that."""
 
-AGENT = np.dtype(
+LINE = 64
+"""Bytes that memory comes in: a cache line."""
+
+
+def _on_lines(fields: list[tuple[Any, ...]]) -> np.dtype[np.void]:
+    """A dtype that is whole lines long, in which every field of two lines or more begins with one.
+
+    What lies between is fields too, so that rows have no padding and equal rows equal bytes.
+    """
+    laid: list[tuple[Any, ...]] = []
+    end = 0
+    for field in [*fields, ("", np.dtype((np.void, 2 * LINE)))]:
+        kind = np.dtype(field[1:] if len(field) > 2 else field[1])
+        gap = -end % (LINE if kind.itemsize >= 2 * LINE else kind.base.alignment)
+        if gap:
+            laid.append((f"gap_{end}", "u1", (gap,)))
+        laid.append(field)
+        end += gap + kind.itemsize
+    return np.dtype(laid[:-1], align=True)
+
+
+AGENT = _on_lines(
     [
-        # What every turn reads lies side by side, what few do at the end.
+        # A line each: account, orders and limits, streams, duties.
         ("inventory", "i8"),
         ("cash", "i8"),
         ("reserved", "i8"),         # cash bound by open bids
@@ -227,64 +257,68 @@ AGENT = np.dtype(
         ("newest", "i4"),
         ("own_best_bid", "i4"),     # highest own bid, 0 if there is none; STALE after that order has gone
         ("own_best_ask", "i4"),
-        ("clock", "i4"),
+        ("max_open_orders", "i4"),  # configuration, as are all limits, fees and duties
         ("maker_lots", "i8"),       # so far
         ("taker_lots", "i8"),
         ("refused", "i8"),          # lots rejected so far
-        # configuration
         ("inventory_bound", "i8"),
         ("cash_floor", "i8"),
-        ("max_open_orders", "i4"),
-        ("post_only", "i2"),        # narrow, so that rows have no padding and equal rows equal bytes
-        ("best_only", "i2"),
         ("maker_fee", "i4"),        # thousandths of a tick a lot
         ("taker_fee", "i4"),
-        ("message_fee", "i4"),      # thousandths of a tick-lot
-        ("free_messages", "i4"),    # a timestep
-        ("signal", "f8"),           # standard deviation of its error about the value, ticks; negative: it sees none
-        ("shift", "i4"),
-        ("shifts", "i4"),           # that take turns; 1: always on duty
-        ("shift_length", "f8"),     # timesteps
-        ("shift_phase", "f8"),      # share of that by which changes come earlier
-        ("name", "u8"),             # key of its id
-        # state again
         ("clock_stream", "u8", (4,)),
         ("policy_stream", "u8", (4,)),
+        ("signal", "f8"),           # standard deviation of its error about the value, ticks; negative: it sees none
+        ("shift_length", "f8"),     # timesteps
+        ("shift_phase", "f8"),      # share of that by which changes come earlier
+        ("shift", "i4"),
+        ("shifts", "i4"),           # that take turns; 1: always on duty
+        ("message_fee", "i4"),      # thousandths of a tick-lot
+        ("free_messages", "i4"),    # a timestep
+        ("clock", "i4"),
+        ("post_only", "i2"),        # narrow, to end with the line
+        ("best_only", "i2"),
+        ("name", "u8"),             # key of its id
+        ("start_inventory", "i8"),  # configuration that only a reset reads, and the next one
+        # What few turns read to its end.
         ("memory", "f8", (MEMORY,)),  # its policy's own, zero at the start
         ("seen", SEEN),             # at its last turn
+        ("start_cash", "i8"),
         ("outcome", OUTCOME),
         ("rejected", "i8", (len(REASONS),)),  # lots so far, by reason
-        # configuration that only a reset reads
-        ("start_inventory", "i8"),
-        ("start_cash", "i8"),
-    ],
-    align=True,
+    ]
 )  # fmt: skip
 """One agent's account, clock, streams and limits."""
 
+ARRIVAL = np.dtype(
+    [
+        ("time", "f8"),
+        ("agent", "i4"),  # whose it is; NONE for an absent member of a group
+        ("clock", "i4"),
+    ],
+    align=True,
+)  # fmt: skip
+"""A clock's next arrival: what the order of turns is found by, a quarter of a cache line."""
+
 CLOCK = np.dtype(
     [
-        ("time", "f8"),        # of the next arrival
-        ("agent", "i4"),       # whose arrival it is; NONE for an absent member of a group
-        ("process", "i4"),
         ("count", "i8"),       # arrivals so far
         ("start", "f8"),       # phase
-        ("since", "f8"),       # Hawkes: of what last set off arrivals, an arrival or a piece of news
-        ("wait", "f8"),        # Hawkes: from then to the next arrival
-        ("excitation", "f8", (MAX_PARTS,)),  # Hawkes: intensity above the baseline just after that, by part of the kernel
-        ("stream", "u8", (4,)),  # Hawkes; the other clocks draw from their agent's clock stream
-        # configuration
-        ("name", "u8"),        # key of the group's name
-        ("period", "f8"),      # every; negative phase: draw it
-        ("phase", "f8"),
+        ("period", "f8"),      # every, here and below configuration
         ("rate", "f8"),        # poisson: arrivals a timestep; hawkes: of the whole group
-        ("branching", "f8", (MAX_PARTS,)),
-        ("decay", "f8", (MAX_PARTS,)),
-        ("news", "f8", (MAX_PARTS,)),  # arrivals that a piece of news sets off, by part of the kernel
+        ("process", "i8"),
         ("parts", "i4"),
         ("size", "i4"),        # members that a group's clock runs for, absent ones included
         ("first_member", "i4"),
         ("members", "i4"),
+        ("since", "f8"),       # Hawkes: of what last set off arrivals, an arrival or a piece of news
+        ("wait", "f8"),        # Hawkes: from then to the next arrival
+        ("excitation", "f8", (MAX_PARTS,)),  # Hawkes: intensity above the baseline just after that, by part of the kernel
+        ("stream", "u8", (4,)),  # Hawkes; the other clocks draw from their agent's clock stream
+        ("branching", "f8", (MAX_PARTS,)),  # from here on configuration
+        ("decay", "f8", (MAX_PARTS,)),
+        ("news", "f8", (MAX_PARTS,)),  # arrivals that a piece of news sets off, by part of the kernel
+        ("phase", "f8"),       # every; negative: draw it
+        ("name", "u8"),        # key of the group's name
     ],
     align=True,
 )  # fmt: skip
@@ -349,7 +383,7 @@ PACKETS = 8
 @functools.cache
 def market_dtype(capacity: Capacity) -> np.dtype[np.void]:
     """The record of a market of this capacity: the same dtype object on every call, which makes calls cheap."""
-    return np.dtype(
+    return _on_lines(
         [
             # What every turn reads lies side by side, ahead of the tables, so that it can be fetched at once.
             # clock
@@ -404,14 +438,14 @@ def market_dtype(capacity: Capacity) -> np.dtype[np.void]:
             ("tape_rows", "i8"),        # of a recorded day; 0: there is none
             # what it is all about
             ("value", VALUE),
-            ("heap", "i4", (capacity.agents,)),  # clocks, next arrival first
             ("messages", MESSAGE, (TURN_MESSAGES,)),  # of the turn under way
             ("offsets", "i4", (MAX_GRID,)),
             ("lots", "i4", (MAX_GRID,)),
             ("history", "f8", (HISTORY,)),
+            ("heap", ARRIVAL, (capacity.agents,)),  # one of each clock, the next first
+            ("members", "i4", (capacity.agents,)),  # agents of each Hawkes group, side by side
             # tables
             ("clocks", CLOCK, (capacity.agents,)),
-            ("members", "i4", (capacity.agents,)),  # agents of each Hawkes group, side by side
             ("agents", AGENT, (capacity.agents,)),
             ("levels", LEVEL, (capacity.levels,)),
             ("orders", ORDER, (capacity.orders,)),
@@ -434,8 +468,7 @@ def market_dtype(capacity: Capacity) -> np.dtype[np.void]:
             ("tape_maker", "i8"),       # seat of the history's resting orders
             ("tape_taker", "i8"),       # seat of those that traded with them
             ("handles", HANDLE, (capacity.handles,)),
-        ],
-        align=True,
+        ]
     )  # fmt: skip
 
 

@@ -15,7 +15,7 @@ import hashlib
 import numpy as np
 from numpy.typing import NDArray
 
-from market_env.engine.kernel import kernel
+from market_env.engine.kernel import inline_kernel, kernel
 
 GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 MIX_1 = np.uint64(0xBF58476D1CE4E5B9)
@@ -46,21 +46,32 @@ def seed_stream(stream, key, name, purpose):
         stream[i] = mix(state)
 
 
-@kernel
-def draw(stream):
-    """Next 64 random bits as ``uint64``."""
-    s0, s1, s2, s3 = stream[0], stream[1], stream[2], stream[3]
-    total = s0 + s3
-    result = ((total << U23) | (total >> U41)) + s0
+@inline_kernel
+def output(words):
+    """The 64 random bits of a stream's four words."""
+    total = words[0] + words[3]
+    return ((total << U23) | (total >> U41)) + words[0]
+
+
+@inline_kernel
+def advanced(words):
+    """A stream's four words after a draw."""
+    s0, s1, s2, s3 = words
     shifted = s1 << U17
     s2 ^= s0
     s3 ^= s1
     s1 ^= s2
     s0 ^= s3
     s2 ^= shifted
-    s3 = (s3 << U45) | (s3 >> U19)
-    stream[0], stream[1], stream[2], stream[3] = s0, s1, s2, s3
-    return result
+    return s0, s1, s2, (s3 << U45) | (s3 >> U19)
+
+
+@kernel
+def draw(stream):
+    """Next 64 random bits as ``uint64``."""
+    words = (stream[0], stream[1], stream[2], stream[3])
+    stream[0], stream[1], stream[2], stream[3] = advanced(words)
+    return output(words)
 
 
 @kernel
@@ -76,10 +87,16 @@ def exponential(stream):
     return -np.log(1.0 - uniform(stream))
 
 
+@inline_kernel
+def below(bits, count):
+    """An int64 in [0, count) of 64 random bits."""
+    return np.int64(((bits >> U32) * np.uint64(count)) >> U32)
+
+
 @kernel
 def integer(stream, count):
     """An int64 in [0, count), by multiplying and shifting 32 bits (Lemire, 2019); bias below ``count / 2**32``."""
-    return np.int64(((draw(stream) >> U32) * np.uint64(count)) >> U32)
+    return below(draw(stream), count)
 
 
 def run_key(seed: int) -> np.uint64:

@@ -187,7 +187,7 @@ def begin(market, events, tape):
         elif tape is not None and not history.carry_out(market, tape, events):
             return LOG_FULL
     if market.clock_count > 0:
-        ahead.fetch_agent(market, market.clocks[market.heap[0]].agent)  # whose turn is probably next
+        ahead.fetch_agent(market, market.heap[0].agent)  # whose turn is probably next
     agent = market.agents[market.acting]
     agent.own_best_bid, agent.own_best_ask = book.own_best(market, agent)
     write_outcome(market, agent, agent.seen, agent.outcome)

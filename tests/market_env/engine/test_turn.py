@@ -217,7 +217,7 @@ def test_reset_leaves_nothing_of_the_episode_before() -> None:
             number += 1
     used.reset(4)
     fresh.reset(4)
-    for name in ("orders", "levels", "agents", "clocks"):
+    for name in ("orders", "owned", "levels", "agents", "clocks", "heap"):
         assert used.records[name].tobytes() == fresh.records[name].tobytes(), name
 
 

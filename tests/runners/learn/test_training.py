@@ -392,7 +392,7 @@ def test_a_checkpoint_of_a_right_checksum_and_another_content_is_one_clear_error
     ):
         refused({**state, "optimizer": {**adam, **changed}}, message)
     for field, place, value in (
-        ("acting", (0, 0), 10_000), ("best_bid", (1, 0), -5), ("heap", (0, 0), 2**30), ("free_orders", (2, 0), -1),
+        ("acting", (0, 0), 10_000), ("best_bid", (1, 0), -5), ("heap", (0, 0), (1e9, 0, 2**30)), ("free_orders", (2, 0), -1),
         ("agent_count", (0, 0), 33), ("free", (0,), 10**6),
     ):  # fmt: skip
         refused(spoilt(field, place, value), "state: ")
