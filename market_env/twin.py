@@ -491,7 +491,7 @@ class TwinMarket:
         timestep = math.floor(self.time)
         last, count = account.messages
         account.messages = (timestep, count + 1 if timestep == last else 1)
-        if account.messages[1] > account.fees.free_messages:
+        if account.fees.message and account.messages[1] > account.fees.free_messages:
             account.paid += min(account.fees.message, max(0, self._free(account)))
 
     def _free(self, account: TwinAccount) -> int:
@@ -576,9 +576,12 @@ class TwinMarket:
         self.reference = next_reference(self.reference, self.book.best("buy"), self.book.best("sell"))
         lowest = math.ceil(self.reference) - self.window // 2
         for side in ("buy", "sell"):
-            for price in list(self.book.sides[side]):
+            levels = self.book.sides[side]
+            if not levels or lowest <= levels.peekitem(0)[0] <= levels.peekitem(-1)[0] < lowest + self.window:
+                continue
+            for price in list(levels):
                 if not lowest <= price < lowest + self.window:
-                    for order in list(self.book.sides[side][price]):
+                    for order in list(levels[price]):
                         yield self._cancel(order.order_id, "price_band")
         if not self.halts or self.halted:
             return

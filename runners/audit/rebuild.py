@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter, deque
 from dataclasses import dataclass, field
+from itertools import zip_longest
 from typing import Any, NamedTuple
 
 from market_env.config import FEE_UNIT, AgentConfig, Fees, MarketConfig, Recorded
@@ -24,6 +25,13 @@ from runners.audit.news import news
 from runners.audit.streams import tape_share
 from runners.files.schema import VERSION, columns_of, tables_of
 
+BID_COLUMNS, ASK_COLUMNS = (
+    [(f"{side}_price_{level + 1}", f"{side}_lots_{level + 1}") for level in range(DEPTH_LEVELS)]
+    for side in ("bid", "ask")
+)
+"""Columns of the depth's levels."""
+EMPTY: tuple[Any, Any] = (None, 0)
+"""Price and lots of a level that is not there."""
 KEPT = 100
 """Differences that are kept in full; the others are counted."""
 
@@ -342,6 +350,13 @@ class Replay:
         self.differ(check, event.timestep if event else None, event.seq if event else None, column, recorded, rebuilt)
         return False
 
+    def expect_all(self, check: str, event: Event, *pairs: tuple[str, Any, Any]) -> None:
+        """The same for several columns of an event: each with what is recorded and what is rebuilt."""
+        self.checked[check] += len(pairs)
+        for column, recorded, rebuilt in pairs:
+            if recorded != rebuilt:
+                self.differ(check, event.timestep, event.seq, column, recorded, rebuilt)
+
     def differ(
         self, check: str, timestep: int | None, seq: int | None, column: str, recorded: Any, rebuilt: Any
     ) -> None:
@@ -391,8 +406,11 @@ class Replay:
 
     def _follow(self, event: Event) -> None:
         last = self._last
-        self.expect("log", event, "seq", event.seq, last.seq + 1 if last else 0)
-        self.expect("log", event, "timestep", event.timestep, math.floor(event.time))
+        self.expect_all(
+            "log", event,
+            ("seq", event.seq, last.seq + 1 if last else 0),
+            ("timestep", event.timestep, math.floor(event.time)),
+        )  # fmt: skip
         own = event.kind in {"turn", "resume"}  # which fall due by themselves
         wanted = self._begun - (event.kind != "turn")
         if event.turn == -1 and self._recorded and not own:
@@ -409,23 +427,24 @@ class Replay:
                 self._arrive(event)
                 own = True
             wanted = self._answering
-        self.expect("log", event, "turn", event.turn, wanted)
+        pairs: list[tuple[str, Any, Any]] = [("turn", event.turn, wanted)]
         if last and not own:
-            self.expect("log", event, "time", event.time, last.time)
+            pairs.append(("time", event.time, last.time))
         elif last:
-            self.expect("log", event, "time", event.time >= last.time, True)
-        self.expect("log", event, "timestep", 0 <= event.timestep < self.config.timesteps, True)
+            pairs.append(("time", event.time >= last.time, True))
+        pairs.append(("timestep", 0 <= event.timestep < self.config.timesteps, True))
         if event.kind not in {"turn", "cancel", "resume"}:
-            self.expect("log", event, "agent", event.agent, self._sender)
+            pairs.append(("agent", event.agent, self._sender))
         if event.kind in {"turn", "halt", "resume"}:
             absent = (event.order_id, event.side, event.price, event.lots)
-            self.expect("log", event, "order_id, side, price, lots", absent, (-1, None, None, 0))
+            pairs.append(("order_id, side, price, lots", absent, (-1, None, None, 0)))
         if event.kind != "trade":
-            self.expect("log", event, "maker_order_id, maker", (event.maker_order_id, event.maker), (-1, None))
+            pairs.append(("maker_order_id, maker", (event.maker_order_id, event.maker), (-1, None)))
         if event.kind == "reject":
-            self.expect("log", event, "order_id", event.order_id, -1)
+            pairs.append(("order_id", event.order_id, -1))
         if event.kind not in {"cancel", "reject"}:
-            self.expect("log", event, "reason", event.reason, None)
+            pairs.append(("reason", event.reason, None))
+        self.expect_all("log", event, *pairs)
 
     def _arrive(self, event: Event) -> None:
         """The messages of an earlier turn reach the exchange: the first line of what comes of them."""
@@ -476,15 +495,12 @@ class Replay:
         rows = self.tables["turns"]
         if rows["last_seq"]:
             rows["last_seq"][-1] = event.seq - 1
-        for name, value in (
-            ("turn", self._begun),
-            ("time", event.time),
-            ("timestep", event.timestep),
-            ("agent", event.agent),
-            ("first_seq", event.seq),
-            ("last_seq", event.seq),
-        ):
-            rows[name].append(value)
+        rows["turn"].append(self._begun)
+        rows["time"].append(event.time)
+        rows["timestep"].append(event.timestep)
+        rows["agent"].append(event.agent)
+        rows["first_seq"].append(event.seq)
+        rows["last_seq"].append(event.seq)
         account = self.accounts[event.agent]
         self._on_tape = False
         self._sender = event.agent
@@ -574,7 +590,7 @@ class Replay:
         turn.charged += (message,)
         account = self.accounts[turn.agent]
         account.messages += 1
-        if account.messages > account.fees.free_messages:
+        if account.fees.message and account.messages > account.fees.free_messages:
             self._pay(account, min(account.fees.message, max(0, account.free)))
 
     def _pay(self, account: Account, thousandths: int) -> None:
@@ -787,7 +803,10 @@ class Replay:
     @property
     def held(self) -> int:
         """Rows that are there to be taken."""
-        return max(len(columns["timestep"]) for name, columns in self.tables.items() if name != "news")
+        tables = self.tables  # of a timestep the accounts are most rows
+        return max(
+            len(tables["turns"]["timestep"]), len(tables["trades"]["timestep"]), len(tables["agents"]["timestep"])
+        )
 
     def _empty(self) -> dict[str, dict[str, list[Any]]]:
         tables = tables_of(self.version)
@@ -801,22 +820,18 @@ class Replay:
     def _close(self) -> None:
         bids, asks = self.book.levels("buy", DEPTH_LEVELS), self.book.levels("sell", DEPTH_LEVELS)
         for price in [side.peekitem(end)[0] for side in self.book.sides.values() if side for end in (0, -1)]:
-            self.expect(
-                "price window",
-                None,
-                f"price {price} at the end of timestep {self.timestep}",
-                self._within_window(price),
-                True,
-            )
+            self.checked["price window"] += 1
+            if not self._within_window(price):
+                where = f"price {price} at the end of timestep {self.timestep}"
+                self.differ("price window", None, None, where, recorded=False, rebuilt=True)
         self._close_quotes(bids[0] if bids else None, asks[0] if asks else None)
         self._mids.append((self.timestep, self.reference))
         depth = self.tables["depth"]
         depth["timestep"].append(self.timestep)
-        for level in range(DEPTH_LEVELS):
-            for side, levels in (("bid", bids), ("ask", asks)):
-                price, lots = levels[level] if level < len(levels) else (None, 0)
-                depth[f"{side}_price_{level + 1}"].append(price)
-                depth[f"{side}_lots_{level + 1}"].append(lots)
+        for columns, levels in ((BID_COLUMNS, bids), (ASK_COLUMNS, asks)):
+            for (price_column, lots_column), (price, lots) in zip_longest(columns, levels, fillvalue=EMPTY):
+                depth[price_column].append(price)
+                depth[lots_column].append(lots)
         self._close_accounts()
         held = (
             sum(a.inventory for a in self.accounts.values()),

@@ -17,6 +17,8 @@ from market_env.twin import Entry
 from runners.audit.rebuild import Piece, Replay, twin_of
 from runners.audit.streams import delays
 
+SIDES = (("buy", "bid_lots", "bid_offset", 1), ("sell", "ask_lots", "ask_offset", -1))
+"""A side's columns of an action, and which way its limit price rounds."""
 Action = dict[str, Any]
 """A recorded action by component, and ``first_seq`` of its turn."""
 
@@ -35,21 +37,18 @@ def compare_actions(rebuilt: Replay, piece: Piece, actions: Sequence[Action]) ->
         if rebuilt.accounts[turn.agent].seat.latency is not None:
             continue  # what it finds on arrival is for the rules to say, and some of it never arrives
 
-        def expect(
-            column: str, recorded: Any, wanted: Any, at: tuple[int, int] = (timestep, action["first_seq"])
-        ) -> None:
-            rebuilt.checked["actions"] += 1
-            if recorded != wanted:
-                rebuilt.differ("actions", *at, column, recorded, wanted)
-
-        expect("cancel", turn.cancels(action["cancel"]), list(turn.cancelled))
-        for side, word, sign in (("buy", "bid", 1), ("sell", "ask", -1)):
+        pairs: list[tuple[str, Any, Any]] = [("cancel", turn.cancels(action["cancel"]), list(turn.cancelled))]
+        for side, lots_column, offset_column, sign in SIDES:
             price, lots = turn.order_of(side) or (None, 0)
-            expect(f"{word}_lots", action[f"{word}_lots"], lots)
-            offset = action[f"{word}_offset"]
-            expect(f"{word}_offset", offset is None or offset in config.offsets, True)
+            offset = action[offset_column]
+            pairs.append((lots_column, action[lots_column], lots))
+            pairs.append((offset_column, offset is None or offset in config.offsets, True))
             if price is not None:
-                expect(f"{word}_offset", price, limit_of(config, sign, offset, turn.reference))
+                pairs.append((offset_column, price, limit_of(config, sign, offset, turn.reference)))
+        rebuilt.checked["actions"] += len(pairs)
+        for column, recorded, wanted in pairs:
+            if recorded != wanted:
+                rebuilt.differ("actions", timestep, action["first_seq"], column, recorded, wanted)
 
 
 class Rules:
@@ -89,9 +88,9 @@ class Rules:
         for index, (action, turn) in enumerate(zip(actions, piece.turns, strict=True)):
             self._row += 1
             orders = {}
-            for side, word, sign in (("buy", "bid", 1), ("sell", "ask", -1)):
-                if lots := action[f"{word}_lots"]:
-                    offset = action[f"{word}_offset"]
+            for side, lots_column, offset_column, sign in SIDES:
+                if lots := action[lots_column]:
+                    offset = action[offset_column]
                     orders[side] = (limit_of(config, sign, offset, twin.reference), lots, offset is None)
             firsts: dict[int, str] = {}
             for entry in turn.entries:

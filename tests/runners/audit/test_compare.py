@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from tqdm import tqdm
@@ -336,3 +337,26 @@ def test_a_log_that_cannot_be_is_one_clear_error(
     kit.rewrite(part, "events", columns)
     with pytest.raises(ConfigError, match=message):
         compare.audit(path)
+
+
+WORDS = pa.array(["a", None, "b", "a"]).dictionary_encode()
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pa.chunked_array([pa.array([1, None, -(2**31)], pa.int32()), pa.array([7], pa.int32())]),
+        pa.chunked_array([pa.array([2**53 + 1, -1], pa.int64())]),
+        pa.chunked_array([pa.array([0.1, None, -0.0, 1e300])]),
+        pa.chunked_array([WORDS, pa.array(["c"]).dictionary_encode(), WORDS.slice(1, 2)]),
+        pa.chunked_array([pa.array(["a", "b", None]).dictionary_encode()]).slice(1),
+        pa.chunked_array([], pa.float64()),
+        pa.chunked_array([], WORDS.type),
+    ],
+    ids=["whole numbers", "large ones", "numbers", "words", "a slice", "none", "no words"],
+)
+def test_a_columns_values_are_those_of_arrow(column: pa.ChunkedArray) -> None:
+    found, expected = compare.values_of(column), column.to_pylist()
+    assert found == expected
+    assert list(map(type, found)) == list(map(type, expected))
+    assert list(map(str, found)) == list(map(str, expected)), "signs of zeros"
