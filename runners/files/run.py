@@ -155,7 +155,8 @@ class Run(History):
             ConfigError: a part is missing, damaged or out of order.
         """
         events = load_events(self.path)
-        return events[events["timestep"] < self.timesteps]
+        recorded = int(np.count_nonzero(events["timestep"] < self.timesteps))
+        return events[:recorded]  # they are in order
 
     def __repr__(self) -> str:
         """Where it lies and how long it is."""

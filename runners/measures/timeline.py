@@ -11,18 +11,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from market_env.config import ConfigError
+from market_env.config import ConfigError, MarketConfig
 from market_env.engine import accounts, book, playback, state
 from market_env.engine.kernel import kernel
 from market_env.engine.state import BUY, KIND_CANCEL, KIND_TRADE, NONE, REASON_IOC, SELL
+from market_env.engine.tables import QUOTE
 from market_env.market import configure
-from runners.files.derive import derive
+from runners.files.derive import Derived
 from runners.files.once import once
 from runners.files.run import History
 
 NEAR_SPREADS = 1.5
 """How far from the mid depth still counts as near it, in median spreads of the run: what is near differs between markets. The touch
 lies half a spread from the mid, so that is up to one spread behind it."""
+
+PART = 10_000
+"""Timesteps whose quotes are made at once."""
 
 QUOTES = np.dtype(
     [("best_bid", "i4"), ("best_ask", "i4"), ("lots", "i4", (2,)), ("depth", "i4", (2,)), ("reference", "f8")],
@@ -262,6 +266,21 @@ class Timeline:
         return np.cumsum(grid, axis=0, dtype=np.int32)[:-1]
 
 
+def closing_quotes(config: MarketConfig, events: NDArray[np.void], timesteps: int) -> NDArray[np.void]:
+    """Quotes at the end of each timestep, :data:`market_env.engine.tables.QUOTE`, of events in order.
+
+    Raises:
+        ConfigError: no market could have written the events.
+    """
+    derived, parts, first = Derived(config), [np.zeros(0, QUOTE)], 0
+    for end in range(PART, timesteps + PART, PART):
+        # With the quotes come depth and accounts, fifty times as much: no more than a part's are ever there.
+        last = int(np.searchsorted(events["timestep"], min(end, timesteps)))
+        parts.append(derived.add(events[first:last], min(end, timesteps)).quotes)
+        first = last
+    return np.concatenate(parts)
+
+
 def near_ticks(quotes: NDArray[np.void]) -> int:
     """:data:`NEAR_SPREADS` times a run's median spread at the ends of two-sided timesteps, in ticks and at least one."""
     spreads = (quotes["best_ask"] - quotes["best_bid"])[(quotes["best_bid"] > 0) & (quotes["best_ask"] > 0)]
@@ -280,7 +299,7 @@ def timeline(run: History) -> Timeline:
     quotes = np.zeros(len(events), QUOTES)
     stretches = np.zeros(len(events) + 1, STRETCH)
     try:
-        near = near_ticks(derive(run.market, events, run.timesteps).quotes)
+        near = near_ticks(closing_quotes(run.market, events, run.timesteps))
     except ConfigError as error:
         raise ConfigError(f"{run.name}: {error}") from None
     lots_near = np.zeros((run.timesteps, 2, len(run.kinds)), np.int64)

@@ -11,7 +11,9 @@ import pytest
 from market_env.config import ConfigError
 from market_env.engine.tables import DEPTH_LEVELS
 from runners import simulate
+from runners.files.derive import derive
 from runners.files.run import Run, load_run
+from runners.measures import timeline as timelines
 from runners.measures.timeline import Timeline, timeline
 from tests import kit
 
@@ -33,6 +35,17 @@ def test_quotes_after_the_last_event_of_a_timestep_are_the_tables(line: Timeline
     assert last["best_bid"].tolist() == quotes["best_bid"].fill_null(0).to_list()
     assert last["best_ask"].tolist() == quotes["best_ask"].fill_null(0).to_list()
     assert last["reference"].tolist() == quotes["mid"].to_list()
+
+
+@pytest.mark.parametrize("part", [1, 7, 10_000])
+def test_quotes_made_in_parts_are_those_made_at_once(
+    part: int, line: Timeline, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(timelines, "PART", part)
+    whole = derive(line.run.market, line.events, line.run.timesteps).quotes
+    found = timelines.closing_quotes(line.run.market, line.events, line.run.timesteps)
+    assert found.tobytes() == whole.tobytes()
+    assert timelines.near_ticks(found) == line.near_ticks
 
 
 def test_resting_lots_are_those_of_the_depth_table(line: Timeline) -> None:
