@@ -12,7 +12,7 @@ has is its cash less its fees. What all have paid is what the exchange has colle
 from __future__ import annotations
 
 from market_env.engine import book
-from market_env.engine.kernel import kernel
+from market_env.engine.kernel import inline_kernel, kernel
 from market_env.engine.state import BUY, NONE, SELL
 
 UNIT = 1_000
@@ -58,7 +58,7 @@ def free_thousandths(account):
     return max(0, UNIT * (account.cash - account.cash_floor - account.reserved) - account.fees - account.reserved_fees)
 
 
-@kernel
+@inline_kernel
 def affordable(account, side, price, lots):
     """How many of an order's lots free cash covers, at its limit price and the larger of both fees."""
     worst = max(account.maker_fee, account.taker_fee)

@@ -56,7 +56,7 @@ def start_clock(market, index):
             next_hawkes(market, clock, arrival)
 
 
-@kernel
+@inline_kernel
 def next_arrival(market, arrival):
     """Move a clock on: its arrival becomes the next one."""
     clock = market.clocks[arrival.clock]
@@ -188,7 +188,7 @@ def on_duty(account, time):
     return int(np.floor(time / account.shift_length + account.shift_phase)) % account.shifts == account.shift
 
 
-@kernel
+@inline_kernel
 def take_arrival(market, until):
     """Make the earliest arrival before ``until`` (timesteps) the acting agent's, and draw its clock's next; return its time.
 

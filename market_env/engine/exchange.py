@@ -12,7 +12,7 @@ import numpy as np
 
 from market_env.actions import CANCEL_ALL, CANCEL_ASKS, CANCEL_BIDS, CANCEL_OLDEST
 from market_env.engine import accounts, book
-from market_env.engine.kernel import kernel
+from market_env.engine.kernel import inline_kernel, kernel
 from market_env.engine.state import (
     BUY,
     FILL_SELF,
@@ -76,7 +76,7 @@ def slot_of(market, agent, order_id):
     return slot
 
 
-@kernel
+@inline_kernel
 def submit(market, events, agent, side, price, lots, immediate, refusal):
     """One order: risk, acceptance, matching, resting. ``refusal``: a reason for which it is refused unseen, or NONE."""
     account = market.agents[agent]
@@ -112,7 +112,7 @@ def submit(market, events, agent, side, price, lots, immediate, refusal):
         admit(market, events, agent, side, price, lots, immediate)
 
 
-@kernel
+@inline_kernel
 def admit(market, events, agent, side, price, lots, immediate):
     """An order that has passed: acceptance, matching, resting. Return the slot where it rests, or NONE, and its lots there."""
     order_id = market.next_order_id
@@ -143,7 +143,7 @@ def shown_at_best(market, agent, side):
     return lots
 
 
-@kernel
+@inline_kernel
 def book_fills(market, events, agent, side, order_id):
     """Carry what the matching did into accounts, moving averages and log."""
     taker = market.agents[agent]

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from market_env.engine import accounts, book, value
-from market_env.engine.kernel import kernel
+from market_env.engine.kernel import inline_kernel, kernel
 from market_env.engine.state import (
     BUY,
     HISTORY,
@@ -168,7 +168,7 @@ def balance(bids, asks):
     return (bids - asks) / total if total > 0 else 0.0
 
 
-@kernel
+@inline_kernel
 def observe_levels(market, side, out, start, ladder):
     """Return total lots and lots times distance of the first levels of a side; write each one's too if ``ladder``."""
     if side == BUY:
@@ -194,7 +194,7 @@ def observe_levels(market, side, out, start, ladder):
     return total, weighted
 
 
-@kernel
+@inline_kernel
 def observe_book(market, out, ladder):
     """Write what the first levels of both sides say: of each of them if ``ladder``, and of all together."""
     bids, bid_distance = observe_levels(market, BUY, out, BID_LEVELS, ladder)

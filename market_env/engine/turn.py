@@ -14,7 +14,7 @@ from market_env.actions import CANCEL_ALL, CANCEL_KEEP
 from market_env.engine import accounts, ahead, arrivals, book, exchange, history, latency, value
 from market_env.engine.arrivals import INFINITE
 from market_env.engine.exchange import TAU_FAST, TAU_SLOW
-from market_env.engine.kernel import kernel
+from market_env.engine.kernel import inline_kernel, kernel
 from market_env.engine.state import (
     BUY,
     HISTORY,
@@ -209,7 +209,7 @@ def deliver(market, events):
     exchange.close_turn(market, events, packet.agent)
 
 
-@kernel
+@inline_kernel
 def end_timesteps(market):
     """Close the timesteps that the clock has passed: the reference price enters the history."""
     timestep = int(market.time)
@@ -272,7 +272,7 @@ def refuse(market, events, agent, count):
             exchange.reject(market, events, agent, message.side, message.price, message.lots, REASON_UNDER_WAY)
 
 
-@kernel
+@inline_kernel
 def decode(market, agent, action, reference):
     """Write the messages that ``agent``'s action means to ``market.messages``, in the order of execution; return how many.
 
