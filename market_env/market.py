@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,8 @@ INFO_FORMAT = struct.Struct("=" + "".join({"i": "q", "f": "d"}[observe.INFO[name
 """An INFO row, whose fields all have eight bytes; a third of the cost of numpy's ``item``."""
 assert INFO_FORMAT.size == observe.INFO.itemsize
 
+NO_ACTION: NDArray[np.int64] = np.zeros(0, np.int64)
+"""In place of an action: nothing is carried out."""
 NO_EVENTS: NDArray[np.void] = np.zeros(0, state.EVENT)
 """An event buffer that keeps nothing."""
 
@@ -48,18 +50,15 @@ def start(markets, key, tape):
 
 @kernel
 def advance(markets, events, tape, action, observation, info, outcome):
-    """Carry out the acting agent's action and open the next turn; return the acting agent's index or a status below 0."""
-    market = markets[0]
-    if not turn.in_range(market, action):
-        return OUT_OF_RANGE
-    turn.act(market, events, action, market.reference)
-    return resume(markets, events, tape, observation, info, outcome)
+    """Carry out the acting agent's action, unless it has no codes, open the next turn and look for its agent.
 
-
-@kernel
-def resume(markets, events, tape, observation, info, outcome):
-    """Open the next turn and look for its agent; return the acting agent's index or a status below 0."""
+    Returns the acting agent's index or a status below 0.
+    """
     market = markets[0]
+    if len(action) > 0:
+        if not turn.in_range(market, action):
+            return OUT_OF_RANGE
+        turn.act(market, events, action, market.reference)
     status = turn.begin(market, events, tape)
     if status == READY:
         look(market, market.acting, observation, info, outcome)
@@ -299,7 +298,6 @@ class Market:
         self._outcome = np.zeros(1, state.OUTCOME)
         self._outcome_turn = self._outcome["turn"]
         self._looked = (self.observation, self._info, self._outcome)
-        self._advance: Callable[..., int] | None = None
         self.acting: int = OVER
         """Index of the agent whose turn it is; -1 once the episode is over."""
         self.codes = actions.sizes(config.offsets, config.lots)
@@ -314,7 +312,7 @@ class Market:
         self._kept.clear()
         self.begun = True
         start(self.records, run_key(check_seed(seed)), self.tape)
-        self.acting = resume(self.records, self.events, self.tape, *self._looked)
+        self.acting = self._advance(self.records, self.events, self.tape, NO_ACTION, *self._looked)
         return self._going()
 
     def act(self, action: Any) -> bool:
@@ -332,18 +330,21 @@ class Market:
             self._action[:] = action
         else:
             self._action[:] = actions.as_codes(action, self.codes, actions.label_of(self.agent_ids[self.acting]))
-        if self._advance is None:
-            self.compile_turn()
-        assert self._advance is not None
         status = self._advance(self.records, self.events, self.tape, self._action, *self._looked)
         if status == OUT_OF_RANGE:
             raise ValueError(actions.out_of_range(self._action, self.codes, f"action of {self.agent_ids[self.acting]}"))
         self.acting = status
         return self._going()
 
+    def _advance(self, *arguments: Any) -> int:
+        # The first time; from then on the compiled entry stands in this method's place.
+        self.compile_turn()
+        return self._advance(*arguments)
+
     def compile_turn(self) -> None:
         """Compile what a turn takes, or load it; nothing of it runs."""
-        self._advance = entry(advance, self.records, self.events, self.tape, self._action, *self._looked)
+        compiled = entry(advance, self.records, self.events, self.tape, self._action, *self._looked)
+        self._advance = compiled  # type: ignore[method-assign]
 
     def turn_is_kept(self) -> bool:
         """Whether what a turn takes lies on disk, so that nothing of note has to be compiled, or can be kept nowhere."""
@@ -370,7 +371,7 @@ class Market:
         """Empty the full event buffer, keeping the events for :meth:`drain`, and open the turn that had to wait."""
         while True:  # what falls due before the turn can fill it more than once
             self._keep()
-            self.acting = resume(self.records, self.events, self.tape, *self._looked)
+            self.acting = self._advance(self.records, self.events, self.tape, NO_ACTION, *self._looked)
             if self.acting != LOG_FULL:
                 return
 

@@ -22,7 +22,7 @@ from market_env.engine.kernel import policy_kernel
 from market_env.engine.streams import integer
 from market_env.rewards import DEFAULT_REWARD
 from scripted_agents import DoNothing, RandomActions
-from scripted_agents.batch import Batch, bad_decision, bad_market, begin_markets, market_bytes, step_markets
+from scripted_agents.batch import FEW, Batch, bad_decision, bad_market, begin_markets, market_bytes, step_markets
 from scripted_agents.policy import OWN, CompiledPolicy
 from scripted_agents.registry import build_each, build_others
 from scripted_agents.vector import MarketVectorEnv
@@ -30,7 +30,7 @@ from tests.kit import random_actions, ruled
 
 AT_ONCE = Every(1.0, 0.0)
 SAME_IN_BOTH = (
-    "agents", "orders", "history", "turns", "seq", "reference", "trades", "key", "variance", "collected",
+    "agents", "orders", "owned", "clocks", "heap", "history", "turns", "seq", "reference", "trades", "key", "variance", "collected",
     "delays", "under_way", "halt_end",
 )  # fmt: skip
 """Parts of the record that say, together, that two markets are one."""
@@ -157,16 +157,17 @@ def test_whole_episodes_of_the_default_market_are_the_aec_environments_over_many
             assert batch.records[part][i].tobytes() == record[part].tobytes(), part
 
 
+@pytest.mark.parametrize("case", ["default", "large", "rare", "fees, latency, halts"])
 @pytest.mark.parametrize("threads", [1, 2])
-def test_a_market_does_not_depend_on_how_many_run_beside_it_or_on_how_many_cores(threads: int) -> None:
-    config = MarketConfig(timesteps=50)
+def test_a_market_does_not_depend_on_how_many_run_beside_it_or_on_how_many_cores(threads: int, case: str) -> None:
+    config, learner, _ = CASES[case]
     actions = random_actions(config, 1, 50).reshape(50, 1, 1, 5)
     ends = []
     before = numba.get_num_threads()
     try:
         numba.set_num_threads(min(threads, before))
-        for markets in (1, 7):
-            batch = Batch(config, build_others(config, ["ppo_0"]), ["ppo_0"], markets)
+        for markets in (1, 7, FEW + 9):  # beyond a few, memory is asked for ahead
+            batch = Batch(config, build_others(config, [learner]), [learner], markets)
             batch.reset([8, *range(100, 99 + markets)])
             for action in actions:
                 batch.step(np.repeat(action, markets, axis=0))
@@ -174,7 +175,20 @@ def test_a_market_does_not_depend_on_how_many_run_beside_it_or_on_how_many_cores
             assert len({batch.records["traded_lots"][i] for i in range(markets)}) > markets // 2
     finally:
         numba.set_num_threads(before)
-    assert ends[0] == ends[1]
+    assert ends[0] == ends[1] == ends[2]
+
+
+@pytest.mark.parametrize("capacity", [*state.PRESETS, state.with_tape(state.PRESETS[0], 5_000, 3_000)])
+def test_a_record_is_whole_cache_lines_without_padding(capacity: state.Capacity) -> None:
+    kind = state.market_dtype(capacity)
+    assert kind.fields is not None
+    assert kind.itemsize % state.LINE == kind.fields["agents"][1] % state.LINE == state.AGENT.itemsize % state.LINE == 0
+    for whole in (kind, state.AGENT, state.CLOCK, state.ORDER, state.OWNED, state.ARRIVAL):
+        assert whole.fields is not None
+        held = [np.ones(field.shape, bool).size * field.base.itemsize for field, *_ in whole.fields.values()]
+        assert sum(held) == whole.itemsize
+    batch = Batch(MarketConfig(timesteps=9), build_others(MarketConfig(), ["ppo_0"]), ["ppo_0"], 3)
+    assert batch.records.ctypes.data % state.LINE == 0
 
 
 @pytest.mark.parametrize("rules", [False, True])
