@@ -490,7 +490,7 @@ class Market:
             ValueError: ``saved`` is no state of a market of this config, or none that a market could be in.
         """
         if not isinstance(saved, np.ndarray) or saved.dtype != self.records.dtype or saved.shape != (1,):
-            raise ValueError(f"state: expected a record of shape (1,) saved by Market.save, got {type(saved).__name__}")
+            raise ValueError("state: expected a record of shape (1,) saved by Market.save of this version, got another")
         if saved["config"][0] != self.records["config"][0]:
             raise ValueError("state: expected one saved by a market of the same config, got one of another")
         check_records(saved.view(self.records.dtype), configure(self.config), self.tape)

@@ -307,8 +307,9 @@ class Batch:
         fresh = np.stack([configure(each, capacity).view(np.uint8) for each in self.distinct])
         self._fresh = fresh.reshape(-1).view(market_dtype(capacity))
         self.records = on_lines(markets, market_dtype(capacity))
-        self.records.view(np.uint8).reshape(markets, -1)[:] = self._dealt(fresh)
         """The markets' records, shape (markets,)."""
+        for place, row in enumerate(fresh):
+            self.records.view(np.uint8).reshape(markets, -1)[place :: len(fresh)] = row
         self.observations = np.zeros((*shape, observations.SIZE), np.float32)
         """What each learner sees: float32 of shape (markets, learners, SIZE)."""
         self.infos = np.zeros(shape, observe.INFO)
@@ -477,7 +478,9 @@ class Batch:
         vars(self).update(saved)
         # The very dtype objects that the kernels are compiled for; an equal copy would be slow.
         kept = market_dtype(covering(map(capacity_of, self.distinct)))
-        self.records, self._fresh = self.records.view(kept), self._fresh.view(kept)
+        records, self._fresh = self.records, self._fresh.view(kept)
+        self.records = on_lines(self.count, kept)
+        self.records.view(np.uint8)[:] = records.view(np.uint8)
         self.infos = self.infos.view(observe.INFO)
         self.outcomes = self.outcomes.view(OUTCOME)
         self._seen = self._seen.view(SEEN)
@@ -517,7 +520,11 @@ class Batch:
         """
         for name in STATE:
             ours, theirs = getattr(self, name), saved[name]
-            if (theirs.dtype, theirs.shape) != (ours.dtype, ours.shape):
+            if theirs.dtype != ours.dtype:
+                raise ConfigError(
+                    f"state: expected {name} laid out as in this version, got those of another, or of other markets"
+                )
+            if theirs.shape != ours.shape:
                 raise ConfigError(f"state: expected {name} of shape {ours.shape}, got {theirs.shape} of another batch")
         if (saved["records"]["config"] != self.records["config"]).any():
             raise ConfigError("state: expected one saved by a batch of the same config, got one of another")

@@ -25,16 +25,18 @@ def _places(kind: np.dtype[np.void], *names: str) -> list[int]:
     return [kind.fields[name][1] for name in names]
 
 
-OFFSETS, LOTS, PAST, HEAP = _places(market_dtype(PRESETS[0]), "offsets", "lots", "history", "heap")
+OFFSETS_AT, LOTS_AT, HISTORY_AT, HEAP_AT = _places(market_dtype(PRESETS[0]), "offsets", "lots", "history", "heap")
 """Where these begin in a market, whatever its capacity."""
+NEVER_RESET = np.uint64(0)
+"""The key of a market that no episode was begun in: what it says of places was never checked."""
 AROUND = 24
 """Ticks each way of the reference price whose levels are fetched."""
 NEXT = 10
 """Clocks whose next arrivals are looked at."""
 MEMBERS = 6
 """Arrivals of a group's members that are foreseen."""
-MEMORY_AT, SEEN_AT, OUTCOME_AT = _places(AGENT, "memory", "seen", "outcome")
-"""A turn reads the lines of an account that are before the first of these, and two of each of the others."""
+SEEN_AT, OUTCOME_AT = _places(AGENT, "seen", "outcome")
+"""A turn reads the lines of an account up to the second of what was seen, and two of the outcome."""
 LEVELS_A_LINE, ARRIVAL_BYTES = LINE // LEVEL.itemsize, ARRIVAL.itemsize
 
 
@@ -70,11 +72,11 @@ def fetch(typing_context: Any, record: Any, first: Any, count: Any) -> Any:
 @kernel
 def fetch_head(market):
     """Ask for what every turn of a market reads, and for the next arrivals and who they may be."""
-    fetch(market, 0, OFFSETS // LINE)
-    fetch(market, OFFSETS, 2)
-    fetch(market, LOTS, 1)
-    fetch(market, HEAP, 1 + NEXT * ARRIVAL_BYTES // LINE)
-    fetch(market, HEAP + ARRIVAL_BYTES * len(market.heap), 2)
+    fetch(market, 0, OFFSETS_AT // LINE)
+    fetch(market, OFFSETS_AT, 2)
+    fetch(market, LOTS_AT, 1)
+    fetch(market, HEAP_AT, 1 + NEXT * ARRIVAL_BYTES // LINE)
+    fetch(market, HEAP_AT + ARRIVAL_BYTES * len(market.heap), 2)
 
 
 @kernel
@@ -86,14 +88,14 @@ def fetch_tables(market):
     for place in range(min(NEXT, market.clock_count)):
         fetch(market.clocks[np.uint32(market.heap[place].clock)], 0, 2)
     for window in RETURN_WINDOWS:
-        fetch(market, PAST + 8 * ((market.timestep - window) % HISTORY), 1)
+        fetch(market, HISTORY_AT + 8 * ((market.timestep - window) % HISTORY), 1)
     fetch(market.fills[0], 0, 2)
     fetch_slot(market, market.free)
 
 
 @kernel
 def horizon(market):
-    """When the acting agent arrives again."""
+    """When the acting agent arrives again; infinite where none of the next arrivals is known to be its."""
     for place in range(min(NEXT, market.clock_count)):
         if market.heap[place].agent == market.acting:
             return market.heap[place].time
@@ -104,8 +106,7 @@ def horizon(market):
 def fetch_agent(market, agent):
     """Ask for what a turn reads of an account; ``agent`` may be NONE."""
     account = market.agents[np.uint32(max(agent, 0))]
-    fetch(account, 0, MEMORY_AT // LINE)
-    fetch(account, SEEN_AT, 2)
+    fetch(account, 0, SEEN_AT // LINE + 2)
     fetch(account, OUTCOME_AT, 2)
 
 
@@ -126,13 +127,13 @@ def fetch_ends(market, agent):
 
 @kernel
 def fetch_arrivals(market, ends):
-    """Ask for the accounts of those who arrive before the acting agent does again; for the ends of their orders if ``ends``.
+    """Ask for the accounts of the acting agent and of those who arrive before it does again; for the ends of their orders if ``ends``.
 
     Their clocks must have come, for the ends their accounts. Which members of a group come after its next arrival is not drawn
-    yet: its stream says.
+    yet: a copy of its stream says, by the order in which :func:`market_env.engine.arrivals.draw_hawkes` draws.
     """
-    if not ends and market.acting != NONE:
-        fetch_agent(market, market.acting)
+    if market.acting != NONE:
+        fetch_either(market, market.acting, ends)
     until = horizon(market)
     for place in range(min(NEXT, market.clock_count)):
         arrival = market.heap[place]
@@ -173,16 +174,21 @@ def fetch_touch(market):
 
 @kernel
 def fetch_next(markets, i):
-    """While market ``i`` is played, ask for what the next ones need: in stages, since each says where the next one's memory lies."""
+    """While market ``i`` is played, ask for what the next ones need: in stages, since each says where the next one's memory lies.
+
+    Another thread may be playing one of them: whatever it reads there has been a place of it at some moment.
+    """
     last = len(markets) - 1
     fetch_head(markets[min(i + 4, last)])
     fetch_tables(markets[min(i + 3, last)])
     market = markets[min(i + 2, last)]
-    fetch_arrivals(market, False)
-    following = market.orders[np.uint32(max(market.free, 0))].next  # the free slots are a chain
-    fetch_slot(market, following)
+    if market.key != NEVER_RESET:
+        fetch_arrivals(market, False)
+        following = market.orders[np.uint32(max(market.free, 0))].next  # the free slots are a chain
+        fetch_slot(market, following)
     market = markets[min(i + 1, last)]
-    fetch_arrivals(market, True)
-    fetch_touch(market)
-    following = market.orders[np.uint32(max(market.free, 0))].next
-    fetch_slot(market, market.orders[np.uint32(max(following, 0))].next)
+    if market.key != NEVER_RESET:
+        fetch_arrivals(market, True)
+        fetch_touch(market)
+        following = market.orders[np.uint32(max(market.free, 0))].next
+        fetch_slot(market, market.orders[np.uint32(max(following, 0))].next)

@@ -82,7 +82,7 @@ def next_hawkes(market, clock, arrival):
 
 @kernel
 def draw_hawkes(market, clock, arrival):
-    """Draw waiting time and member of a Hawkes group's next arrival."""
+    """Draw waiting time and member of a Hawkes group's next arrival; :mod:`ahead` foresees members by the order of these draws."""
     quiet = 1.0
     for part in range(clock.parts):
         quiet -= clock.branching[part]
@@ -132,7 +132,7 @@ def tie(market, clock, agent, time):
 
 
 @kernel
-def goes_by_tie(market, clock, agent, other, time):
+def earlier_by_tie(market, clock, agent, other, time):
     """Whether the arrival of a clock is before another one at the same time."""
     return tie(market, clock, agent, time) < tie(market, other.clock, other.agent, time)
 
@@ -141,7 +141,7 @@ def goes_by_tie(market, clock, agent, other, time):
 def earlier(market, first, second):
     """Whether an arrival is before another one."""
     if first.time == second.time:
-        return goes_by_tie(market, first.clock, first.agent, second, first.time)
+        return earlier_by_tie(market, first.clock, first.agent, second, first.time)
     return first.time < second.time
 
 
@@ -158,7 +158,7 @@ def sift_down(market, place):
         if child + 1 < count:
             child += earlier(market, heap[child + 1], heap[child])
         below = heap[child]
-        if below.time > time or (below.time == time and goes_by_tie(market, clock, agent, below, time)):
+        if below.time > time or (below.time == time and earlier_by_tie(market, clock, agent, below, time)):
             break
         heap[place].time, heap[place].agent, heap[place].clock = below.time, below.agent, below.clock
         place = child

@@ -277,7 +277,7 @@ def inline_kernel(function: Callable[..., Any]) -> Any:
     """The same for a kernel that becomes a part of each that calls it, whatever LLVM thinks of it.
 
     That is for a small one that is called everywhere, and for one that a turn calls in one place: to hand over arrays, seven words
-    each, can cost more than what it does. A kernel that is called in several places takes longer to compile so.
+    each, can cost more than what it does. Where more call it, all take longer to compile.
     """
     return _compiled(function, parallel=False, inline=True)
 

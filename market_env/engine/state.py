@@ -228,7 +228,7 @@ LINE = 64
 def _on_lines(fields: list[tuple[Any, ...]]) -> np.dtype[np.void]:
     """A dtype that is whole lines long, in which every field of two lines or more begins with one.
 
-    What lies between is fields too, so that rows have no padding and equal rows equal bytes.
+    What lies between is fields too, so that a row has no padding but what its fields have.
     """
     laid: list[tuple[Any, ...]] = []
     end = 0
@@ -278,8 +278,8 @@ AGENT = _on_lines(
         ("post_only", "i2"),        # narrow, to end with the line
         ("best_only", "i2"),
         ("name", "u8"),             # key of its id
-        ("start_inventory", "i8"),  # configuration that only a reset reads, and the next one
-        # What few turns read to its end.
+        ("start_inventory", "i8"),  # only a reset reads it, and the starting cash
+        # Of what takes more than a line, few turns read the end.
         ("memory", "f8", (MEMORY,)),  # its policy's own, zero at the start
         ("seen", SEEN),             # at its last turn
         ("start_cash", "i8"),
@@ -303,7 +303,7 @@ CLOCK = np.dtype(
     [
         ("count", "i8"),       # arrivals so far
         ("start", "f8"),       # phase
-        ("period", "f8"),      # every, here and below configuration
+        ("period", "f8"),      # every; configuration, as all to the members
         ("rate", "f8"),        # poisson: arrivals a timestep; hawkes: of the whole group
         ("process", "i8"),
         ("parts", "i4"),

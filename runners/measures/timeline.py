@@ -275,7 +275,9 @@ def closing_quotes(config: MarketConfig, events: NDArray[np.void], timesteps: in
     derived, parts, first = Derived(config), [np.zeros(0, QUOTE)], 0
     for end in range(PART, timesteps + PART, PART):
         # With the quotes come depth and accounts, fifty times as much: no more than a part's are ever there.
-        last = int(np.searchsorted(events["timestep"], min(end, timesteps)))
+        last = int(
+            np.searchsorted(events["timestep"], np.int32(min(end, timesteps)))
+        )  # of its own type: no copy of the column
         parts.append(derived.add(events[first:last], min(end, timesteps)).quotes)
         first = last
     return np.concatenate(parts)

@@ -179,16 +179,38 @@ def test_a_market_does_not_depend_on_how_many_run_beside_it_or_on_how_many_cores
 
 
 @pytest.mark.parametrize("capacity", [*state.PRESETS, state.with_tape(state.PRESETS[0], 5_000, 3_000)])
-def test_a_record_is_whole_cache_lines_without_padding(capacity: state.Capacity) -> None:
+def test_a_record_and_its_accounts_are_whole_cache_lines(capacity: state.Capacity) -> None:
     kind = state.market_dtype(capacity)
     assert kind.fields is not None
     assert kind.itemsize % state.LINE == kind.fields["agents"][1] % state.LINE == state.AGENT.itemsize % state.LINE == 0
     for whole in (kind, state.AGENT, state.CLOCK, state.ORDER, state.OWNED, state.ARRIVAL):
         assert whole.fields is not None
-        held = [np.ones(field.shape, bool).size * field.base.itemsize for field, *_ in whole.fields.values()]
-        assert sum(held) == whole.itemsize
-    batch = Batch(MarketConfig(timesteps=9), build_others(MarketConfig(), ["ppo_0"]), ["ppo_0"], 3)
-    assert batch.records.ctypes.data % state.LINE == 0
+        held = [field.base.itemsize * int(np.prod(field.shape)) for field, *_ in whole.fields.values()]
+        assert sum(held) == whole.itemsize, "no padding between the fields"
+
+
+def test_records_begin_with_a_cache_line_after_pickling_too() -> None:
+    config = MarketConfig(timesteps=9)
+    batch = Batch(config, build_others(config, ["ppo_0"]), ["ppo_0"], 3)
+    for each in (batch, pickle.loads(pickle.dumps(batch)), copy.deepcopy(batch)):
+        assert each.records.ctypes.data % state.LINE == 0
+
+
+def test_markets_that_were_never_begun_are_not_looked_into() -> None:
+    config = MarketConfig(timesteps=30)
+    batch = Batch(config, build_others(config, ["ppo_0"]), ["ppo_0"], FEW + 9)
+    chosen = np.arange(FEW + 9) % 3 == 0
+    batch.reset([5] * int(chosen.sum()), chosen)
+    saved = batch.save()
+    wild = saved["records"][~chosen]
+    wild["heap"]["clock"], wild["heap"]["agent"], wild["free"], wild["acting"] = 2**30, 2**30, 2**30, state.NONE
+    saved["records"][~chosen] = wild
+    batch.restore(saved)
+    nothing = np.zeros((FEW + 9, 1, 5), np.int64)
+    for _ in range(20):
+        batch.step(nothing, chosen)
+    assert len({batch.records["agents"][i].tobytes() for i in np.flatnonzero(chosen)}) == 1
+    assert batch.records["turns"][0] > 20
 
 
 @pytest.mark.parametrize("rules", [False, True])
