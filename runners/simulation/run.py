@@ -75,8 +75,8 @@ class Tracker:
 
     def turn(self, agent: str, reward: float, info: dict[str, Any], action: NDArray[np.int64]) -> None:
         """Record a turn; every part's end drains the log."""
-        self._recorder.rewarded(agent, reward)
-        self._recorder.acted(agent, action)
+        self._recorder.told.rewarded(agent, reward)
+        self._recorder.told.acted(agent, action)
         timestep = info["timestep"]
         if timestep != self.timestep:
             if timestep >= self._recorder.part_ends():
@@ -95,7 +95,7 @@ class Tracker:
 
     def end(self, agent: str, reward: float, info: dict[str, Any]) -> None:
         """Record the reward of an agent's last turn."""
-        self._recorder.rewarded(agent, reward)
+        self._recorder.told.rewarded(agent, reward)
         self._bar.update(info["timestep"] - self.timestep)
         self.timestep = info["timestep"]
 
@@ -251,12 +251,11 @@ def play_and_record(
     """Simulate and record into an opened folder; return the summary, and whether an end was asked for after the last turn."""
     say = print if verbose else lambda *_, **__: None
     environment = raw_env(run.market, run.reward, log=True)
-    recorder = Recorder(path, run.market, run.seed)
     quiet = True if watch or not verbose else None
-    bar = tqdm(total=run.market.timesteps, unit=" timesteps", disable=quiet, mininterval=0.2)
-    tracker = Tracker(environment, recorder, board, bar)
-    watchers: list[Watcher] = [tracker, *([board] if board else [])]
-    with interruptible() as asked:
+    with contextlib.closing(Recorder(path, run.market, run.seed)) as recorder, interruptible() as asked:
+        bar = tqdm(total=run.market.timesteps, unit=" timesteps", disable=quiet, mininterval=0.2)
+        tracker = Tracker(environment, recorder, board, bar)
+        watchers: list[Watcher] = [tracker, *([board] if board else [])]
         begun = time.perf_counter()
         shown: contextlib.AbstractContextManager[Watcher | None] = contextlib.nullcontext()
         if watch:

@@ -106,7 +106,8 @@ def test_a_table_in_pieces_has_the_bytes_of_the_whole(tmp_path: Path, monkeypatc
     for pieces in ([events[n : n + 333] for n in range(0, len(events), 333)], [events], [events[:0]]):
         rows = np.concatenate(pieces)
         whole = arrow_table("events", event_columns(rows, config.agent_ids))
-        pq.write_table(whole, tmp_path / "whole", row_group_size=500, compression="zstd", compression_level=3)
+        words = ["kind", "agent", "side", "maker", "reason"]
+        pq.write_table(whole, tmp_path / "whole", 500, compression="zstd", compression_level=3, use_dictionary=words)
         with written_in_pieces(tmp_path / "pieces", "events") as take:
             for piece in pieces:
                 take(event_columns(piece, config.agent_ids))
