@@ -306,13 +306,16 @@ def beside_real(name: str, value: Value, within: list[Value] | None, levels: int
         days += [[1.0 - share for share in reversed(day)] for day in days]
         note = MIRROR_NOTE
     seen = levels >= LEVELS or name not in NEED_ALL_LEVELS
+    inside = verdicts(value, within, band, days, judged=bool(windows) and seen)
+    if name == "level_distance_ticks" and isinstance(inside, list):
+        inside[:1] = [None]  # level 1: 0 by definition
     return {
         "definition": real["definition"],
         "value": value,
         "windows": within,
         "real_half_hours": band,
         "real_days": days,
-        "inside": verdicts(value, within, band, days, judged=bool(windows) and seen),
+        "inside": inside,
         **({"note": note} if note else {}),
     }
 
@@ -355,8 +358,7 @@ def judged_facts(found: dict[str, Any]) -> list[tuple[str, str]]:
     judged = []
     for name, fact in found["facts"].items():
         own = fact["inside"] if isinstance(fact["inside"], list) else [fact["inside"]]
-        first = 1 if name == "level_distance_ticks" else 0  # level 1: 0 by definition
-        judged += [(name, verdict) for verdict in own[first:] if verdict]
+        judged += [(name, verdict) for verdict in own if verdict]
     return judged
 
 
@@ -371,7 +373,8 @@ def table_rows(
     """
 
     def span(values: Sequence[float]) -> str:
-        return f"{number(min(values))} … {number(max(values))}" if values else ""
+        ends = dict.fromkeys(number(end) for end in (min(values), max(values))) if values else ()
+        return " … ".join(ends)
 
     lines = []
     for name, fact in found["facts"].items():

@@ -404,7 +404,7 @@ def zooms(story: Story) -> Figure:
     untraded = sum(not wall.traded_lots for wall in found.walls)
     caption(
         figure,
-        f"Above each book the lots within {story.line.near_ticks} ticks of the mid, by side (dotted: a side's usual share), below it the lots that aggressors took. "
+        f"Above each book the lots within {story.line.near_ticks} ticks of the mid, bids blue and asks orange (dotted: a side's usual share), below it the lots that aggressors took. "
         f"Typical level: {number(found.typical_lots, 'g')} lots; walls hold {liquidity.WALL_SIZE:g} times that for {liquidity.WALL_TIMESTEPS} timesteps or more"
         f"{f'; their lots belong to {owners}; {untraded} of {len(found.walls)} were never traded with' if owners else ''}.",
     )

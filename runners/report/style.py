@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,6 +34,8 @@ BUYER, SELLER = GREEN, REDDISH_PURPLE
 """Trades by aggressor; apart from the colours of the two sides of the book."""
 CAUSE_COLOURS = {"trade": BID, "cancel": ASK, "new quote": GREEN}
 
+NUMBER = re.compile(r"[-+]?[\d,]+(\.\d+)?%?|undefined")
+"""A cell of a column of numbers."""
 MOST_POINTS = 700
 """Points that a line over time has at most; longer runs show the mean and the range of several timesteps."""
 
@@ -116,7 +119,7 @@ def rows(
     figure: Figure, box: tuple[float, float, float, float], title: str, header: Sequence[str],
     cells: Sequence[Sequence[str]], widths: Sequence[float], size: float = 8.5,
 ) -> None:  # fmt: skip
-    """A table in a box of the page (left, bottom, width, height), as shares of it."""
+    """A table in a box of the page (left, bottom, width, height), as shares of it; columns of numbers end abreast."""
     axes = figure.add_axes(box)
     axes.axis("off")
     if title:
@@ -132,10 +135,12 @@ def rows(
     )
     table.auto_set_font_size(False)
     table.set_fontsize(size)
-    for (row, _), cell in table.get_celld().items():
+    numbers = [all(NUMBER.fullmatch(cell) for cell in column) for column in zip(*cells, strict=True)]
+    for (row, column), cell in table.get_celld().items():
         cell.set_edgecolor("#DDDDDD")
         cell.set_linewidth(0.6)
         cell.visible_edges = "B"
-        cell.PAD = 0.02
+        cell.set_text_props(ha="right" if numbers[column] else "left")
+        cell.PAD = 0.2 if numbers[column] else 0.02  # a column of words may follow
         if row == 0:
-            cell.set_text_props(weight="bold", color="#444444", ha="left")
+            cell.set_text_props(weight="bold", color="#444444")

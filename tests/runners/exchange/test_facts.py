@@ -18,7 +18,7 @@ import pytest
 import runners.facts as command
 from runners import lobster, simulate
 from runners.exchange import facts, stylized, window
-from runners.exchange.facts import MEASURES, PARTS, REAL, measure, table
+from runners.exchange.facts import MEASURES, PARTS, REAL, measure, table, table_rows, tally
 from runners.exchange.pairs import OPENING, Pair, pair_of_run, read_pair
 
 TIMESTEPS = 700
@@ -317,6 +317,9 @@ def test_windows_are_whole_half_hours_and_their_median_is_judged() -> None:
     assert (fact["value"], fact["windows"], fact["inside"]) == (3.0, [3.0, 3.0], "below")
     assert found["facts"]["event_count_fano_1s"]["windows"] == [pytest.approx(4 / 3)] * 2
     assert found["facts"]["spread_ticks"]["value"] == pytest.approx(1.0)
+    # What is counted is what has a sign; how far the best is from the best is not judged.
+    assert sum(verdict != "" for *_, verdict in table_rows(found)) == tally(found)[1] > 0
+    assert found["facts"]["level_distance_ticks"]["inside"][0] is None
     short = measure(planted(40, [5, 1]), 100.0, 140.0, 100)
     assert short["windows"] == 0
     assert short["facts"]["events_per_second"]["value"] == 3.0
