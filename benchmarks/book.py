@@ -109,14 +109,24 @@ def dict_book(rows: NDArray[np.int32]) -> Callable[[], tuple[int, int]]:
     return run
 
 
-def minimal_c(folder: Path, columns: list[NDArray[np.int32]], capacity: int) -> Callable[[], tuple[int, int]] | None:
-    """``minimal.c``, compiled for this machine, over a stream; None where there is no compiler."""
+def minimal_c(
+    folder: Path, columns: list[NDArray[np.int32]], capacity: int, *, owners: bool = False
+) -> Callable[[], tuple[int, int]] | None:
+    """``minimal.c``, compiled for this machine, over a stream; None where there is no compiler.
+
+    Args:
+        folder: where the library goes.
+        columns: the stream's.
+        capacity: open orders at most.
+        owners: whether it keeps owners, their lists of orders and fills, as the engine's book does.
+    """
     compiler = shutil.which("cc")
     if compiler is None:
         return None
-    library = folder / f"minimal-{capacity}.so"
+    library = folder / f"minimal-{capacity}{'-owners' * owners}.so"
     source = Path(__file__).with_name("minimal.c")
-    subprocess.run([compiler, "-O2", "-march=native", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+    flags = ["-O2", "-march=native", "-shared", "-fPIC", *["-DOWNERS"] * owners]
+    subprocess.run([compiler, *flags, "-o", str(library), str(source)], check=True)
     run = ctypes.CDLL(str(library)).run
     slots, out = np.full(int(columns[1].max()) + 1, -1, np.int32), np.zeros(2, np.int64)
     arrays = [*columns, slots]  # which must live as long as what points into them

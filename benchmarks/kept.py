@@ -30,6 +30,7 @@ OUT = "runs/experiment"
 COMMANDS = {
     "performance": ["benchmarks"],
     "before": ["benchmarks.before"],
+    "limits": ["benchmarks.limits"],
     "audits": ["benchmarks.integrity", "audits"],
     "mutations": ["benchmarks.integrity", "mutations"],
     "facts": ["runners.facts", RUN],
