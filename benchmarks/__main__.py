@@ -35,6 +35,7 @@ from benchmarks.training import bench_batch, bench_train
 from market_env import actions, observations
 from market_env.aec import OrderEnforcing
 from market_env.config import AgentConfig, Every, MarketConfig, roster
+from market_env.engine.kernel import policy_kernel
 from market_env.market import Market
 from runners.audit import compare
 from runners.exchange import pairs, verify
@@ -43,6 +44,7 @@ from runners.report import write_html, write_report
 from runners.simulation.config import RunConfig
 from runners.simulation.drive import drive
 from runners.simulation.run import simulate
+from scripted_agents.policy import OWN, CompiledPolicy, lots_code, offset_code
 from scripted_agents.rollout import CompiledBackground
 
 
@@ -314,6 +316,45 @@ def bench_scale() -> None:
         )
 
 
+@policy_kernel(reads=("spread",))
+def stack(observation, parameters, memory, stream, action):
+    """Keep a number of orders open: the oldest gives way to a new one, far enough from the mid never to trade."""
+    memory[0] += 1.0
+    turn = int(memory[0])
+    action[0] = 1 if memory[0] > parameters[OWN] else 0
+    side = 1 + 2 * (turn % 2)
+    action[side] = offset_code(parameters, 20.0 + (turn // 2) % 20)
+    action[side + 1] = lots_code(parameters, 1.0)
+
+
+def bench_open_orders() -> None:
+    """Cost of a turn in the compiled rollout against the number of open orders."""
+    first, seats = 0.0, 40
+    agents = tuple(
+        AgentConfig(f"noise_{n}", "noise", arrivals=Every(4.0), max_open_orders=256, cash=2**40, inventory_bound=10_000)
+        for n in range(seats)
+    )
+    config = MarketConfig(timesteps=10_000, agents=agents)
+    market = Market(config)
+    for own in (1, 25, 250):
+        policy = CompiledPolicy(stack, config, [float(own)])
+        background = CompiledBackground(dict.fromkeys(config.agent_ids, policy), config.agent_ids)
+
+        def run(background: CompiledBackground = background) -> None:
+            market.reset(1)
+            background.play(market)
+
+        seconds = median_seconds(run) / int(market.records["turns"][0])
+        first = first or seconds
+        # Each waits for its turn with as many as it keeps.
+        open_orders = int(market.records["agents"]["open_orders"].sum())
+        assert open_orders == seats * own, open_orders
+        show(
+            f"a compiled turn with {open_orders:,} open orders", f"{seconds * 1e6:.2f} us",
+            f"{seconds / first:.2f} x that with {seats}; {config.timesteps // 4 * seats:,} turns, an order and a cancel each",
+        )  # fmt: skip
+
+
 FIRST_CALL = """
 import time
 import market_env, numpy as np
@@ -338,7 +379,7 @@ def bench_compile() -> None:
 
 SECTIONS: dict[str, Callable[[], None]] = {
     "book": partial(bench_book, show), "env": bench_env, "run": bench_run, "record": bench_record, "scale": bench_scale,
-    "compile": bench_compile, "batch": partial(bench_batch, show), "train": partial(bench_train, show),
+    "orders": bench_open_orders,    "compile": bench_compile, "batch": partial(bench_batch, show), "train": partial(bench_train, show),
 }  # fmt: skip
 
 
@@ -347,7 +388,7 @@ class Arguments:
     """Measure the market."""
 
     sections: Annotated[tuple[str, ...], tyro.conf.Positional] = tuple(SECTIONS)
-    """What to measure: book, env, run, record, scale, compile, batch, train."""
+    """What to measure: book, env, run, record, scale, orders, compile, batch, train."""
     against: Annotated[Path | None, tyro.conf.arg(metavar="FILE")] = None
     """An earlier measurement, as benchmarks.kept leaves it (docs/figures/performance.json), to compare this one with."""
 
