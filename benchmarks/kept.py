@@ -31,6 +31,7 @@ COMMANDS = {
     "performance": ["benchmarks"],
     "before": ["benchmarks.before"],
     "limits": ["benchmarks.limits"],
+    "growth": ["benchmarks.growth"],
     "audits": ["benchmarks.integrity", "audits"],
     "mutations": ["benchmarks.integrity", "mutations"],
     "facts": ["runners.facts", RUN],
@@ -96,6 +97,9 @@ def measure(name: str) -> None:
 
 def main(names: list[str]) -> int:
     """Run the command; return its exit status."""
+    if names == ["--help"]:
+        print(__doc__, f"Figures: {', '.join(COMMANDS)}.", sep="\n")
+        return 0
     if unknown := [name for name in names if name not in COMMANDS]:
         print(f"error: figures: expected some of {', '.join(COMMANDS)}, got {unknown[0]!r}", file=sys.stderr)
         return 2

@@ -1,7 +1,7 @@
 """``python -m benchmarks.limits [SECTION ...]``: what the slowest parts are made of, so that nobody has to guess what limits them.
 
-Promise: each section takes one figure of :mod:`benchmarks.before` apart in one process, in turn where parts are compared. Cost:
-two minutes; ``book`` needs a C compiler.
+Sections are info, batch, book, audit and run. Each takes one figure of ``python -m benchmarks.before`` apart, in turn where parts are
+compared. Cost: two minutes; book needs a C compiler.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,7 @@ MOST_FUNCTIONS = 10
 """Of a profile that are shown."""
 
 
-def best_of(parts: dict[str, Callable[[], Any]], rounds: int = ROUNDS) -> dict[str, float]:
+def best_of(parts: Mapping[str, Callable[[], Any]], rounds: int = ROUNDS) -> dict[str, float]:
     """CPU seconds of the fastest of some rounds of each part."""
     best = dict.fromkeys(parts, float("inf"))
     for _ in range(rounds):
@@ -133,19 +134,18 @@ def book() -> None:
             if minimal is None or owning is None:
                 print("  no C compiler")
                 return
-            best = best_of(
-                {
-                    "minimal C version": minimal,
-                    "C version with owners, their orders and fills": owning,
-                    "the engine's": lambda columns=columns, slots=slots, records=records: book_alone(
-                        records, *columns, slots
-                    ),
-                },
-                2 * ROUNDS,
-            )
+            parts: dict[str, Callable[[], tuple[int, int]]] = {
+                "minimal C version": minimal,
+                "C version with owners, their orders and fills": owning,
+                "the engine's": partial(book_alone, records, *columns, slots),
+            }
+            for name, part in parts.items():
+                if (found := part()) != stream.expected:
+                    raise RuntimeError(f"{name}: expected trades and lots {stream.expected}, got {found}")
+            best = best_of(parts, 2 * ROUNDS)
             for name, seconds in best.items():
                 rate, beside = len(stream.rows) / seconds, best["C version with owners, their orders and fills"]
-                print(f"  {f'{stream.name}: {name}':<66}{rate / 1e6:>6.1f}{beside / seconds:>8.2f} x the second")
+                print(f"  {f'{stream.name}: {name}':<66}{rate / 1e6:>6.1f}{beside / seconds:>8.2f} x C with owners")
 
 
 @contextlib.contextmanager
@@ -198,10 +198,12 @@ def audit() -> None:
     for name, seconds in spent.most_common():
         print(f"  {name:<66}{seconds:>6.2f}{seconds / whole:>8.0%}")
     print("functions by the time that they take themselves, under Python's profiler")
-    functions = pstats.Stats(profile).get_stats_profile().func_profiles
-    total = sum(entry.tottime for entry in functions.values())
-    for name, entry in sorted(functions.items(), key=lambda item: -item[1].tottime)[:MOST_FUNCTIONS]:
-        print(f"  {name:<66}{entry.tottime / total:>14.0%}")
+    # By file, line and name: calls of itself and all, calls, time by itself.
+    functions = {where: entry[2] for where, entry in pstats.Stats(profile).stats.items()}  # type: ignore[attr-defined]
+    total = sum(functions.values())
+    for (file, line, name), seconds in sorted(functions.items(), key=lambda item: -item[1])[:MOST_FUNCTIONS]:
+        where = f"{Path(file).name}:{line} " if line else ""
+        print(f"  {where + name:<66}{seconds / total:>14.0%}")
 
 
 def run() -> None:

@@ -2,8 +2,8 @@
  *
  * A ring of price levels, a pool of orders, a doubly linked queue for each level; no owners, no fills, no accounts, no log.
  * Prices of asks are kept negated as keys, so that the best of either side is its largest.
- * With -DOWNERS it keeps what the engine's book keeps besides: ids of 64 bits, the owner's list of its orders in the order of
- * their times, and what a match did. */
+ * With -DOWNERS it keeps what the engine's book keeps besides: ids of 64 bits, each owner's orders, oldest first, and its own best
+ * prices, STALE once the order that made one is gone; nobody trades with itself; and what a match did is written down. */
 #include <stdint.h>
 #include <stdlib.h>
 
@@ -14,7 +14,8 @@
 #ifdef OWNERS
 typedef struct { int64_t id; int32_t price, lots, next, prev, side, agent; } Order; /* 32 bytes */
 typedef struct { double time; int32_t next, prev, price, side; } Owned;
-typedef struct { int32_t oldest, newest, open; } Owner;
+#define STALE (-1)
+typedef struct { int32_t oldest, newest, open, best_bid, best_ask; } Owner;
 typedef struct { int64_t id; int32_t price, lots, maker, kind; } Fill;
 static Owned *owned;
 static Owner owners[2];
@@ -48,6 +49,9 @@ static inline void own(int agent, int32_t slot, int side, int32_t price) {
     *(newest < 0 ? &owner->oldest : &owned[newest].next) = slot;
     owner->newest = slot;
     owner->open++;
+    int32_t bid = owner->best_bid, ask = owner->best_ask; /* no branch that depends on chance, here and in disown */
+    owner->best_bid = !side & (bid != STALE) & (price > bid) ? price : bid;
+    owner->best_ask = side & (ask != STALE) & ((price < ask) | (ask == 0)) ? price : ask;
 }
 
 static inline void disown(int32_t slot) {
@@ -55,13 +59,18 @@ static inline void disown(int32_t slot) {
     int32_t next = owned[slot].next, prev = owned[slot].prev;
     *(prev < 0 ? &owner->oldest : &owned[prev].next) = next;
     *(next < 0 ? &owner->newest : &owned[next].prev) = prev;
-    owner->open--;
+    int32_t left = --owner->open, price = orders[slot].price, side = orders[slot].side;
+    int32_t bid = owner->best_bid, ask = owner->best_ask;
+    bid = !side & (bid == price) ? STALE : bid;
+    ask = side & (ask == price) ? STALE : ask;
+    owner->best_bid = left ? bid : 0;
+    owner->best_ask = left ? ask : 0;
 }
 #endif
 
 static inline void clear(int capacity) {
 #ifdef OWNERS
-    owners[0] = owners[1] = (Owner){NONE, NONE, 0};
+    owners[0] = owners[1] = (Owner){NONE, NONE, 0, 0, 0};
 #endif
     for (int slot = 0; slot < capacity; slot++) { orders[slot].id = NONE; free_slots[slot] = capacity - 1 - slot; }
     for (int i = 0; i < LEVELS; i++) levels[i] = (Level){NONE, NONE, 0};
@@ -89,7 +98,7 @@ static inline void cancel(int32_t slot) {
     }
 }
 
-static inline int32_t match(int side, int32_t limit, int32_t lots, int64_t *trades, int64_t *total) {
+static inline int32_t match(int side, int32_t limit, int32_t lots, int agent, int64_t *trades, int64_t *total) {
     int32_t key = best[side];
     do {
         Level *level = level_at(side, key);
@@ -99,7 +108,9 @@ static inline int32_t match(int side, int32_t limit, int32_t lots, int64_t *trad
             int32_t resting = order->lots;
             ++*trades;
 #ifdef OWNERS
-            fills[fill_count++] = (Fill){order->id, order->price, resting > lots ? lots : resting, order->agent, 0};
+            int itself = order->agent == agent;
+            fills[fill_count++] = (Fill){order->id, order->price, !itself && resting > lots ? lots : resting, order->agent, itself};
+            if (itself) { level->lots -= resting; --*trades; resting = 0; }
 #endif
             if (resting > lots) { order->lots = resting - lots; lots = 0; break; }
             lots -= resting;
@@ -157,7 +168,7 @@ void run(int count, const int32_t *restrict kinds, const int32_t *restrict ids, 
 #endif
         int side = sides[i], other = 1 - side;
         int32_t left = lots[i], order_id = next_id++, limit = key_of(other, prices[i]);
-        if (best[other] >= limit) left = match(other, limit, left, &trades, &total);
+        if (best[other] >= limit) left = match(other, limit, left, kinds[i] != 0, &trades, &total);
         slots[id] = left ? rest(side, prices[i], left, order_id, kinds[i] != 0) : NONE;
     }
     out[0] = trades;

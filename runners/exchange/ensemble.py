@@ -113,8 +113,8 @@ def over_seeds(found: Sequence[Mapping[str, Any]]) -> list[Row]:
     for name in facts.MEASURES:
         each = [parts_of(one["facts"][name], name) for one in found]
         for part, (label, _, _, real) in enumerate(each[0]):
-            if name == "level_distance_ticks" and part == 0:
-                continue  # 0 by definition
+            if (name, part) == facts.BY_DEFINITION:
+                continue
             verdicts = [parts[part][2] for parts in each]
             rows.append(
                 Row(

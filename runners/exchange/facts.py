@@ -227,6 +227,10 @@ LABELS = {
 """What each fact is called where its name says too little, with its unit."""
 
 
+BY_DEFINITION = ("level_distance_ticks", 0)
+"""The fact and its part that is 0 in every market: how far the best is from the best. Nobody judges it."""
+
+
 def measure(pair: pairs.Pair, start: float, end: float, tick: float) -> dict[str, Any]:
     """All facts of a pair, beside the real ones.
 
@@ -307,8 +311,8 @@ def beside_real(name: str, value: Value, within: list[Value] | None, levels: int
         note = MIRROR_NOTE
     seen = levels >= LEVELS or name not in NEED_ALL_LEVELS
     inside = verdicts(value, within, band, days, judged=bool(windows) and seen)
-    if name == "level_distance_ticks" and isinstance(inside, list):
-        inside[:1] = [None]  # level 1: 0 by definition
+    if isinstance(inside, list):
+        inside = [None if (name, part) == BY_DEFINITION else verdict for part, verdict in enumerate(inside)]
     return {
         "definition": real["definition"],
         "value": value,

@@ -22,7 +22,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from market_env.actions import CANCELS, WIDTH
+from market_env.actions import CANCELS, MAX_GRID, WIDTH
 from market_env.config import MarketConfig
 from market_env.engine import state
 from market_env.engine.tables import DEPTH_LEVELS
@@ -73,7 +73,7 @@ def table_columns(name: str, config: MarketConfig, seed: int, events: Rows, tabl
 
 
 ROW_GROUP = 2**16
-"""Rows that Parquet writes together, and that wait for it: of a timestep's depth, the widest, ten megabytes."""
+"""Rows that Parquet writes together, and that wait for it: of the depth, the widest, thirty megabytes."""
 
 
 @contextmanager
@@ -81,7 +81,7 @@ def written_in_pieces(path: Path, name: str, version: int = VERSION) -> Iterator
     """What takes a table of the schema piece by piece: the same bytes as of the whole at once, in less memory."""
     schema = arrow_schema(name, version)
     waiting, begun = schema.empty_table(), False
-    # Numbers as they are: a dictionary of each group's makes the files by a fifth to two thirds longer.
+    # Numbers as they are: with a dictionary for each group files are longer, most of them by a half.
     words = [field.name for field in schema if pa.types.is_dictionary(field.type)]
     with (
         whole_file(path) as partial,
@@ -233,7 +233,7 @@ def turn_columns(
     }
 
 
-TOLD = np.dtype([("codes", "i1", (WIDTH,)), ("reward", "f8")])
+TOLD = np.dtype([("codes", np.min_scalar_type(MAX_GRID), (WIDTH,)), ("reward", "f8")])
 """Of a turn: its action and, NaN where none is settled, its reward."""
 REWARD_AT = int(TOLD.fields["reward"][1])  # type: ignore[index]
 """Bytes of a row before its reward."""
@@ -253,8 +253,8 @@ class Told:
         self._path = path
         self._turns = self._filed = 0
         """Turns begun, and those in the file."""
-        self._codes = array("b")
-        """Actions of the others, :data:`market_env.actions.WIDTH` codes each."""
+        self._codes = array("q")
+        """Actions of the others, :data:`market_env.actions.WIDTH` codes each, whatever they are: the market refuses what is none, and says so."""
         self._last_turn: dict[str, int] = {}
         # Rewards settled since the last finished part: of which turn, as which turn began, and how much.
         self._settled, self._as, self._rewards = array("q"), array("q"), array("d")
@@ -285,7 +285,7 @@ class Told:
     def file(self, turns: int, *, all_settled: bool = False) -> None:
         """Move the first ``turns`` turns to the file, with the rewards that were settled before the next one, or with all."""
         rows = np.zeros(turns - self._filed, TOLD)
-        rows["codes"] = np.frombuffer(self._codes[: rows["codes"].size], np.int8).reshape(-1, WIDTH)
+        rows["codes"] = np.frombuffer(self._codes[: rows["codes"].size], np.int64).reshape(-1, WIDTH)
         del self._codes[: rows["codes"].size]
         rows["reward"] = np.nan
         settled = len(self._as) if all_settled else bisect.bisect_left(self._as, turns)
@@ -307,10 +307,8 @@ class Told:
 
     def of(self, first: int, end: int) -> Rows:
         """:data:`TOLD` of some turns in the file."""
-        with self._on_disk():
-            return np.frombuffer(
-                os.pread(self._file.fileno(), (end - first) * TOLD.itemsize, first * TOLD.itemsize), TOLD
-            )
+        found = os.pread(self._file.fileno(), (end - first) * TOLD.itemsize, first * TOLD.itemsize)
+        return np.frombuffer(found, TOLD)
 
     def close(self) -> None:
         """Let the file go."""

@@ -178,6 +178,7 @@ def markdown() -> str:
         "",
         "Prices are whole ticks, quantities whole lots, cash tick-lots, times timesteps; `config.json` has the sizes of",
         "tick and lot, the roster with starting values, the seed and all versions; `summary.json` the run's figures.",
+        "Fees are thousandths of a tick-lot; wealth, in tick-lots, takes off fees / 1,000.",
     ]
     for name, (description, columns) in TABLES.items():
         where = "events/part-*.parquet" if name == "events" else f"{name}.parquet"

@@ -289,8 +289,8 @@ def closing_table(summary: dict[str, Any]) -> str:
     lines = [
         f"{summary['timesteps']:,} timesteps, {summary['events']['turn']:,} turns, {summary['events']['all']:,} events, "
         f"{summary['trades']:,} trades of {summary['traded_lots']:,} lots",
-        f"mid {number(summary['lowest_mid'], '.1f')} to {number(summary['highest_mid'], '.1f')}, last "
-        f"{number(summary['last_mid'], '.1f')} ticks; mean spread {number(summary['mean_spread'], '.2f')} ticks; two-sided "
+        f"mid {number(summary['lowest_mid'], ',.1f')} to {number(summary['highest_mid'], ',.1f')}, last "
+        f"{number(summary['last_mid'], ',.1f')} ticks; mean spread {number(summary['mean_spread'], '.2f')} ticks; two-sided "
         f"in {number(summary['two_sided_share_after_opening'], '.2%')} of timesteps after the first {OPENING}",
         "",
         f"{'kind':<10} {'agents':>6} {'turns':>8} {'trades':>7} {'maker lots':>11} {'taker lots':>11} {'wealth change':>14}"

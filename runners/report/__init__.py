@@ -24,7 +24,7 @@ from runners.files.folder import make_folder
 from runners.files.whole import whole_file, write_text
 from runners.report import agents, book, market, opening, reality, worth
 from runners.report.story import Story
-from runners.report.style import MUTED, STYLE, empty
+from runners.report.style import MUTED, STYLE, empty, with_thousands
 from runners.report.style import page as blank
 
 if TYPE_CHECKING:
@@ -160,6 +160,7 @@ def pages_of(story: Story) -> list[str]:
 def laid_out(name: str, story: Story) -> Figure:
     """A page, its panels in their places."""
     figure = drawn(name, story)
+    with_thousands(figure)
     if layout := figure.get_layout_engine():
         layout.execute(figure)
         figure.set_layout_engine(None)  # laid out by now; saving would do it again

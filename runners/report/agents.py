@@ -123,7 +123,7 @@ def participation(story: Story) -> Figure:
     lots.set(title="Lots traded", xlabel="lots")
     lots.legend(loc="best")
     table_of(matrix, found.matrix.astype(float), kinds, BLUES, ",.0f")
-    matrix.set(title="Who trades with whom: lots", xlabel="maker", ylabel="taker")
+    matrix.set(title="Who trades with whom: lots", xlabel="resting (maker)", ylabel="taking (taker)")
     half_spreads(found, spreads)
     table_of(gains, found.gains, kinds, DIVERGING, "+,.0f", centred=True)
     gains.set(title="Gained by the row's kind from the column's, tick-lots", xlabel="", ylabel="")
@@ -191,7 +191,7 @@ def terms_by_kind(figure: Figure, story: Story) -> None:
             "kind", "share of lots", "as maker", "fill rate of resting lots", "effective", "realised", "adverse selection",
             *(("before fees", "fees") if charged else ()), "wealth change",
         ],
-        cells, (0.11, 0.1, 0.08, 0.17, 0.08, 0.08, 0.13, 0.09, 0.07, 0.09) if charged else (0.12, 0.13, 0.13, 0.17, 0.1, 0.1, 0.13, 0.12),
+        cells, (0.09, 0.1, 0.08, 0.17, 0.08, 0.08, 0.13, 0.09, 0.06, 0.12) if charged else (0.12, 0.13, 0.13, 0.17, 0.1, 0.1, 0.13, 0.12),
     )  # fmt: skip
 
 

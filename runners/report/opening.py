@@ -64,7 +64,7 @@ def summary(story: Story) -> Figure:
     ]
     half = -(-len(figures) // 2)
     rows(figure, (0.50, 0.66, 0.24, 0.19), "Key figures", ["figure", "value"], figures[:half], (0.52, 0.48), 8)
-    rows(figure, (0.75, 0.66, 0.22, 0.19), " ", ["figure", "value"], figures[half:], (0.68, 0.32), 8)
+    rows(figure, (0.75, 0.66, 0.22, 0.19), " ", ["figure", "value"], figures[half:], (0.62, 0.38), 8)
     top = marked(
         figure, kinds_of_agents(figure, run), "Findings of this one run, and what many seeds say of them",
         {True: ("seen", GOOD_INK), False: ("not seen", BAD_INK), None: ("open", MUTED)},

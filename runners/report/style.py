@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import ScalarFormatter
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 
@@ -58,6 +59,27 @@ def short(kind: str) -> str:
 def number(value: float | None, form: str = ",.2f", unit: str = "") -> str:
     """A figure as text, or the word for none."""
     return "undefined" if value is None or (isinstance(value, float) and np.isnan(value)) else f"{value:{form}}{unit}"
+
+
+class Grouped(ScalarFormatter):
+    """Ticks as the tables write numbers: thousands apart, and nothing to be added to them."""
+
+    def __init__(self) -> None:
+        super().__init__(useOffset=False)
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """A tick's text."""
+        text = super().__call__(x, pos)
+        digits = text.lstrip("-\N{MINUS SIGN}").partition(".")[0]
+        return text.replace(digits, f"{int(digits):,}", 1) if digits.isdecimal() else text
+
+
+def with_thousands(figure: Figure) -> None:
+    """Give all axes that count by themselves :class:`Grouped`."""
+    for axes in figure.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            if type(axis.get_major_formatter()) is ScalarFormatter:
+                axis.set_major_formatter(Grouped())
 
 
 def empty(axes: Axes, why: str) -> None:
@@ -141,6 +163,7 @@ def rows(
         cell.set_linewidth(0.6)
         cell.visible_edges = "B"
         cell.set_text_props(ha="right" if numbers[column] else "left")
-        cell.PAD = 0.2 if numbers[column] else 0.02  # a column of words may follow
+        # Words after numbers keep off them.
+        cell.PAD = 0.12 if column and numbers[column - 1] and not numbers[column] else 0.02
         if row == 0:
             cell.set_text_props(weight="bold", color="#444444")

@@ -195,8 +195,8 @@ def simulate(
     for name in OWN_NAMES:
         if (path / name).exists():
             say(f"  {name}")
-    if not report:
-        say(f"to draw its report: python -m runners.report {path}")
+    if not report and summary["timesteps"]:
+        say(f"to draw its report: {sys.executable} -m runners.report {path}")
     if tensorboard:
         say(f"to look at it: {Path(sys.executable).with_name('tensorboard')} --logdir {path.parent}")
     return summary

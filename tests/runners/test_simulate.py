@@ -25,7 +25,9 @@ from runners.files.record import Recorder
 from runners.files.schema import TABLES, arrow_schema
 from runners.simulate import main
 from runners.simulation.config import RunConfig
+from runners.simulation.run import Tracker
 from runners.simulation.run import simulate as simulate_here
+from scripted_agents.populations import population
 
 ROOT = Path(__file__).parents[2]
 QUICK = ["--no-audit", "--no-report", "--no-tensorboard"]
@@ -158,6 +160,36 @@ def test_a_guest_plays_is_named_in_the_record_and_audited(tmp_path: Path) -> Non
     with pytest.raises(ConfigError, match=r"guests: expected one or more of .*, got 'ghost_0'"):
         simulate_here(RunConfig(market=market), tmp_path / "other", guests={"ghost_0": Buyer()})
     assert not (tmp_path / "other").exists()
+
+
+class Erring:
+    """A guest that is right a while."""
+
+    def reset(self, stream: Any, memory: Any) -> None:
+        self.turns = 0
+
+    def act(self, observation: Any) -> np.ndarray:
+        self.turns += 1
+        return np.array([0, 200 if self.turns > 12 else 0, 0, 0, 0])
+
+
+def test_what_the_market_does_not_know_as_an_action_is_its_error_and_not_the_recorders(tmp_path: Path) -> None:
+    market = population(timesteps=50).market
+    with pytest.raises(ValueError, match="action of ppo_0: bid_offset must be an integer from 0 to 59, got 200"):
+        simulate_here(RunConfig(market=market), tmp_path / "run", guests={"ppo_0": Erring()}, report=False)
+
+
+@pytest.mark.parametrize("timesteps", [0, 30])
+def test_a_run_without_report_says_how_to_draw_it_if_there_is_anything_to_draw(
+    timesteps: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "run"
+    if not timesteps:
+        monkeypatch.setattr(Tracker, "turn", lambda *_: os.kill(os.getpid(), signal.SIGINT))
+    main(["--timesteps", "30", "--run-dir", str(folder), *QUICK])
+    hint = f"to draw its report: {sys.executable} -m runners.report {folder}"
+    assert (hint in capsys.readouterr().out) == bool(timesteps)
+    assert json.loads((folder / "summary.json").read_text())["timesteps"] == timesteps
 
 
 def test_an_interrupt_after_the_last_turn_is_not_lost(

@@ -58,6 +58,7 @@ RUNS = {
     "no makers": (["--timesteps", "200", "--maker", "0"], None),
     "no momentum, no ppo": (["--timesteps", "200", "--momentum", "0", "--ppo", "0"], None),
     "one timestep": (["--timesteps", "1"], None),
+    "fees": (["--timesteps", "200", "--set", "market.fees.taker=300"], None),
     "many agents": (["--timesteps", "50", "--noise", "90"], None),
     "no trades": (["--timesteps", "100"], {"policies": {kind: {"policy": "nothing"} for kind in ("ppo", "noise", "maker", "momentum", "informed")}}),
     "kinds of one's own": (
@@ -94,10 +95,12 @@ def overflowing(figure: Figure) -> list[str]:
 
 
 def overlapping(figure: Figure) -> list[tuple[str, str]]:
-    """Pairs of the page's own texts and its panels' titles that lie on each other; the page was drawn."""
+    """Pairs of the page's own texts, its panels' titles and its tables' cells that lie on each other; the page was drawn."""
     renderer = FigureCanvasAgg(figure).get_renderer()
     texts = [text for text in figure.texts if text.get_text().strip()]
     texts += [axes.title for axes in figure.axes] + [axes._left_title for axes in figure.axes]
+    tables = [table for axes in figure.axes for table in axes.tables]
+    texts += [cell.get_text() for table in tables for cell in table.get_celld().values()]
     boxes = [(text.get_text(), text.get_window_extent(renderer)) for text in texts if text.get_text().strip()]
     return [
         (one, other)
@@ -145,7 +148,7 @@ def test_every_page_is_drawn_whole_titled_and_labelled(name: str, tmp_path: Path
     story = Story(run_of(tmp_path, *arguments, config=config))
     with mpl.rc_context(fname=report.STYLE):
         pages: dict[str, Callable[[], list[Figure]]] = {
-            n: (lambda n=n: [report.PAGES[n](story)]) for n in report.pages_of(story)
+            n: (lambda n=n: [report.laid_out(n, story)]) for n in report.pages_of(story)
         }
         pages |= {
             "appendix": lambda: opening.appendix(story),
