@@ -24,7 +24,9 @@ from market_env.config import MarketConfig
 from market_env.engine.kernel import PolicyFunction
 
 LONG, LONGEST = 2_000, 200_000
-"""Timesteps from which a second process is worth its start, and up to which both may hold a run in memory at once."""
+"""Timesteps of :data:`AGENTS` agents from which a second process is worth its start, and up to which both may hold a run in memory at once."""
+AGENTS = 25
+"""What more of them do is counted as so much longer a run."""
 PATIENCE = 60.0
 """Seconds without progress after which it is given up."""
 BEAT = 5.0
@@ -67,16 +69,17 @@ class Second:
 
     Args:
         timesteps: of the run.
+        agents: in its market.
     """
 
-    def __init__(self, timesteps: int) -> None:
+    def __init__(self, timesteps: int, agents: int = AGENTS) -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._answers: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._asked = False
         self._spent = -1.0
         self._seen = time.monotonic()
         """When it last got on with its task."""
-        if not LONG <= timesteps <= LONGEST or cores() < 2:
+        if not LONG <= timesteps * max(1.0, agents / AGENTS) <= LONGEST or cores() < 2:
             return
         # -P, and our own paths: the code that this process runs, wherever it was started from.
         command = [sys.executable, "-P", "-c", PROGRAM]

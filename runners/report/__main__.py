@@ -43,7 +43,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     cut_off = not (path / "summary.json").exists()
     if cut_off and (path / "config.json").is_file():
         complete(path)
-    with Second(Run(path).timesteps) as second:
+    run = Run(path)
+    with Second(run.timesteps, len(run.market.agents)) as second:
         second.ask(Task(path, audit=False, report=True))
         pictures = write_report(path, arguments.compare, second, on_white=arguments.print)
     if cut_off:

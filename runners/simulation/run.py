@@ -167,7 +167,7 @@ def simulate(
         from runners.simulation.watch import check_terminal  # rich takes a moment to import, and few ask for it
 
         check_terminal()
-    aside = Second(run.market.timesteps) if audit or report else contextlib.nullcontext()
+    aside = Second(run.market.timesteps, len(run.market.agents)) if audit or report else contextlib.nullcontext()
     with aside as second:
         compile_first(run.market, policies, second, verbose=verbose)
         open_folder(path, overwrite)

@@ -502,6 +502,17 @@ def told(path: Path) -> dict[str, Any]:
 
 
 @pytest.mark.usefixtures("pages_made_beside")
+@pytest.mark.parametrize(
+    ("timesteps", "agents", "helps"), [(2_000, 2, True), (500, 26, False), (500, 1_000, True), (6_000, 1_000, False)]
+)
+def test_a_second_process_helps_where_there_is_much_to_do_and_both_have_room(
+    timesteps: int, agents: int, helps: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(second, "cores", lambda: 2)
+    with second.Second(timesteps, agents) as other:
+        assert (other._process is not None) == helps
+
+
 def test_a_second_process_changes_nothing_of_a_report_whether_it_helps_ends_early_or_never_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
