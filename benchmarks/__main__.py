@@ -383,7 +383,7 @@ def bench_compile() -> None:
 
 SECTIONS: dict[str, Callable[[], None]] = {
     "book": partial(bench_book, show), "env": bench_env, "run": bench_run, "record": bench_record, "scale": bench_scale,
-    "orders": bench_open_orders,    "compile": bench_compile, "batch": partial(bench_batch, show), "train": partial(bench_train, show),
+    "orders": bench_open_orders, "compile": bench_compile, "batch": partial(bench_batch, show), "train": partial(bench_train, show),
 }  # fmt: skip
 
 

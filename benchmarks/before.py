@@ -1,8 +1,8 @@
 """``python -m benchmarks.before [SECTION ...]``: this tree against an older one, in one run.
 
-Sections are env, batch, policy, train, book, run, start and growth. Each figure is measured in both trees in turn, three times, and the best
-of each counts, so that what else the machine does meets both; the older tree is commit 18f1aeb, in a worktree of its own, and the
-population is day6, the only one that it had. Cost: a quarter of an hour; growth alone half of it.
+Promise: each figure is measured in both trees in turn, ``ROUNDS`` times, and the best of each counts, so that what else the
+machine does meets both; the older tree is ``COMMIT``, in a worktree of its own, and the population is ``day6``, the only one that it
+had. Cost: a quarter of an hour; growth alone half of it.
 """
 
 from __future__ import annotations

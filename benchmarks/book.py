@@ -125,7 +125,7 @@ def minimal_c(
         return None
     library = folder / f"minimal-{capacity}{'-owners' * owners}.so"
     source = Path(__file__).with_name("minimal.c")
-    # Not -march=native: it makes nothing of the minimal version faster, and what owners need a quarter slower.
+    # Not -march=native: it makes the minimal version no faster, and what owners need slower.
     flags = ["-O2", "-shared", "-fPIC", *["-DOWNERS"] * owners]
     subprocess.run([compiler, *flags, "-o", str(library), str(source)], check=True)
     run = ctypes.CDLL(str(library)).run

@@ -1,6 +1,6 @@
 """``python -m benchmarks.limits [SECTION ...]``: what the slowest parts are made of, so that nobody has to guess what limits them.
 
-Sections are info, batch, book, audit and run. Each takes one figure of ``python -m benchmarks.before`` apart, in turn where parts are
+Promise: each section takes one figure of ``python -m benchmarks.before`` apart, in turn where parts are
 compared. Cost: two minutes; book needs a C compiler.
 """
 

@@ -109,7 +109,7 @@ def write_report(
             story.facts = found
         keep("summary", laid_out("summary", story))
         if others:
-            keep("comparison", opening.comparison([story, *others]))
+            keep("comparison", settled(opening.comparison([story, *others])))
         for name in MADE_BESIDE:
             answer = GONE if second is None else second.answer()
             keep(name, laid_out(name, story) if answer is GONE else answer)
@@ -159,7 +159,11 @@ def pages_of(story: Story) -> list[str]:
 
 def laid_out(name: str, story: Story) -> Figure:
     """A page, its panels in their places."""
-    figure = drawn(name, story)
+    return settled(drawn(name, story))
+
+
+def settled(figure: Figure) -> Figure:
+    """A drawn page, its axes' numbers as tables have them and its panels in their places."""
     with_thousands(figure)
     if layout := figure.get_layout_engine():
         layout.execute(figure)

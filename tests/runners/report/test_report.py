@@ -152,7 +152,7 @@ def test_every_page_is_drawn_whole_titled_and_labelled(name: str, tmp_path: Path
         }
         pages |= {
             "appendix": lambda: opening.appendix(story),
-            "comparison": lambda: [opening.comparison([story, story])],
+            "comparison": lambda: [report.settled(opening.comparison([story, story]))],
         }
         for title, figure in ((title, figure) for title, make in pages.items() for figure in make()):
             figure.draw_without_rendering()
@@ -501,7 +501,6 @@ def told(path: Path) -> dict[str, Any]:
     return {"words": words, **pictures}
 
 
-@pytest.mark.usefixtures("pages_made_beside")
 @pytest.mark.parametrize(
     ("timesteps", "agents", "helps"), [(2_000, 2, True), (500, 26, False), (500, 1_000, True), (6_000, 1_000, False)]
 )
@@ -513,6 +512,7 @@ def test_a_second_process_helps_where_there_is_much_to_do_and_both_have_room(
         assert (other._process is not None) == helps
 
 
+@pytest.mark.usefixtures("pages_made_beside")
 def test_a_second_process_changes_nothing_of_a_report_whether_it_helps_ends_early_or_never_starts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
